@@ -1,0 +1,311 @@
+//! Actions: what a stage does. Everything that decides bytes is in an action's fields; nothing is left to choose.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, GuestPath};
+
+/// One thing done to the target tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Action {
+    /// Unpacks package archives natively and records them in the family's database as unpacked.
+    Unpack {
+        packages: Vec<PackageRef>,
+        /// Unpack only: no database, no maintainer scripts (tools trees).
+        #[serde(default)]
+        bare: bool,
+    },
+    /// Lets the family's own tool configure every unpacked package, in the sandbox.
+    Configure {
+        /// Programs that package scripts call again and again, held back while they run.
+        hold: Vec<String>,
+        env: BTreeMap<String, String>,
+    },
+    /// Runs a command in the sandbox.
+    Run {
+        name: String,
+        r#in: RunIn,
+        argv: Vec<String>,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        env: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stdin: Option<Content>,
+    },
+    /// Writes a file, replacing what is there; parents that are missing are made with mode 0755.
+    Write {
+        path: GuestPath,
+        content: Content,
+        mode: u32,
+        #[serde(default)]
+        owner: Owner,
+    },
+    Mkdir {
+        path: GuestPath,
+        mode: u32,
+        #[serde(default)]
+        owner: Owner,
+    },
+    Symlink {
+        path: GuestPath,
+        target: String,
+    },
+    /// Removes what matches a glob, directories with their content; matching nothing is fine.
+    Remove {
+        glob: String,
+    },
+    /// Empties every file that matches a glob.
+    Truncate {
+        glob: String,
+    },
+    /// Adds groups and users to `passwd`, `group`, `shadow` and `gshadow`, or changes those that exist.
+    Users {
+        users: Vec<User>,
+    },
+    /// Enables, disables and masks units.
+    Services {
+        enable: Vec<String>,
+        disable: Vec<String>,
+        mask: Vec<String>,
+    },
+    /// Copies a tree or file of the recipe's folder.
+    Copy {
+        path: GuestPath,
+        from: LocalInput,
+        mode: Option<u32>,
+        #[serde(default)]
+        owner: Owner,
+    },
+    /// Writes modules.dep and its sisters for every kernel in the tree.
+    Depmod,
+    /// Makes the initrd of every kernel in the tree, once.
+    Initrd {
+        env: BTreeMap<String, String>,
+    },
+    /// Fills the boot tree (what goes to the ESP) from kernel, initrd, loader and command line.
+    Boot {
+        loader: String,
+        cmdline: String,
+        title: String,
+        token: String,
+        timeout: u32,
+    },
+    /// Sets the time of every file that is newer to `epoch` when the tree is read out (seconds since 1970).
+    Clamp {
+        epoch: i64,
+    },
+    /// Turns the tree into an artifact.
+    Image(ImageAction),
+    /// Checks and places an artifact with its companions beside it.
+    Publish {
+        companions: Vec<String>,
+    },
+}
+
+/// Where a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunIn {
+    /// With the target tree as root.
+    Target,
+    /// With the tools tree as root and the target tree at `/target`.
+    Tools,
+}
+
+/// A package archive, pinned.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PackageRef {
+    pub name: String,
+    pub version: String,
+    pub architecture: String,
+    pub sha256: Digest,
+    /// Length of the archive in bytes.
+    pub size: u64,
+}
+
+/// What a file shall hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    Text(String),
+    /// A file of the recipe's folder.
+    Local(LocalInput),
+    /// A secret, by reference; the fingerprint changes when the secret does and tells nothing else.
+    Secret {
+        name: String,
+        fingerprint: String,
+    },
+}
+
+/// A file or folder beside the recipe, pinned by the digest of its content (for a folder: of its listing).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalInput {
+    /// Relative to the recipe's folder.
+    pub path: String,
+    pub digest: Digest,
+}
+
+/// Who owns a file: names are looked up in the target's own `passwd` and `group` when the action runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub user: String,
+    pub group: String,
+}
+
+impl Default for Owner {
+    fn default() -> Self {
+        Self { user: "root".into(), group: "root".into() }
+    }
+}
+
+/// A user as it shall be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub name: String,
+    pub uid: Option<u32>,
+    pub gecos: String,
+    pub home: String,
+    pub shell: String,
+    /// Supplementary groups; made as system groups when missing.
+    pub groups: Vec<String>,
+    pub system: bool,
+    pub password: Password,
+    pub ssh_keys: Vec<String>,
+    /// Day of the last password change, in days since 1970.
+    pub changed: i64,
+}
+
+/// What goes into the password field of `shadow`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Password {
+    /// No password opens the account (`!` for locked new users, unchanged for existing ones).
+    Locked,
+    /// A crypt(5) hash.
+    Hash(String),
+    /// A secret: a crypt(5) hash as it is, else a password that is hashed with sha512-crypt and `salt`.
+    Secret { name: String, fingerprint: String, salt: String },
+}
+
+/// How the tree becomes an artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "lowercase")]
+pub enum ImageAction {
+    Dir,
+    Tar {
+        compression: Option<Compression>,
+    },
+    Squashfs {
+        compression: String,
+    },
+    Erofs {
+        compression: Option<String>,
+    },
+    /// A partitioned disk, raw or qcow2.
+    Disk {
+        container: DiskContainer,
+        disk: DiskLayout,
+        compression: Option<Compression>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskContainer {
+    Raw,
+    Qcow2,
+}
+
+/// A compressor and its level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compression {
+    pub algorithm: Algorithm,
+    pub level: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    Zst,
+    Xz,
+    Gz,
+    Bz2,
+}
+
+impl Algorithm {
+    /// Returns the file name ending, without a dot.
+    pub const fn ending(self) -> &'static str {
+        match self {
+            Self::Zst => "zst",
+            Self::Xz => "xz",
+            Self::Gz => "gz",
+            Self::Bz2 => "bz2",
+        }
+    }
+}
+
+/// A disk with nothing left open: sizes are decided from the tree by rule when it is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskLayout {
+    pub table: TableKind,
+    /// Disk id: a UUID for GPT, its first four bytes for MBR.
+    pub id: uuid::Uuid,
+    pub partitions: Vec<Partition>,
+    pub size: Size,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableKind {
+    Gpt,
+    Mbr,
+}
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Partition {
+    pub name: String,
+    /// GPT type, or for MBR the one-byte type in hexadecimal (`0x0c`).
+    pub r#type: String,
+    pub id: uuid::Uuid,
+    /// Which part of the tree it holds; the deepest mount point wins.
+    pub mount: GuestPath,
+    pub filesystem: Filesystem,
+    pub size: Size,
+}
+
+/// A filesystem with its identity.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filesystem {
+    pub kind: FilesystemKind,
+    pub label: String,
+    /// For FAT its first four bytes are the volume id.
+    pub uuid: uuid::Uuid,
+    /// Seed of directory hashes and the like.
+    pub seed: uuid::Uuid,
+    /// Feature words of the filesystem's own tool, as in `^orphan_file`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FilesystemKind {
+    Ext4,
+    Fat,
+    Erofs,
+    Squashfs,
+}
+
+/// How large something shall be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Size {
+    /// What the content needs.
+    Auto,
+    /// Exactly so many bytes; too few is an error that names how many would do.
+    Fixed(u64),
+    /// What the content needs plus `free` bytes for use, and no less than `minimum` bytes in all.
+    Roomy { minimum: u64, free: u64 },
+}

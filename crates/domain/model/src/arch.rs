@@ -1,0 +1,88 @@
+//! Machine architectures under Debian's names.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A machine architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arch {
+    Amd64,
+    Arm64,
+    Armhf,
+    I386,
+    Ppc64el,
+    Riscv64,
+}
+
+impl Arch {
+    /// Every architecture, in the order of their names.
+    pub const ALL: [Self; 6] = [Self::Amd64, Self::Arm64, Self::Armhf, Self::I386, Self::Ppc64el, Self::Riscv64];
+
+    /// Returns Debian's name, as in `Architecture: amd64`.
+    pub const fn debian(self) -> &'static str {
+        match self {
+            Self::Amd64 => "amd64",
+            Self::Arm64 => "arm64",
+            Self::Armhf => "armhf",
+            Self::I386 => "i386",
+            Self::Ppc64el => "ppc64el",
+            Self::Riscv64 => "riscv64",
+        }
+    }
+
+    /// Returns Debian's multiarch tuple, as in `/usr/lib/x86_64-linux-gnu`.
+    pub const fn multiarch(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-linux-gnu",
+            Self::Arm64 => "aarch64-linux-gnu",
+            Self::Armhf => "arm-linux-gnueabihf",
+            Self::I386 => "i386-linux-gnu",
+            Self::Ppc64el => "powerpc64le-linux-gnu",
+            Self::Riscv64 => "riscv64-linux-gnu",
+        }
+    }
+
+    /// Returns the machine this program was compiled for.
+    pub const fn host() -> Self {
+        if cfg!(target_arch = "aarch64") {
+            Self::Arm64
+        } else if cfg!(target_arch = "riscv64") {
+            Self::Riscv64
+        } else if cfg!(target_arch = "arm") {
+            Self::Armhf
+        } else if cfg!(target_arch = "x86") {
+            Self::I386
+        } else if cfg!(target_arch = "powerpc64") {
+            Self::Ppc64el
+        } else {
+            Self::Amd64
+        }
+    }
+
+    /// Whether a kernel of `self` runs programs of `guest` without emulation.
+    pub fn runs(self, guest: Self) -> bool {
+        self == guest || (self, guest) == (Self::Amd64, Self::I386)
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.debian())
+    }
+}
+
+/// An architecture name that kiln does not know.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown architecture `{0}`")]
+pub struct UnknownArch(pub String);
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+
+    fn from_str(text: &str) -> Result<Self, UnknownArch> {
+        Self::ALL.into_iter().find(|arch| arch.debian() == text).ok_or_else(|| UnknownArch(text.to_owned()))
+    }
+}
