@@ -1,0 +1,410 @@
+//! The spec: a recipe completed from the catalogue, with nothing left open.
+//!
+//! It names what is wanted in kiln's own terms whatever language the recipe was written in; package versions are not
+//! in it (that is the lock's part), nor is the order of work (the plan's).
+
+use std::collections::BTreeMap;
+
+use kiln_model::action::{Compression, Size, TableKind};
+use kiln_model::{Arch, Digest, GuestPath};
+use serde::{Deserialize, Serialize};
+
+/// A recipe with every gap filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spec {
+    /// Version of this document's form.
+    pub edition: u32,
+    /// The image's name: the stem of its artifacts and of its lock.
+    pub name: String,
+    pub base: Base,
+    pub packages: Packages,
+    pub system: System,
+    pub users: Vec<UserSpec>,
+    pub network: Network,
+    pub files: Vec<FileSpec>,
+    pub scripts: Vec<Script>,
+    pub services: Services,
+    /// None when no output is a disk.
+    pub disk: Option<Disk>,
+    pub outputs: Vec<Output>,
+    pub verify: Verify,
+    /// Every secret the recipe refers to, by name.
+    pub secrets: BTreeMap<String, SecretSource>,
+}
+
+/// What the image is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// `debian`, `ubuntu`, `kali`, `devuan`, `raspios`.
+    pub distribution: String,
+    /// Version as people say it: `13`, `24.04`, `sid`.
+    pub release: String,
+    /// Name in the archive: `trixie`.
+    pub codename: String,
+    pub architecture: Arch,
+    /// None: a tree without kernel or boot loader.
+    pub board: Option<BoardSpec>,
+    /// In order of preference only by their `priority`; the first is the distribution's main archive.
+    pub repositories: Vec<Repository>,
+    /// Where kiln's own tools for this build come from (Debian's archive for the host's architecture).
+    pub tools: Repository,
+    /// SOURCE_DATE_EPOCH; none means the newest `Date` of the locked Release files.
+    pub epoch: Option<i64>,
+    /// Links that the merged-/usr layout needs before packages are unpacked, where the release does not ship them.
+    pub merged_usr: Vec<(String, String)>,
+}
+
+/// A package repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    /// Unique in the spec: `main`, `updates`, `security`, or the recipe's word.
+    pub name: String,
+    /// Mirrors to try in order, without a trailing slash.
+    pub uris: Vec<String>,
+    /// The address to write into the image's own sources.
+    pub uri_in_image: String,
+    pub suite: String,
+    pub components: Vec<String>,
+    /// Architectures to read: the image's, then foreign ones.
+    pub architectures: Vec<Arch>,
+    pub trust: Trust,
+    /// Pin priority as in apt_preferences(5): 500 by default.
+    pub priority: i32,
+    /// Where the image's own sources find the key; a path in the image.
+    pub signed_by: Option<String>,
+    /// Whether `Valid-Until` is checked (not for snapshots).
+    pub check_valid_until: bool,
+    /// Whether it appears in the image's own sources.
+    pub in_image: bool,
+}
+
+/// Whom a repository's signatures must come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trust {
+    /// A keyring of the catalogue (`data/keyrings/NAME`).
+    Keyring(String),
+    /// Keys the recipe brings, armoured or binary, base64 where binary; `fingerprints` narrows them when not empty.
+    Keys { armored: String, fingerprints: Vec<String> },
+    /// The recipe said the word: nothing is checked but hashes.
+    Unsigned,
+}
+
+/// What the catalogue says of the board, for this release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardSpec {
+    pub name: String,
+    /// Kernel package, as in `linux-image-amd64`.
+    pub kernel: String,
+    pub loader: Loader,
+    /// `console=` and other arguments the board needs.
+    pub kernel_arguments: Vec<String>,
+    /// How QEMU imitates it.
+    pub qemu: Qemu,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loader {
+    /// systemd-boot with Boot Loader Specification entries.
+    SystemdBoot,
+    /// One unified kernel image at the removable-media path.
+    Uki,
+    None,
+}
+
+/// How QEMU imitates a board.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qemu {
+    /// `x86_64`, `aarch64`, … as in `qemu-system-…`.
+    pub system: String,
+    pub machine: String,
+    pub cpu: String,
+    /// `uefi` or `none`.
+    pub firmware: String,
+    /// MiB of memory.
+    pub memory: u32,
+    /// The serial console inside the guest: `ttyS0`.
+    pub console: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packages {
+    pub base: BaseSet,
+    /// What the recipe, the board and the features it uses ask for, with the reason each was added.
+    pub include: Vec<Wanted>,
+    pub exclude: Vec<String>,
+    pub recommends: bool,
+    /// Package files beside the recipe.
+    pub files: Vec<LocalFile>,
+    /// Foreign architectures whose packages may be installed.
+    pub foreign: Vec<Arch>,
+}
+
+/// The set of packages a tree starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseSet {
+    /// `Essential: yes` only.
+    Essential,
+    /// Essential, `Priority: required` and apt.
+    Minbase,
+    /// And `Priority: important`.
+    Important,
+    /// And `Priority: standard`.
+    Standard,
+}
+
+/// A package request: `name`, `name=version`, `name/suite`, `name:arch`, `task^`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    pub package: String,
+    /// `recipe`, or what needs it: `board generic-x86_64`, `users.sudo`.
+    pub why: String,
+}
+
+/// A file or folder beside the recipe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalFile {
+    /// Relative to the recipe's folder.
+    pub path: String,
+    pub digest: Digest,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    pub hostname: String,
+    /// `C.UTF-8`, `de_DE.UTF-8`.
+    pub locale: String,
+    /// Further locales to generate.
+    pub locales: Vec<String>,
+    /// `Etc/UTC`.
+    pub timezone: String,
+    /// XKB layout and variant, when asked for.
+    pub keyboard: Option<Keyboard>,
+    /// The recipe's own kernel arguments, after the board's.
+    pub kernel_arguments: Vec<String>,
+    pub machine_id: MachineId,
+    /// Whether the root filesystem grows to the medium at first boot.
+    pub grow: bool,
+    /// Whether installed packages are brought to their newest version: always so for a fresh lock; kept for clarity.
+    pub upgrade: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyboard {
+    pub layout: String,
+    pub variant: String,
+    pub model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineId {
+    /// An empty `/etc/machine-id`: made once at first boot.
+    FirstBoot,
+    /// 32 hexadecimal digits.
+    Fixed(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserSpec {
+    pub name: String,
+    pub uid: Option<u32>,
+    pub gecos: String,
+    pub home: String,
+    pub shell: String,
+    pub groups: Vec<String>,
+    pub system: bool,
+    pub password: PasswordSpec,
+    pub ssh_keys: Vec<String>,
+    pub sudo: Sudo,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PasswordSpec {
+    Locked,
+    Hash(String),
+    /// Name in [`Spec::secrets`].
+    Secret(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sudo {
+    No,
+    Password,
+    NoPassword,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub backend: NetworkBackend,
+    pub interfaces: Vec<Interface>,
+    /// Name servers for `/etc/resolv.conf`; empty: as DHCP says.
+    pub dns: Vec<String>,
+    pub search: Vec<String>,
+    pub wifi: Vec<Wifi>,
+    pub wifi_country: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkBackend {
+    /// Only hostname and hosts are written.
+    None,
+    /// systemd-networkd.
+    Networkd,
+    /// ifupdown, for systems without systemd.
+    Ifupdown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Name or glob: `en*`, `eth0`, `wlan0`.
+    pub name: String,
+    pub dhcp: bool,
+    /// With prefix length: `192.0.2.2/24`.
+    pub addresses: Vec<String>,
+    pub gateway: Option<String>,
+    pub dns: Vec<String>,
+    /// Whether the boot waits for it to be online.
+    pub required: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wifi {
+    pub ssid: String,
+    /// Name in [`Spec::secrets`]; none for an open network.
+    pub psk: Option<String>,
+    pub hidden: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSpec {
+    pub path: GuestPath,
+    pub content: FileContent,
+    /// None: 0644 for files, as on disk for copied trees.
+    pub mode: Option<u32>,
+    pub user: String,
+    pub group: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileContent {
+    Text(String),
+    Local(LocalFile),
+    Secret(String),
+    Symlink(String),
+    Directory,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    pub after: Point,
+    /// For logs and errors.
+    pub name: String,
+    /// Program text; run by its `#!` line or by `/bin/sh -eu`.
+    pub text: String,
+    /// Secrets handed in as environment variables: variable → secret name.
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// Where a script runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Point {
+    Bootstrap,
+    Packages,
+    Kernel,
+    Network,
+    Users,
+    /// The last thing before the image is made.
+    Cleanup,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Services {
+    pub enable: Vec<String>,
+    pub disable: Vec<String>,
+    pub mask: Vec<String>,
+}
+
+/// The disk as the recipe and the layout say it; ids are the plan's part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Name in `data/layouts`.
+    pub layout: String,
+    pub table: TableKind,
+    pub size: Size,
+    pub partitions: Vec<PartitionSpec>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionSpec {
+    pub name: String,
+    /// Role: `esp`, `root`, `boot`, `home`, `data`; decides the discoverable type.
+    pub role: String,
+    pub mount: GuestPath,
+    /// `ext4`, `fat`, `erofs`, `squashfs`.
+    pub filesystem: kiln_model::action::FilesystemKind,
+    pub label: String,
+    pub size: Size,
+    pub features: Vec<String>,
+    pub mount_options: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    pub format: Format,
+    pub compression: Option<Compression>,
+    /// For squashfs and erofs: the compressor inside the filesystem.
+    pub inner: Option<String>,
+    /// File name in the output folder.
+    pub file: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    Raw,
+    Qcow2,
+    Tar,
+    Squashfs,
+    Erofs,
+    Dir,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verify {
+    /// Whether the build boots the image and fails when it does not come up.
+    pub boot: bool,
+    /// Seconds until the login prompt must be there, under emulation.
+    pub timeout: u32,
+    pub asserts: Vec<Assert>,
+}
+
+/// Something that must hold in the booted image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Assert {
+    /// `systemctl is-active` says so.
+    UnitActive(String),
+    /// The command exits with `status`; when given, its output holds `contains`.
+    Command { run: String, status: i32, contains: Option<String> },
+    /// Something listens on this TCP port.
+    PortOpen(u16),
+    /// `systemctl --failed` lists nothing.
+    NoFailedUnits,
+}
+
+/// Where a secret comes from when the build runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SecretSource {
+    Environment(String),
+    /// Relative to the recipe's folder, or absolute.
+    File(String),
+}
