@@ -1,0 +1,30 @@
+//! What the caller decides about a run of the engine: folders, limits, mirrors, and what time it is.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Where and how the engine works; nothing here may change an image's bytes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Cache folder: blobs, trees, indexes. Scratch trees are made in it too, so that a finished tree is a rename.
+    pub cache: PathBuf,
+    /// Bytes the cache may hold after a build; what a running build uses is never removed.
+    pub cache_limit: u64,
+    /// Threads for unpacking, reading and compressing.
+    pub jobs: usize,
+    /// Never ask the network; what is missing is an error.
+    pub offline: bool,
+    /// Mirrors by distribution, from `KILN_MIRROR_<DISTRIBUTION>`.
+    pub mirrors: BTreeMap<String, Vec<String>>,
+    /// The folder with the host's own apt sources, `/etc/apt`.
+    pub host_apt: PathBuf,
+    /// Seconds since 1970.
+    pub now: i64,
+    /// For `kiln twice`: how far the clock inside the sandbox is moved, in seconds.
+    pub clock_offset: i64,
+    /// The sandbox's host name while commands run; it must not reach the image.
+    pub sandbox_hostname: String,
+}
+
+/// Default bound of the cache: 20 GiB.
+pub const CACHE_LIMIT: u64 = 20 << 30;
