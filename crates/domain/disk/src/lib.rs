@@ -1,1 +1,18 @@
-//! TODO-doc
+//! The bytes of disks, filesystems and archives as values.
+//!
+//! Every function here is pure: a [`kiln_model::Tree`] and options in, [`kiln_model::Extents`] out. Content of files
+//! is never read; an extent names the host file and the range. Same input, same bytes.
+
+pub mod bmap;
+pub mod error;
+pub mod ext4;
+pub mod fat;
+pub mod layout;
+mod put;
+pub mod qcow2;
+pub mod table;
+pub mod tar;
+mod view;
+
+pub use error::Error;
+pub use layout::{Disk, Placed, disk};

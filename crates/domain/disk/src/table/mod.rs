@@ -1,0 +1,30 @@
+//! Partition tables as values: [`gpt`](fn@gpt) and [`mbr`](fn@mbr), and the types of partitions.
+
+mod gpt;
+mod mbr;
+pub mod types;
+
+pub use gpt::gpt;
+pub use mbr::mbr;
+pub use types::type_guid;
+
+use uuid::Uuid;
+
+/// Length of a sector in bytes.
+pub const SECTOR: u64 = 512;
+
+/// One row of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Name in the table (GPT only), 36 UTF-16 units at most.
+    pub name: String,
+    /// Type as a GUID, a name of [`types::TYPES`], or for MBR `0xNN`.
+    pub r#type: String,
+    pub id: Uuid,
+    /// First byte; a multiple of the sector.
+    pub offset: u64,
+    /// Length in bytes; a multiple of the sector.
+    pub size: u64,
+    /// Attribute bits of GPT (bit 59: grow the filesystem, bit 60: read-only, bit 63: no automatic mount).
+    pub attributes: u64,
+}

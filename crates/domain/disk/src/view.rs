@@ -1,0 +1,1 @@
+//! The part of a tree that one filesystem holds.
