@@ -1,0 +1,105 @@
+//! Shows diagnostics to people: file, line and column, the offending text underlined, the way out below it.
+
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, SourceCode};
+
+use crate::diagnostic::{Diagnostic, Files, Severity};
+
+/// How diagnostics shall look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    pub colour: bool,
+    /// Columns to wrap at.
+    pub width: usize,
+}
+
+impl Look {
+    /// No colour, 100 columns: for files, pipes and `NO_COLOR`.
+    pub const PLAIN: Self = Self { colour: false, width: 100 };
+
+    /// Colour, `width` columns: for terminals.
+    pub const fn colour(width: usize) -> Self {
+        Self { colour: true, width }
+    }
+}
+
+/// Returns `diagnostics` as text, an empty line between them.
+pub fn render(diagnostics: &[Diagnostic], files: &Files, look: Look) -> String {
+    let shown: Vec<String> = diagnostics.iter().map(|diagnostic| one(diagnostic, files, look)).collect();
+    shown.join("\n")
+}
+
+fn one(diagnostic: &Diagnostic, files: &Files, look: Look) -> String {
+    let theme = if look.colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(look.width)
+        .with_context_lines(0)
+        .with_links(false)
+        .with_wrap_lines(true);
+    let place = &diagnostic.place;
+    let source = NamedSource::new(&place.file, files.text(&place.file).unwrap_or_default().to_owned());
+    let mut text = String::new();
+    // A formatter that writes into a string fails only when the source refuses a span, which `labels` clamps.
+    let shown = handler.render_report(&mut text, &Shown { inner: labels(diagnostic, files), source });
+    if shown.is_err() {
+        text = format!("{}:{}:{}: {}\n", place.file, place.line, place.column, diagnostic.message);
+    }
+    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// Returns the diagnostic in miette's terms; places in other files go into the help, since one snippet shows one file.
+fn labels(diagnostic: &Diagnostic, files: &Files) -> MietteDiagnostic {
+    let place = &diagnostic.place;
+    let end = files.text(&place.file).map_or(0, str::len);
+    let span = |label: Option<String>, offset: usize, len: usize| {
+        let offset = offset.min(end);
+        LabeledSpan::new(label, offset, len.min(end - offset))
+    };
+    let mut help: Vec<String> = diagnostic.hint.iter().cloned().collect();
+    let mut spans = vec![span(diagnostic.label.clone(), place.offset, place.len)];
+    for also in &diagnostic.also {
+        if also.place.file == place.file {
+            spans.push(span(Some(also.text.clone()), also.place.offset, also.place.len));
+        } else {
+            help.push(format!("{}: {}:{}:{}", also.text, also.place.file, also.place.line, also.place.column));
+        }
+    }
+    let severity = match diagnostic.severity {
+        Severity::Error => miette::Severity::Error,
+        Severity::Warning => miette::Severity::Warning,
+    };
+    let shown = MietteDiagnostic::new(&diagnostic.message).with_severity(severity).with_labels(spans);
+    if help.is_empty() { shown } else { shown.with_help(help.join("\n")) }
+}
+
+/// A diagnostic together with the text it speaks of.
+#[derive(Debug)]
+struct Shown {
+    inner: MietteDiagnostic,
+    source: NamedSource<String>,
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl std::error::Error for Shown {}
+
+impl miette::Diagnostic for Shown {
+    fn severity(&self) -> Option<miette::Severity> {
+        self.inner.severity()
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        self.inner.help()
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        self.inner.labels()
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+}
