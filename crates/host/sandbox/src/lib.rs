@@ -1,1 +1,23 @@
-//! TODO-doc
+//! Where foreign programs run: in namespaces of their own, without network, with few rights and firm limits.
+//!
+//! The only crate that mounts, spawns or says `unsafe`. `README.md` tells the mechanism as a story.
+
+mod command;
+mod enter;
+mod error;
+mod interrupt;
+mod namespaces;
+mod overlay;
+mod probe;
+mod recording;
+mod scratch;
+
+pub use command::{Bind, Command, Exit, Limits, Network, Sandbox, Status, Stream};
+pub use enter::{Enter, Entered, IdRange, enter};
+pub use error::{Error, Result};
+pub use interrupt::{cancel, interrupted};
+pub use namespaces::Namespaces;
+pub use overlay::{Bound, Overlay};
+pub use probe::{Probe, probe};
+pub use recording::Recording;
+pub use scratch::{Scratch, sweep};
