@@ -1,1 +1,15 @@
-//! TODO-doc
+//! Downloads: bytes whose digest is known into the store, and the small documents that name them.
+//!
+//! Blocking, with a handful of threads of its own for the time of [`Fetcher::fetch_all`]. Decides nothing: which
+//! mirrors, in which order, is in the request. README.md tells how a broken download goes on.
+
+pub mod apt_sources;
+mod error;
+mod fetcher;
+
+pub use apt_sources::{HostSources, Source};
+pub use error::{Error, Failure};
+pub use fetcher::{Answer, Fetcher, Options, Progress, Request};
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
