@@ -1,1 +1,4 @@
-//! TODO-doc
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod deb;

@@ -1,0 +1,114 @@
+//! Which packages to install: apt's answer, with a reason for every package.
+
+use kiln_model::Fault;
+
+use super::lock::Locked;
+use super::packages;
+
+mod universe;
+
+pub use universe::{Repository, Source, Universe, VersionId};
+
+/// What is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    pub base: Base,
+    /// `pkg`, `pkg=version`, `pkg/suite`, `pkg:arch`, `task^`.
+    pub include: Vec<String>,
+    /// Names of packages that must never be installed.
+    pub exclude: Vec<String>,
+    /// Whether recommended packages come along (never for the base).
+    pub recommends: bool,
+    /// Packages of a tree that exists already.
+    pub installed: Vec<Pin>,
+    /// Versions to prefer where they still exist: those of an older lock, except what is to be updated.
+    pub prefer: Vec<Pin>,
+}
+
+/// A package at a version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pin {
+    pub name: String,
+    pub architecture: String,
+    pub version: String,
+}
+
+/// What a tree starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing: only what is included, and what that needs.
+    #[default]
+    Empty,
+    /// `Essential: yes`.
+    Essential,
+    /// The above, `Priority: required` and apt.
+    Minbase,
+    /// The above and `Priority: important`.
+    Important,
+    /// The above and `Priority: standard`.
+    Standard,
+}
+
+/// apt's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Solution {
+    /// In the order in which they were decided.
+    pub packages: Vec<Chosen>,
+}
+
+/// One package of the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    pub version: VersionId,
+    /// Whether it belongs to the base set.
+    pub base: bool,
+    /// Whether it was already installed.
+    pub installed: bool,
+    pub why: Why,
+}
+
+/// What brought a package in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is part of the base, as in `essential`, `priority required`.
+    Base(&'static str),
+    /// The recipe names it; the word is the recipe's.
+    Asked(String),
+    /// It was there before.
+    Installed,
+    /// Another package needs it: `Depends`, `Pre-Depends` or `Recommends`.
+    Needed { by: VersionId, field: &'static str },
+}
+
+/// Why there is no answer, in sentences for people.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{}", .reasons.join("; "))]
+pub struct Unsatisfiable {
+    pub reasons: Vec<String>,
+    pub hint: Option<String>,
+}
+
+impl From<Unsatisfiable> for Fault {
+    fn from(error: Unsatisfiable) -> Self {
+        let fault = Fault::recipe(error.to_string());
+        match error.hint {
+            Some(hint) => fault.hint(hint),
+            None => fault,
+        }
+    }
+}
+
+/// Finds apt's answer.
+pub fn solve(_universe: &Universe, _request: &Request) -> Result<Solution, Unsatisfiable> {
+    Err(Unsatisfiable { reasons: vec!["not built yet".to_owned()], hint: None })
+}
+
+impl Solution {
+    /// Returns the packages in the form of a lock, by name.
+    pub fn locked(&self, universe: &Universe) -> Result<Vec<Locked>, packages::Error> {
+        let mut locked: Vec<Locked> =
+            self.packages.iter().map(|chosen| universe.locked(chosen)).collect::<Result<_, _>>()?;
+        locked.sort_by(|a, b| (&a.name, &a.architecture).cmp(&(&b.name, &b.architecture)));
+        Ok(locked)
+    }
+}

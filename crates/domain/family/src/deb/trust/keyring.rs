@@ -1,0 +1,192 @@
+//! Public keys to trust, and what they say about themselves.
+
+use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
+use pgp::packet::{RevocationCode, Signature, SignatureType};
+use pgp::types::{Fingerprint, KeyDetails, KeyId};
+
+use super::Error;
+
+/// A set of public keys.
+#[derive(Clone, Debug, Default)]
+pub struct Keyring {
+    keys: Vec<SignedPublicKey>,
+}
+
+/// The key that a signature names, found in a keyring.
+#[derive(Clone, Copy)]
+pub(super) struct Found<'a> {
+    pub primary: &'a SignedPublicKey,
+    /// The subkey, if it is not the primary key itself.
+    pub subkey: Option<&'a SignedPublicSubKey>,
+}
+
+impl Keyring {
+    /// Parses keys, armored (one block or several) or binary.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let wrong = |error: pgp::errors::Error| Error::Keyring(error.to_string());
+        let mut keys = Vec::new();
+        if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+            for block in armored_blocks(bytes) {
+                let (found, _) = SignedPublicKey::from_armor_many(block).map_err(wrong)?;
+                keys.extend(found.collect::<Result<Vec<_>, _>>().map_err(wrong)?);
+            }
+        } else {
+            let found = SignedPublicKey::from_bytes_many(bytes).map_err(wrong)?;
+            keys.extend(found.collect::<Result<Vec<_>, _>>().map_err(wrong)?);
+        }
+        if keys.is_empty() {
+            return Err(Error::Keyring("it holds no public key".to_owned()));
+        }
+        Ok(Self { keys })
+    }
+
+    /// Puts the keys of several keyrings together.
+    pub fn join(keyrings: impl IntoIterator<Item = Self>) -> Self {
+        Self { keys: keyrings.into_iter().flat_map(|keyring| keyring.keys).collect() }
+    }
+
+    /// Returns the fingerprints of the primary keys, in capitals.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.keys.iter().map(|key| show(&key.fingerprint())).collect()
+    }
+
+    /// Returns the keys that a signature says it is by: by fingerprint, else by key id.
+    pub(super) fn issuers(&self, signature: &Signature) -> Vec<Found<'_>> {
+        let fingerprints = signature.issuer_fingerprint();
+        let ids = signature.issuer_key_id();
+        let named = |fingerprint: &Fingerprint, id: &KeyId| {
+            if fingerprints.is_empty() { ids.contains(&id) } else { fingerprints.contains(&fingerprint) }
+        };
+        let mut found = Vec::new();
+        for primary in &self.keys {
+            if named(&primary.fingerprint(), &primary.legacy_key_id()) {
+                found.push(Found { primary, subkey: None });
+            }
+            let subkeys = primary.public_subkeys.iter().filter(|key| named(&key.fingerprint(), &key.legacy_key_id()));
+            found.extend(subkeys.map(|subkey| Found { primary, subkey: Some(subkey) }));
+        }
+        found
+    }
+}
+
+/// Splits a file of several armored blocks, as keyrings made with `cat` are.
+fn armored_blocks(bytes: &[u8]) -> Vec<&[u8]> {
+    const BEGIN: &[u8] = b"-----BEGIN PGP PUBLIC KEY BLOCK-----";
+    let starts: Vec<usize> = memchr::memmem::find_iter(bytes, BEGIN).collect();
+    let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+    starts.iter().zip(ends).map(|(&start, end)| bytes[start..end].trim_ascii_end()).collect()
+}
+
+/// Shows a fingerprint as `gpg --fingerprint` does, without blanks.
+pub(super) fn show(fingerprint: &Fingerprint) -> String {
+    fingerprint.to_string().to_ascii_uppercase()
+}
+
+impl Found<'_> {
+    pub(super) fn primary_fingerprint(&self) -> String {
+        show(&self.primary.fingerprint())
+    }
+
+    pub(super) fn fingerprint(&self) -> String {
+        self.subkey.map_or_else(|| self.primary_fingerprint(), |subkey| show(&subkey.fingerprint()))
+    }
+
+    /// Returns when the key was made, in seconds since 1970.
+    pub(super) fn created(&self) -> i64 {
+        let created = self.subkey.map_or(self.primary.created_at(), |subkey| subkey.created_at());
+        i64::from(created.as_secs())
+    }
+
+    /// Returns when the key, or the primary key above it, expires, in seconds since 1970.
+    pub(super) fn expires(&self) -> Option<i64> {
+        let lifetime =
+            |signature: &Signature| signature.key_expiration_time().map(|d| i64::from(d.as_secs())).filter(|&s| s > 0);
+        let primary = newest(self.self_signatures())
+            .and_then(lifetime)
+            .map(|s| i64::from(self.primary.created_at().as_secs()) + s);
+        let own = newest(self.bindings()).and_then(lifetime).map(|seconds| self.created() + seconds);
+        [primary, own].into_iter().flatten().min()
+    }
+
+    /// Whether the key, or the primary key above it, was revoked for signatures made at a time.
+    ///
+    /// A key that was only retired or replaced still vouches for what it signed before; a compromised one for nothing.
+    pub(super) fn revoked_at(&self, at: i64) -> bool {
+        let primary = self
+            .primary
+            .details
+            .revocation_signatures
+            .iter()
+            .filter(|s| s.verify_key(&self.primary.primary_key).is_ok());
+        let own = self.subkey.iter().flat_map(|subkey| {
+            let of = |s: &&Signature| s.typ() == Some(SignatureType::SubkeyRevocation);
+            subkey
+                .signatures
+                .iter()
+                .filter(of)
+                .filter(|s| s.verify_subkey_binding(&self.primary.primary_key, &subkey.key).is_ok())
+        });
+        primary.chain(own).any(|signature| {
+            let soft = matches!(
+                signature.revocation_reason_code(),
+                Some(RevocationCode::KeyRetired | RevocationCode::KeySuperseded)
+            );
+            !soft || signature.created().is_none_or(|created| i64::from(created.as_secs()) <= at)
+        })
+    }
+
+    /// Whether the primary key bound the key, for signing.
+    pub(super) fn may_sign(&self) -> bool {
+        let flags = |signature: &Signature| signature.key_flags();
+        match self.subkey {
+            // Keys older than key flags say nothing, and may.
+            None => newest(self.self_signatures()).is_some_and(|s| flags(s).sign() || !has_flags(s)),
+            Some(subkey) => newest(self.bindings()).is_some_and(|binding| {
+                let back = binding.embedded_signature();
+                let cross =
+                    |s: &Signature| s.verify_primary_key_binding(&subkey.key, &self.primary.primary_key).is_ok();
+                flags(binding).sign() && back.is_some_and(cross)
+            }),
+        }
+    }
+
+    /// Returns the primary key's good signatures over itself and its user ids.
+    fn self_signatures(&self) -> Vec<&Signature> {
+        let key = &self.primary.primary_key;
+        let direct = self.primary.details.direct_signatures.iter().filter(|s| s.verify_key(key).is_ok());
+        let users = self.primary.details.users.iter().flat_map(|user| {
+            let good = |s: &&Signature| {
+                s.is_certification() && s.verify_certification(key, pgp::types::Tag::UserId, &user.id).is_ok()
+            };
+            user.signatures.iter().filter(good)
+        });
+        direct.chain(users).filter(|signature| strong(signature)).collect()
+    }
+
+    /// Returns the primary key's good signatures that bind the subkey; for a primary key, none.
+    fn bindings(&self) -> Vec<&Signature> {
+        let Some(subkey) = self.subkey else { return Vec::new() };
+        let good = |s: &&Signature| {
+            s.typ() == Some(SignatureType::SubkeyBinding)
+                && s.verify_subkey_binding(&self.primary.primary_key, &subkey.key).is_ok()
+        };
+        subkey.signatures.iter().filter(good).filter(|signature| strong(signature)).collect()
+    }
+}
+
+/// Bindings are held to SHA-1 at least: many archive keys of before 2015 are bound with it, and a collision there needs the key's owner.
+fn strong(signature: &Signature) -> bool {
+    use pgp::crypto::hash::HashAlgorithm;
+    !matches!(signature.hash_alg(), None | Some(HashAlgorithm::Md5))
+}
+
+fn has_flags(signature: &Signature) -> bool {
+    let Some(config) = signature.config() else { return false };
+    let is_flags =
+        |subpacket: &pgp::packet::Subpacket| matches!(subpacket.data, pgp::packet::SubpacketData::KeyFlags(_));
+    config.hashed_subpackets.iter().any(is_flags)
+}
+
+fn newest<'a>(signatures: Vec<&'a Signature>) -> Option<&'a Signature> {
+    signatures.into_iter().max_by_key(|signature| signature.created())
+}
