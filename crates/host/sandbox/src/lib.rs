@@ -6,11 +6,16 @@ mod command;
 mod enter;
 mod error;
 mod interrupt;
+mod janitor;
+mod letter;
 mod namespaces;
 mod overlay;
 mod probe;
 mod recording;
+mod rights;
 mod scratch;
+mod seccomp;
+mod sys;
 
 pub use command::{Bind, Command, Exit, Limits, Network, Sandbox, Status, Stream};
 pub use enter::{Enter, Entered, IdRange, enter};

@@ -1,32 +1,130 @@
 //! Scratch directories that do not outlive kiln, however it ends.
 
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::Result;
+use crate::error::Doing;
+use crate::janitor::{Janitor, remove};
+
+const ENDING: &str = "scratch";
 
 /// A directory that is removed on drop, by the janitor when kiln is killed, or by the next [`sweep`].
+///
+/// Its owner holds a lock on it, which ends with the owner: that is how a sweep tells what is abandoned.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
+    lock: Option<File>,
 }
 
 impl Scratch {
-    /// Makes `parent/name.<unique>.scratch`; `parent` is made when missing.
+    /// Makes `parent/name.<unique>.scratch`, which only its owner can enter; `parent` is made when missing.
+    ///
+    /// Works before [`enter`](crate::enter) too, only that a kill then leaves the directory to the next [`sweep`].
     pub fn new(parent: &Path, name: &str) -> Result<Self> {
-        Ok(Self { path: parent.join(name) })
+        let doing = || format!("make a scratch directory in `{}`", parent.display());
+        fs::create_dir_all(parent).doing(doing)?;
+        let parent = parent.canonicalize().doing(doing)?;
+        // A sweep must not see the directory between its making and its locking.
+        let _quiet = lock(&parent, FlockOperation::LockShared).doing(doing)?;
+        loop {
+            let path = parent.join(unique(name));
+            if let Some(janitor) = Janitor::get() {
+                janitor.guard(&path)?;
+            }
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {
+                    let lock = lock(&path, FlockOperation::NonBlockingLockExclusive).doing(doing)?;
+                    return Ok(Self { path, lock: Some(lock) });
+                }
+                Err(error) => {
+                    // Somebody else's: the janitor must not take it for ours.
+                    forget(&path);
+                    if error.kind() != io::ErrorKind::AlreadyExists {
+                        return Err(error).doing(doing);
+                    }
+                }
+            }
+        }
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Keeps the directory under a name without `.scratch` and returns its new path.
-    pub fn keep(self) -> Result<PathBuf> {
-        Ok(self.path)
+    /// Keeps the directory under a name that no sweep removes and returns its new path; unmount what is in it first.
+    pub fn keep(mut self) -> Result<PathBuf> {
+        let kept = self.path.with_extension("kept");
+        fs::rename(&self.path, &kept).doing(|| format!("keep `{}`", self.path.display()))?;
+        forget(&self.path);
+        self.lock = None;
+        Ok(kept)
+    }
+
+    /// Removes the directory now and tells when that failed.
+    pub fn remove(mut self) -> Result<()> {
+        self.take_away()
+    }
+
+    fn take_away(&mut self) -> Result<()> {
+        let Some(_lock) = self.lock.take() else { return Ok(()) };
+        remove(&self.path).doing(|| format!("remove `{}`", self.path.display()))?;
+        forget(&self.path);
+        Ok(())
     }
 }
 
+impl Drop for Scratch {
+    /// What cannot be removed now the janitor tries again at the end.
+    fn drop(&mut self) {
+        let _ = self.take_away();
+    }
+}
+
+fn forget(path: &Path) {
+    if let Some(janitor) = Janitor::get() {
+        let _ = janitor.forget(path);
+    }
+}
+
+fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}.{}-{}.{ENDING}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+fn lock(directory: &Path, how: FlockOperation) -> io::Result<File> {
+    let file = File::open(directory)?;
+    rustix::io::retry_on_intr(|| flock(&file, how))?;
+    Ok(file)
+}
+
 /// Removes the scratch directories under `parent` whose owners are gone; returns how many.
-pub fn sweep(_parent: &Path) -> Result<usize> {
-    Ok(0)
+///
+/// Files of subordinate ids can only be removed after [`enter`](crate::enter).
+pub fn sweep(parent: &Path) -> Result<usize> {
+    let doing = || format!("sweep `{}`", parent.display());
+    if !parent.exists() {
+        return Ok(0);
+    }
+    let _alone = lock(parent, FlockOperation::LockExclusive).doing(doing)?;
+    let mut count = 0;
+    for entry in fs::read_dir(parent).doing(doing)? {
+        let path = entry.doing(doing)?.path();
+        if path.extension().is_some_and(|ending| ending == ENDING) && abandoned(&path) {
+            remove(&path).doing(|| format!("remove `{}`", path.display()))?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+fn abandoned(path: &Path) -> bool {
+    let real = path.symlink_metadata().is_ok_and(|data| data.is_dir());
+    real && lock(path, FlockOperation::NonBlockingLockExclusive).is_ok()
 }

@@ -1,9 +1,26 @@
 //! The way in: a user namespace in which kiln is root, and a thin supervisor outside of it.
 
-use crate::{Error, Result};
+mod ids;
+mod refusal;
+mod supervisor;
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::process::{Pid, Signal, getppid};
+use rustix::thread::{Gid, Uid};
+
+use crate::error::Doing;
+use crate::janitor::Janitor;
+use crate::{Error, Result, interrupt, sys};
+
+pub(crate) use ids::{identity, lines};
 
 /// How to enter.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Enter {}
 
 /// Ids that exist inside: `count` ids from `inside` on are `outside` and on for the host.
@@ -19,12 +36,122 @@ pub struct IdRange {
 pub struct Entered {
     pub uids: Vec<IdRange>,
     pub gids: Vec<IdRange>,
+    _private: (),
 }
 
 /// Enters the sandbox world; must be the first thing `main` does, while the process has one thread.
 ///
 /// Returns in a child process that is root of a new user namespace and has a private mount namespace. The calling
 /// process stays outside as a supervisor: it passes signals on and ends as the child ends, and never returns from here.
+/// An error is returned in the calling process.
 pub fn enter(_options: &Enter) -> Result<Entered> {
-    Err(Error::Refused { what: "enter the sandbox: not there yet".into(), mend: None, source: None })
+    let maps = ids::maps()?;
+    let (here, there) = UnixStream::pair().doing(|| "make a socket pair".into())?;
+    sys::block(&sys::signals(&supervisor::WATCHED));
+    let supervisor = rustix::process::getpid();
+    match sys::fork().doing(|| "fork".into())? {
+        None => {
+            drop(here);
+            Ok(worker(there, supervisor))
+        }
+        Some(worker) => {
+            drop(there);
+            let admitted = admit(worker, &maps, here);
+            if admitted.is_err() {
+                let _ = sys::kill(worker.as_raw_nonzero().get(), libc::SIGKILL);
+                let _ = sys::wait4(worker.as_raw_nonzero().get(), 0);
+                sys::unblock_all();
+            }
+            admitted?;
+            supervisor::supervise(worker)
+        }
+    }
+}
+
+/// The outer half of the handshake: maps ids once the namespace is there, hears whether all went well.
+fn admit(worker: Pid, maps: &ids::Maps, mut line: UnixStream) -> Result<()> {
+    // The janitor outlives the worker and becomes our child then; so does whatever else is orphaned.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+    hear(&mut line)?;
+    map(worker, maps)?;
+    let _ = line.write_all(&[0]);
+    hear(&mut line)
+}
+
+fn map(worker: Pid, maps: &ids::Maps) -> Result<()> {
+    let worker = worker.as_raw_nonzero();
+    for (name, tool, ranges) in [("uid_map", "newuidmap", &maps.uids), ("gid_map", "newgidmap", &maps.gids)] {
+        if maps.own_right {
+            let path = format!("/proc/{worker}/{name}");
+            std::fs::write(&path, lines(ranges)).map_err(|error| refusal::map(name, error))?;
+        } else {
+            let numbers = lines(ranges);
+            let done = Command::new(tool).arg(worker.to_string()).args(numbers.split_whitespace()).output();
+            let done = done.map_err(|error| refusal::tool(tool, error))?;
+            if !done.status.success() {
+                return Err(refusal::told(tool, &String::from_utf8_lossy(&done.stderr)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The inner half; ends the process when it fails, with the reason told to the outer half.
+fn worker(mut line: UnixStream, supervisor: Pid) -> Entered {
+    match become_root(&mut line, supervisor) {
+        Ok(entered) => {
+            tell(&mut line, &Ok(()));
+            entered
+        }
+        Err(error) => {
+            tell(&mut line, &Err(error));
+            sys::exit_now(4)
+        }
+    }
+}
+
+fn become_root(line: &mut UnixStream, supervisor: Pid) -> Result<Entered> {
+    sys::unshare(libc::CLONE_NEWUSER).map_err(refusal::user_namespace)?;
+    tell(line, &Ok(()));
+    line.read_exact(&mut [0]).doing(|| "wait for the id maps".into())?;
+    rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).doing(|| "become group 0".into())?;
+    rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).doing(|| "become user 0".into())?;
+    // Changing ids forgets both of these, so they come after.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable);
+    let die_too = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    die_too.doing(|| "bind the worker's life to its supervisor".into())?;
+    if getppid() != Some(supervisor) {
+        sys::exit_now(4);
+    }
+    sys::unshare(libc::CLONE_NEWNS).map_err(refusal::mount_namespace)?;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    mount_change("/", private).map_err(refusal::mount_namespace)?;
+    Janitor::hire()?;
+    interrupt::listen();
+    sys::unblock_all();
+    Ok(Entered { uids: ids::read("/proc/self/uid_map")?, gids: ids::read("/proc/self/gid_map")?, _private: () })
+}
+
+/// One message of the handshake: `ok`, or an error as `what NUL mend NUL errno`, closed by a record separator.
+fn tell(line: &mut UnixStream, news: &Result<()>) {
+    let text = match news {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => refusal::write(error),
+    };
+    let _ = line.write_all(format!("{text}\x1e").as_bytes());
+}
+
+fn hear(line: &mut UnixStream) -> Result<()> {
+    let mut text = Vec::new();
+    for byte in line.bytes() {
+        match byte.doing(|| "hear from the worker".into())? {
+            0x1e => break,
+            byte => text.push(byte),
+        }
+    }
+    match text.as_slice() {
+        b"ok" => Ok(()),
+        b"" => Err(Error::Refused { what: "the worker ended before it began".into(), mend: None, source: None }),
+        text => Err(refusal::read(&String::from_utf8_lossy(text))),
+    }
 }

@@ -1,0 +1,82 @@
+//! Mount points in the tree: made when missing, and those for binds taken away again.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, unlinkat};
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::error::Doing;
+use crate::{Bind, Command, Result};
+
+const ALWAYS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
+
+/// What was made for binds, in the order it was made.
+pub(super) struct Points {
+    /// The tree as a mount of its own, on which nothing else is mounted.
+    behind: OwnedFd,
+    made: Vec<(PathBuf, bool)>,
+}
+
+impl Points {
+    /// Makes the mount points that are missing; the process's root is the tree. `directories` says of each bind whether it
+    /// is a directory: the host is out of sight.
+    pub(super) fn make(behind: OwnedFd, command: &Command, directories: &[bool]) -> Result<Self> {
+        let mut points = Self { behind, made: Vec::new() };
+        for directory in ALWAYS {
+            make(Path::new(directory), true, &mut Vec::new()).doing(|| format!("make `{directory}` in the tree"))?;
+        }
+        for (bind, directory) in command.binds.iter().zip(directories).filter(|(bind, _)| !in_memory(bind)) {
+            let guest = bind.guest.under(Path::new("/"));
+            make(&guest, *directory, &mut points.made).doing(|| format!("make `{}` in the tree", bind.guest))?;
+        }
+        Ok(points)
+    }
+
+    /// Makes those that lie on the file systems in memory, which need not be taken away.
+    pub(super) fn make_in_memory(command: &Command, directories: &[bool]) -> Result<()> {
+        for (bind, directory) in command.binds.iter().zip(directories).filter(|(bind, _)| in_memory(bind)) {
+            let guest = bind.guest.under(Path::new("/"));
+            make(&guest, *directory, &mut Vec::new()).doing(|| format!("make `{}`", bind.guest))?;
+        }
+        Ok(())
+    }
+
+    /// Takes away what was made, innermost first; what the program has filled stays.
+    pub(super) fn remove(self) {
+        for (path, directory) in self.made.iter().rev() {
+            while unmount(path, UnmountFlags::DETACH).is_ok() {}
+            let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
+            let parent = parent.strip_prefix("/").unwrap_or(parent);
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let Ok(parent) = openat2(&self.behind, parent, flags, Mode::empty(), ResolveFlags::IN_ROOT) else {
+                continue;
+            };
+            let _ = unlinkat(parent, name, if *directory { AtFlags::REMOVEDIR } else { AtFlags::empty() });
+        }
+    }
+}
+
+fn in_memory(bind: &Bind) -> bool {
+    let guest = bind.guest.under(Path::new("/"));
+    ["/run", "/tmp", "/dev"].iter().any(|memory| guest.starts_with(memory))
+}
+
+fn make(path: &Path, directory: bool, made: &mut Vec<(PathBuf, bool)>) -> io::Result<()> {
+    if fs::metadata(path).is_ok() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make(parent, true, made)?;
+    }
+    if directory {
+        fs::create_dir(path)?
+    } else {
+        drop(fs::File::create_new(path)?)
+    }
+    made.push((path.into(), directory));
+    Ok(())
+}
