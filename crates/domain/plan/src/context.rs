@@ -1,0 +1,95 @@
+//! What stages are decided from, with the questions they all ask.
+
+use std::collections::BTreeMap;
+
+use kiln_family::deb::lock::{Lock, Locked};
+use kiln_model::action::{Content, LocalInput, Owner, PackageRef};
+use kiln_model::{Action, Digest, GuestPath};
+use kiln_recipe::Spec;
+use uuid::Uuid;
+
+/// What a plan is made from.
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    pub spec: &'a Spec,
+    pub lock: &'a Lock,
+    /// Fingerprint of every secret's value, by name; see [`Content::Secret`].
+    pub secrets: &'a BTreeMap<String, String>,
+}
+
+/// Packages that are configured with the base although other packages bring them: what locale and timezone stages need.
+const EARLY: [&str; 3] = ["locales", "libc-l10n", "tzdata"];
+
+impl Inputs<'_> {
+    /// Returns SOURCE_DATE_EPOCH in seconds since 1970: the recipe's, else the newest `Date` of the locked archives.
+    pub fn epoch(&self) -> i64 {
+        let newest = || self.lock.repositories.iter().filter_map(|repository| repository.date).max();
+        self.spec.base.epoch.or_else(newest).unwrap_or(0)
+    }
+
+    /// Whether the image holds this package.
+    pub fn has(&self, package: &str) -> bool {
+        self.lock.packages.iter().any(|locked| locked.name == package)
+    }
+
+    /// Whether the image holds a kernel package, as in `linux-image-6.12.57+deb13-amd64`.
+    pub fn has_kernel(&self) -> bool {
+        self.lock.packages.iter().any(|locked| locked.name.starts_with("linux-image-"))
+    }
+
+    /// Returns the packages of the bootstrap stage.
+    pub fn base_packages(&self) -> Vec<PackageRef> {
+        self.packages(|locked| locked.base || EARLY.contains(&locked.name.as_str()))
+    }
+
+    /// Returns the packages that come on top of the base.
+    pub fn further_packages(&self) -> Vec<PackageRef> {
+        self.packages(|locked| !locked.base && !EARLY.contains(&locked.name.as_str()))
+    }
+
+    fn packages(&self, wanted: impl Fn(&Locked) -> bool) -> Vec<PackageRef> {
+        self.lock.packages.iter().filter(|locked| wanted(locked)).map(Locked::package_ref).collect()
+    }
+
+    /// Returns a UUID that depends on the image's name, its packages and `what`, and on nothing else: a changed
+    /// hostname keeps the ids of disks and filesystems.
+    pub fn uuid(&self, what: &str) -> Uuid {
+        let packages = serde_json::to_vec(&self.packages(|_| true)).expect("packages serialise");
+        let image = format!("{}\n{}\n{what}", self.spec.name, Digest::of(packages));
+        Uuid::new_v5(&NAMESPACE, image.as_bytes())
+    }
+
+    /// Returns the content that refers to a secret.
+    pub fn secret(&self, name: &str) -> Content {
+        let fingerprint = self.secrets.get(name).cloned().unwrap_or_default();
+        Content::Secret { name: name.to_owned(), fingerprint }
+    }
+}
+
+/// kiln's own namespace for name-based UUIDs.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6b69_6c6e_0000_5000_8000_0000_0000_0001);
+
+/// Returns a path that kiln itself writes down; panics on one that is not absolute and normal.
+pub fn path(text: &str) -> GuestPath {
+    GuestPath::new(text).unwrap_or_else(|error| panic!("`{text}`: {error}"))
+}
+
+/// Returns the action that writes `text` to `at` with mode 0644, owned by root.
+pub fn write(at: &str, text: impl Into<String>) -> Action {
+    write_mode(at, text, 0o644)
+}
+
+/// Returns the action that writes `text` to `at`, owned by root.
+pub fn write_mode(at: &str, text: impl Into<String>, mode: u32) -> Action {
+    Action::Write { path: path(at), content: Content::Text(text.into()), mode, owner: Owner::default() }
+}
+
+/// Returns the action that makes a symbolic link.
+pub fn symlink(at: &str, target: impl Into<String>) -> Action {
+    Action::Symlink { path: path(at), target: target.into() }
+}
+
+/// Returns a local file of the spec as an action's input.
+pub fn local(file: &kiln_recipe::spec::LocalFile) -> LocalInput {
+    LocalInput { path: file.path.clone(), digest: file.digest }
+}

@@ -1,0 +1,43 @@
+//! A partitioned disk: ids from the plan's seed, discoverable types, sizes by rule when it is written.
+
+use kiln_disk::table::types;
+use kiln_model::action::{DiskContainer, DiskLayout, Filesystem, ImageAction, Partition};
+use kiln_recipe::spec::{Disk, Format, Output, PartitionSpec};
+
+use crate::Inputs;
+
+pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
+    let container = if output.format == Format::Qcow2 { DiskContainer::Qcow2 } else { DiskContainer::Raw };
+    let disk = inputs.spec.disk.as_ref().expect("a spec with a disk output has a disk");
+    ImageAction::Disk { container, disk: layout(inputs, disk), compression: output.compression }
+}
+
+fn layout(inputs: &Inputs<'_>, disk: &Disk) -> DiskLayout {
+    let partitions = disk.partitions.iter().map(|spec| partition(inputs, spec)).collect();
+    DiskLayout { table: disk.table, id: inputs.uuid("disk"), partitions, size: disk.size }
+}
+
+fn partition(inputs: &Inputs<'_>, spec: &PartitionSpec) -> Partition {
+    let id = |what: &str| inputs.uuid(&format!("{what} {}", spec.name));
+    let filesystem = Filesystem {
+        kind: spec.filesystem,
+        label: spec.label.clone(),
+        uuid: id("filesystem"),
+        seed: id("seed"),
+        features: spec.features.clone(),
+    };
+    let r#type = role_type(inputs, &spec.role);
+    Partition { name: spec.name.clone(), r#type, id: id("partition"), mount: spec.mount.clone(), filesystem, size: spec.size }
+}
+
+/// Returns the discoverable type of a role: `esp`, `root`, `home`, …
+fn role_type(inputs: &Inputs<'_>, role: &str) -> String {
+    let arch = inputs.spec.base.architecture;
+    let guid = match role {
+        "root" => Some(types::root(arch)),
+        "usr" => Some(types::usr(arch)),
+        "boot" => types::type_guid("xbootldr"),
+        other => types::type_guid(other),
+    };
+    guid.or_else(|| types::type_guid("linux-generic")).expect("the table has it").to_string()
+}

@@ -1,0 +1,8 @@
+//! A squashfs image, by mksquashfs.
+
+use kiln_model::action::ImageAction;
+use kiln_recipe::spec::Output;
+
+pub fn image(output: &Output) -> ImageAction {
+    ImageAction::Squashfs { compression: output.inner.clone().unwrap_or_else(|| "zstd".into()) }
+}

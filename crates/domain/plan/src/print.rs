@@ -1,0 +1,97 @@
+//! A plan as text: every stage with its id, its actions and their inputs.
+
+use std::fmt::Write as _;
+
+use kiln_model::action::{Content, ImageAction, PackageRef};
+use kiln_model::{Action, Plan};
+
+/// Returns the plan as `kiln plan` prints it.
+pub fn text(plan: &Plan) -> String {
+    let mut out = format!("plan {} ({}, epoch {})\n", plan.name, plan.arch, plan.epoch);
+    for pipeline in &plan.pipelines {
+        let from = pipeline.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+        writeln!(out, "\npipeline {}{from}", pipeline.name).expect("writing to a string");
+        for (stage, id) in pipeline.stages.iter().zip(plan.ids(pipeline)) {
+            let code = stage.kind.code().map(|code| format!(" · code {code}")).unwrap_or_default();
+            writeln!(out, "  {} {}{code}", stage.kind, id.0.short()).expect("writing to a string");
+            stage.actions.iter().flat_map(lines).for_each(|line| out.push_str(&format!("    {line}\n")));
+        }
+    }
+    out
+}
+
+/// Returns an action's lines: one, or one for each package.
+fn lines(action: &Action) -> Vec<String> {
+    match action {
+        Action::Unpack { packages, bare } => {
+            let how = if *bare { " without database" } else { "" };
+            let head = format!("unpack {} packages{how}", packages.len());
+            std::iter::once(head).chain(packages.iter().map(package)).collect()
+        }
+        other => vec![line(other)],
+    }
+}
+
+fn package(package: &PackageRef) -> String {
+    let PackageRef { name, version, architecture, sha256, size } = package;
+    format!("  {name} {version} {architecture} {size} {}", sha256.short())
+}
+
+fn line(action: &Action) -> String {
+    match action {
+        Action::Unpack { packages, .. } => format!("unpack {} packages", packages.len()),
+        Action::Configure { hold, .. } if hold.is_empty() => "configure packages".into(),
+        Action::Configure { hold, .. } => format!("configure packages, holding back {}", hold.join(", ")),
+        Action::Run { name, argv, .. } => format!("run {name}: {}", argv.join(" ")),
+        Action::Write { path, content, mode, owner } => {
+            format!("write {path} {mode:04o} {}:{} {}", owner.user, owner.group, content_words(content))
+        }
+        Action::Mkdir { path, mode, owner } => format!("mkdir {path} {mode:04o} {}:{}", owner.user, owner.group),
+        Action::Symlink { path, target } => format!("symlink {path} -> {target}"),
+        Action::Remove { glob } => format!("remove {glob}"),
+        Action::Truncate { glob } => format!("truncate {glob}"),
+        Action::Users { users } => {
+            let names: Vec<_> = users.iter().map(|user| user.name.as_str()).collect();
+            format!("users {}", names.join(", "))
+        }
+        Action::Services { enable, disable, mask } => services(enable, disable, mask),
+        Action::Copy { path, from, .. } => format!("copy {} to {path} {}", from.path, from.digest.short()),
+        Action::Depmod => "index kernel modules".into(),
+        Action::Initrd { .. } => "make the initrd".into(),
+        Action::Boot { loader, cmdline, .. } => format!("boot by {loader}: {cmdline}"),
+        Action::Clamp { epoch } => format!("no time after {epoch}"),
+        Action::Image(image) => image_words(image),
+        Action::Publish { companions } => format!("publish with {}", companions.join(", ")),
+    }
+}
+
+fn content_words(content: &Content) -> String {
+    match content {
+        Content::Text(text) => format!("{} bytes {}", text.len(), kiln_model::Digest::of(text).short()),
+        Content::Local(input) => format!("from {} {}", input.path, input.digest.short()),
+        Content::Secret { name, .. } => format!("secret {name}"),
+    }
+}
+
+fn services(enable: &[String], disable: &[String], mask: &[String]) -> String {
+    let words = [("enable", enable), ("disable", disable), ("mask", mask)];
+    let said = words.iter().filter(|(_, units)| !units.is_empty()).map(|(word, units)| format!("{word} {}", units.join(" ")));
+    said.collect::<Vec<_>>().join("; ")
+}
+
+fn image_words(image: &ImageAction) -> String {
+    let pressed = |compression: &Option<kiln_model::action::Compression>| {
+        compression.map(|c| format!(", {} level {}", c.algorithm.ending(), c.level)).unwrap_or_default()
+    };
+    match image {
+        ImageAction::Dir => "directory".into(),
+        ImageAction::Tar { compression } => format!("tar{}", pressed(compression)),
+        ImageAction::Squashfs { compression } => format!("squashfs, {compression}"),
+        ImageAction::Erofs { compression } => format!("erofs, {}", compression.as_deref().unwrap_or("uncompressed")),
+        ImageAction::Disk { container, disk, compression } => {
+            let parts = disk.partitions.iter().map(|p| format!("{} {:?} at {} ({:?})", p.name, p.filesystem.kind, p.mount, p.size));
+            let parts = parts.collect::<Vec<_>>().join("; ");
+            format!("{container:?} disk {}: {parts}{}", disk.id, pressed(compression)).to_lowercase()
+        }
+    }
+}

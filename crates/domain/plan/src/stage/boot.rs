@@ -1,0 +1,98 @@
+//! The boot loader, its entries, fstab, and what grows the root at first boot.
+
+use kiln_model::action::FilesystemKind;
+use kiln_model::{Action, Stage, StageKind};
+use kiln_recipe::spec::{BoardSpec, Disk, Loader, PartitionSpec};
+
+use super::of;
+use crate::Inputs;
+use crate::context::write;
+
+pub fn boot(inputs: &Inputs<'_>) -> Option<Stage> {
+    let disk = inputs.spec.disk.as_ref()?;
+    let mut actions = vec![write("/etc/fstab", fstab(inputs, disk))];
+    actions.extend(mount_points(disk));
+    actions.extend(grow(inputs));
+    actions.extend(inputs.spec.base.board.as_ref().into_iter().flat_map(|board| loader(inputs, disk, board)));
+    of(StageKind::Boot, actions)
+}
+
+/// fstab(5): every partition by its filesystem's UUID.
+fn fstab(inputs: &Inputs<'_>, disk: &Disk) -> String {
+    let lines = disk.partitions.iter().map(|partition| {
+        let id = filesystem_id(inputs, partition);
+        let (kind, pass) = match partition.filesystem {
+            FilesystemKind::Ext4 if partition.mount.as_bytes() == b"/" => ("ext4", 1),
+            FilesystemKind::Ext4 => ("ext4", 2),
+            FilesystemKind::Fat => ("vfat", 2),
+            FilesystemKind::Erofs => ("erofs", 0),
+            FilesystemKind::Squashfs => ("squashfs", 0),
+        };
+        format!("UUID={id} {} {kind} {} 0 {pass}\n", partition.mount, mount_options(inputs, partition))
+    });
+    lines.collect()
+}
+
+fn mount_options(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
+    let grows = inputs.spec.system.grow && partition.mount.as_bytes() == b"/";
+    match (partition.mount_options.as_str(), grows) {
+        ("", true) => "x-systemd.growfs".into(),
+        ("", false) => "defaults".into(),
+        (options, true) => format!("{options},x-systemd.growfs"),
+        (options, false) => options.to_owned(),
+    }
+}
+
+/// Returns the id as `blkid` prints it: FAT has only four bytes, in capitals.
+fn filesystem_id(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
+    let uuid = inputs.uuid(&format!("filesystem {}", partition.name));
+    match partition.filesystem {
+        FilesystemKind::Fat => {
+            let id = u32::from_be_bytes(*uuid.as_bytes().first_chunk().expect("sixteen bytes"));
+            format!("{:04X}-{:04X}", id >> 16, id & 0xffff)
+        }
+        _ => uuid.to_string(),
+    }
+}
+
+fn mount_points(disk: &Disk) -> impl Iterator<Item = Action> {
+    let inner = disk.partitions.iter().filter(|partition| partition.mount.as_bytes() != b"/");
+    inner.map(|partition| Action::Mkdir { path: partition.mount.clone(), mode: 0o755, owner: Default::default() })
+}
+
+/// systemd-repart(8) grows the partition, `x-systemd.growfs` the filesystem in it.
+fn grow(inputs: &Inputs<'_>) -> Option<Action> {
+    let text = "# The root takes what the medium has, at first boot.\n[Partition]\nType=root\n";
+    inputs.spec.system.grow.then(|| write("/usr/lib/repart.d/50-root.conf", text))
+}
+
+/// Kernel, initrd and command line for the loader; `/etc/kernel` keeps kernel updates on the device working.
+fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
+    let name = match board.loader {
+        Loader::None => return vec![],
+        Loader::SystemdBoot => "systemd-boot",
+        Loader::Uki => "uki",
+    };
+    let cmdline = cmdline(inputs, disk, board);
+    let (token, base) = (inputs.spec.base.distribution.clone(), &inputs.spec.base);
+    let title = format!("{} {} ({})", base.distribution, base.release, base.codename);
+    vec![
+        write("/etc/kernel/cmdline", format!("{cmdline}\n")),
+        write("/etc/kernel/entry-token", format!("{token}\n")),
+        write("/etc/kernel/install.conf", format!("layout={}\n", if name == "uki" { "uki" } else { "bls" })),
+        Action::Boot { loader: name.into(), cmdline, title, token, timeout: 0, esp: esp(disk) },
+    ]
+}
+
+fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> String {
+    let root = disk.partitions.iter().find(|partition| partition.mount.as_bytes() == b"/");
+    let root = root.map(|partition| format!("root=UUID={} rw", filesystem_id(inputs, partition)));
+    let words = root.iter().chain(&board.kernel_arguments).chain(&inputs.spec.system.kernel_arguments);
+    words.cloned().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns where the boot partition is mounted; a disk without one keeps its loader in `/boot`.
+fn esp(disk: &Disk) -> kiln_model::GuestPath {
+    let found = disk.partitions.iter().find(|partition| partition.role == "esp");
+    found.map_or_else(|| crate::context::path("/boot"), |partition| partition.mount.clone())
+}

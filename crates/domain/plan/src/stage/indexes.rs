@@ -1,0 +1,56 @@
+//! The image's own package sources and their keys; the indexes themselves are not kept in images.
+
+use kiln_model::{Action, Stage, StageKind};
+use kiln_recipe::spec::{Repository, Trust};
+
+use super::of;
+use crate::Inputs;
+use crate::context::write;
+
+pub fn indexes(inputs: &Inputs<'_>) -> Option<Stage> {
+    let base = &inputs.spec.base;
+    let listed: Vec<_> = base.repositories.iter().filter(|repository| repository.in_image).collect();
+    if listed.is_empty() || !inputs.has("apt") {
+        return None;
+    }
+    let stanzas: Vec<_> = listed.iter().map(|repository| stanza(repository)).collect();
+    let mut actions: Vec<_> = listed.iter().filter_map(|repository| key(repository)).collect();
+    let file = format!("/etc/apt/sources.list.d/{}.sources", base.distribution);
+    actions.push(write(&file, stanzas.join("\n")));
+    actions.extend(preferences(&listed));
+    of(StageKind::Indexes, actions)
+}
+
+/// A deb822 source as sources.list(5) describes it.
+fn stanza(repository: &Repository) -> String {
+    let mut text = format!("Types: deb\nURIs: {}\nSuites: {}\n", repository.uri_in_image, repository.suite);
+    if !repository.components.is_empty() {
+        text.push_str(&format!("Components: {}\n", repository.components.join(" ")));
+    }
+    match (&repository.trust, &repository.signed_by) {
+        (Trust::Unsigned, _) => text.push_str("Trusted: yes\n"),
+        (_, Some(path)) => text.push_str(&format!("Signed-By: {path}\n")),
+        (_, None) => {}
+    }
+    text
+}
+
+/// The recipe's own keys travel with the image; the distribution's come in its keyring package.
+fn key(repository: &Repository) -> Option<Action> {
+    let (Trust::Keys { armored, .. }, Some(path)) = (&repository.trust, &repository.signed_by) else { return None };
+    Some(write(path, armored.as_str()))
+}
+
+/// Priorities other than apt's own are written down for the device's apt as well.
+fn preferences(listed: &[&Repository]) -> Option<Action> {
+    let text: Vec<_> = listed
+        .iter()
+        .filter(|repository| repository.priority != 500)
+        .map(|repository| {
+            let host = repository.uri_in_image.split("//").nth(1).and_then(|rest| rest.split('/').next());
+            let (host, priority) = (host.unwrap_or("*"), repository.priority);
+            format!("Package: *\nPin: origin \"{host}\"\nPin-Priority: {priority}\n")
+        })
+        .collect();
+    (!text.is_empty()).then(|| write("/etc/apt/preferences.d/kiln.pref", text.join("\n")))
+}

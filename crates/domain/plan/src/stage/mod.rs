@@ -1,0 +1,50 @@
+//! One file a stage: what it does to the tree, or nothing where the spec does not ask for it.
+
+mod boot;
+mod bootstrap;
+mod cleanup;
+mod indexes;
+mod kernel;
+mod locale;
+mod network;
+mod packages;
+mod scripts;
+mod timezone;
+mod upgrade;
+mod users;
+mod wifi;
+
+pub use boot::boot;
+pub use bootstrap::bootstrap;
+pub use cleanup::cleanup;
+pub use indexes::indexes;
+pub use kernel::kernel;
+pub use locale::locale;
+pub use network::network;
+pub use packages::packages;
+pub use timezone::timezone;
+pub use upgrade::upgrade;
+pub use scripts::SECRET_PREFIX;
+pub use users::users;
+pub use wifi::PSK_PREFIX;
+
+use kiln_model::{Action, Stage, StageKind};
+
+/// Returns a stage, or none where there is nothing to do.
+fn of(kind: StageKind, actions: Vec<Action>) -> Option<Stage> {
+    (!actions.is_empty()).then_some(Stage { kind, actions })
+}
+
+/// Returns the environment of package scripts.
+fn script_environment(epoch: i64) -> std::collections::BTreeMap<String, String> {
+    [
+        ("DEBIAN_FRONTEND", "noninteractive"),
+        ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+        ("LC_ALL", "C.UTF-8"),
+        ("HOME", "/root"),
+        ("INITRD", "No"),
+        ("SOURCE_DATE_EPOCH", &epoch.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
+}

@@ -1,0 +1,110 @@
+//! Hostname, interfaces, name servers, wireless.
+
+use kiln_model::{Action, Stage, StageKind};
+use kiln_recipe::spec::{Interface, NetworkBackend, Point};
+
+use super::{of, scripts, wifi};
+use crate::Inputs;
+use crate::context::{symlink, write};
+
+pub fn network(inputs: &Inputs<'_>) -> Option<Stage> {
+    let hostname = &inputs.spec.system.hostname;
+    let mut actions = vec![write("/etc/hostname", format!("{hostname}\n")), write("/etc/hosts", hosts(hostname))];
+    actions.extend(interfaces(inputs));
+    actions.extend(resolver(inputs));
+    actions.extend(wifi::actions(inputs));
+    actions.extend(scripts::at(inputs, Point::Network));
+    of(StageKind::Network, actions)
+}
+
+fn hosts(hostname: &str) -> String {
+    let names = match hostname.split_once('.') {
+        Some((short, _)) => format!("{hostname} {short}"),
+        None => hostname.to_owned(),
+    };
+    format!(
+        "127.0.0.1\tlocalhost\n127.0.1.1\t{names}\n::1\t\tlocalhost ip6-localhost ip6-loopback\n\
+         ff02::1\t\tip6-allnodes\nff02::2\t\tip6-allrouters\n"
+    )
+}
+
+fn interfaces(inputs: &Inputs<'_>) -> Vec<Action> {
+    let network = &inputs.spec.network;
+    match network.backend {
+        NetworkBackend::None => vec![],
+        NetworkBackend::Networkd => networkd(inputs),
+        NetworkBackend::Ifupdown => {
+            let stanzas: String = network.interfaces.iter().map(ifupdown).collect();
+            vec![write("/etc/network/interfaces", format!("auto lo\niface lo inet loopback\n{stanzas}"))]
+        }
+    }
+}
+
+/// One systemd.network(5) file an interface, and the service enabled.
+fn networkd(inputs: &Inputs<'_>) -> Vec<Action> {
+    let network = &inputs.spec.network;
+    let mut actions: Vec<_> = network
+        .interfaces
+        .iter()
+        .enumerate()
+        .map(|(number, interface)| {
+            let stem: String = interface.name.chars().filter(|c| c.is_ascii_alphanumeric()).collect();
+            let text = networkd_file(interface, &network.search);
+            write(&format!("/etc/systemd/network/{:02}-{stem}.network", 20 + number), text)
+        })
+        .collect();
+    if !actions.is_empty() {
+        let enable = vec!["systemd-networkd.service".to_owned()];
+        actions.push(Action::Services { enable, disable: vec![], mask: vec![] });
+    }
+    actions
+}
+
+fn networkd_file(interface: &Interface, search: &[String]) -> String {
+    let mut text = format!("[Match]\nName={}\n\n[Link]\n", interface.name);
+    text.push_str(if interface.required { "RequiredForOnline=yes\n" } else { "RequiredForOnline=no\n" });
+    text.push_str("\n[Network]\n");
+    let mut line = |key: &str, value: &str| text.push_str(&format!("{key}={value}\n"));
+    if interface.dhcp {
+        line("DHCP", "yes");
+    }
+    interface.addresses.iter().for_each(|address| line("Address", address));
+    interface.gateway.iter().for_each(|gateway| line("Gateway", gateway));
+    interface.dns.iter().for_each(|dns| line("DNS", dns));
+    if !search.is_empty() {
+        line("Domains", &search.join(" "));
+    }
+    text
+}
+
+/// interfaces(5).
+fn ifupdown(interface: &Interface) -> String {
+    let name = &interface.name;
+    if interface.dhcp {
+        return format!("\nauto {name}\niface {name} inet dhcp\n");
+    }
+    let one = |address: &String| {
+        let family = if address.contains(':') { "inet6" } else { "inet" };
+        format!("\nauto {name}\niface {name} {family} static\n    address {address}\n")
+    };
+    let mut text: String = interface.addresses.iter().map(one).collect();
+    interface.gateway.iter().for_each(|gateway| text.push_str(&format!("    gateway {gateway}\n")));
+    text
+}
+
+/// `/etc/resolv.conf`: systemd-resolved's where the image has it, else the recipe's name servers.
+fn resolver(inputs: &Inputs<'_>) -> Vec<Action> {
+    let network = &inputs.spec.network;
+    if inputs.has("systemd-resolved") {
+        let mut actions = vec![symlink("/etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf")];
+        if !network.dns.is_empty() {
+            let text = format!("[Resolve]\nDNS={}\n", network.dns.join(" "));
+            actions.push(write("/etc/systemd/resolved.conf.d/50-kiln.conf", text));
+        }
+        return actions;
+    }
+    let servers = network.dns.iter().map(|server| format!("nameserver {server}\n"));
+    let search = (!network.search.is_empty()).then(|| format!("search {}\n", network.search.join(" ")));
+    let text: String = search.into_iter().chain(servers).collect();
+    if network.dns.is_empty() { vec![] } else { vec![write("/etc/resolv.conf", text)] }
+}

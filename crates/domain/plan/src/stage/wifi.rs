@@ -1,0 +1,51 @@
+//! Wireless networks: wpa_supplicant's configuration, and its service for the wireless interfaces.
+
+use kiln_model::action::{Content, Owner};
+use kiln_model::Action;
+use kiln_recipe::spec::Wifi;
+
+use crate::Inputs;
+use crate::context::{path, write_mode};
+
+/// Marks where the engine puts a network's key; what stands there in the file is the 256-bit key in hexadecimal.
+pub const PSK_PREFIX: &str = "kiln-psk:";
+
+pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
+    let network = &inputs.spec.network;
+    if network.wifi.is_empty() {
+        return vec![];
+    }
+    let country = network.wifi_country.iter().map(|country| format!("country={country}\n"));
+    let head = "ctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\nupdate_config=1\n".to_owned();
+    let networks = network.wifi.iter().map(|wifi| stanza(inputs, wifi));
+    let text: String = std::iter::once(head).chain(country).chain(networks).collect();
+    let wireless = network.interfaces.iter().map(|interface| interface.name.as_str()).filter(|name| name.starts_with("wl"));
+    let mut names: Vec<_> = wireless.filter(|name| !name.contains('*')).collect();
+    if names.is_empty() {
+        names.push("wlan0");
+    }
+    let mut actions = vec![Action::Mkdir { path: path("/etc/wpa_supplicant"), mode: 0o755, owner: Owner::default() }];
+    for name in &names {
+        let file = format!("/etc/wpa_supplicant/wpa_supplicant-{name}.conf");
+        actions.push(write_mode(&file, text.as_str(), 0o600));
+    }
+    let enable = names.iter().map(|name| format!("wpa_supplicant@{name}.service")).collect();
+    actions.push(Action::Services { enable, disable: vec![], mask: vec![] });
+    actions
+}
+
+fn stanza(inputs: &Inputs<'_>, wifi: &Wifi) -> String {
+    let ssid: String = wifi.ssid.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hidden = if wifi.hidden { "    scan_ssid=1\n" } else { "" };
+    let key = match &wifi.psk {
+        None => "    key_mgmt=NONE\n".to_owned(),
+        Some(secret) => format!("    psk={}\n", psk_word(inputs, secret, &ssid)),
+    };
+    format!("network={{\n    ssid={ssid}\n{hidden}{key}}}\n")
+}
+
+/// `kiln-psk:SECRET:FINGERPRINT:SSID-IN-HEX:` until the file is written.
+fn psk_word(inputs: &Inputs<'_>, secret: &str, ssid: &str) -> String {
+    let Content::Secret { name, fingerprint } = inputs.secret(secret) else { unreachable!("`secret` returns one") };
+    format!("{PSK_PREFIX}{name}:{fingerprint}:{ssid}:")
+}

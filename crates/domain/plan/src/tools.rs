@@ -1,0 +1,32 @@
+//! The tools tree: what this image's formats need that kiln does not do itself.
+
+use kiln_family::deb::lock::Locked;
+use kiln_model::{Action, Stage, StageKind};
+use kiln_recipe::spec::{Format, Spec};
+
+use crate::Inputs;
+
+/// Returns the packages whose programs decide the image's bytes; kiln writes ext4, FAT, tar, qcow2 and the compressed
+/// forms itself.
+pub fn wanted(spec: &Spec) -> Vec<&'static str> {
+    let mut names: Vec<_> = spec.outputs.iter().filter_map(|output| of_format(output.format)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Returns the package that writes a format.
+pub fn of_format(format: Format) -> Option<&'static str> {
+    match format {
+        Format::Squashfs => Some("squashfs-tools"),
+        Format::Erofs => Some("erofs-utils"),
+        Format::Raw | Format::Qcow2 | Format::Tar | Format::Dir => None,
+    }
+}
+
+/// Unpacks the locked tools; they run unconfigured.
+pub fn stage(inputs: &Inputs<'_>) -> Option<Stage> {
+    let packages: Vec<_> = inputs.lock.tools.iter().map(Locked::package_ref).collect();
+    let stage = Stage { kind: StageKind::Tools, actions: vec![Action::Unpack { packages, bare: true }] };
+    (!inputs.lock.tools.is_empty()).then_some(stage)
+}
