@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use kiln_model::action::DiskLayout;
-use kiln_model::{Extents, Tree};
+use kiln_model::action::{DiskLayout, FilesystemKind, Partition, Size, TableKind};
+use kiln_model::{Extent, Extents, GuestPath, Source, Tree};
 
-use crate::Error;
+use crate::table::{self, Row, SECTOR};
+use crate::{Error, ext4, fat};
+
+/// Partitions begin and end at multiples of this many bytes.
+pub const ALIGN: u64 = 1 << 20;
 
 /// A disk image.
 #[derive(Clone, Debug)]
@@ -31,6 +36,201 @@ pub type Premade = BTreeMap<String, (PathBuf, u64)>;
 
 /// Returns the disk that `layout` describes, its filesystems filled from `tree`; `epoch` is the time of making.
 pub fn disk(tree: &Tree, layout: &DiskLayout, epoch: i64, premade: &Premade) -> Result<Disk, Error> {
-    let _ = (tree, layout, epoch, premade);
-    Err(Error::NotMade(String::new()))
+    let maker = Maker { tree, layout, epoch, premade };
+    let filled = maker.fill()?;
+    let partitions = place(layout, &filled);
+    let size = match layout.size {
+        Size::Auto => maker.disk_size(&filled),
+        Size::Fixed(size) => size / SECTOR * SECTOR,
+        Size::Roomy { minimum, .. } => maker.disk_size(&filled).max(minimum.next_multiple_of(ALIGN)),
+    };
+    let mut extents = maker.table(&partitions, size)?;
+    for (filesystem, placed) in filled.into_iter().zip(&partitions) {
+        extents.embed(placed.offset, filesystem.extents);
+    }
+    Ok(Disk { extents: extents.seal(), partitions })
+}
+
+/// A filesystem and the partition length it wants.
+struct Filled {
+    extents: Extents,
+    size: u64,
+}
+
+struct Maker<'m> {
+    tree: &'m Tree,
+    layout: &'m DiskLayout,
+    epoch: i64,
+    premade: &'m Premade,
+}
+
+impl Maker<'_> {
+    /// Fills every partition; the one that gives way to the size of the disk is filled last.
+    fn fill(&self) -> Result<Vec<Filled>, Error> {
+        let (least, extra) = match self.layout.size {
+            Size::Auto => return self.layout.partitions.iter().map(|part| self.partition(part, part.size)).collect(),
+            Size::Fixed(size) => (size, None),
+            Size::Roomy { minimum, free } => (minimum, Some(free)),
+        };
+        let Some(elastic) = self.elastic() else {
+            let filled = self
+                .layout
+                .partitions
+                .iter()
+                .map(|part| self.partition(part, part.size))
+                .collect::<Result<Vec<_>, _>>()?;
+            return self.check(filled, least, extra.is_none());
+        };
+        let mut filled = Vec::new();
+        for (at, part) in self.layout.partitions.iter().enumerate() {
+            let size = if at == elastic { more(part.size, extra.unwrap_or(0)) } else { part.size };
+            filled.push(self.partition(part, size)?);
+        }
+        let used = self.disk_size(&filled);
+        let part = &self.layout.partitions[elastic];
+        if used < least {
+            let more =
+                if extra.is_none() { (least - used) / ALIGN * ALIGN } else { (least - used).next_multiple_of(ALIGN) };
+            let size = filled[elastic].size + more;
+            filled[elastic] = self.partition(part, Size::Fixed(size))?;
+        } else if used > least && extra.is_none() {
+            self.shrink(&mut filled, elastic, used - least)?;
+        }
+        Ok(filled)
+    }
+
+    /// A fixed disk may leave its elastic partition less than it would like.
+    fn shrink(&self, filled: &mut [Filled], elastic: usize, over: u64) -> Result<(), Error> {
+        let part = &self.layout.partitions[elastic];
+        let others = self.disk_size(filled) - filled[elastic].size;
+        let size = filled[elastic].size.saturating_sub(over.next_multiple_of(ALIGN));
+        match self.partition(part, Size::Fixed(size)) {
+            Ok(fits) => {
+                filled[elastic] = fits;
+                Ok(())
+            }
+            Err(Error::TooSmall { needed, .. }) => Err(self.too_small(others + needed.next_multiple_of(ALIGN))),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn check(&self, filled: Vec<Filled>, size: u64, exact: bool) -> Result<Vec<Filled>, Error> {
+        let needed = self.disk_size(&filled);
+        if exact && needed > size { Err(self.too_small(needed)) } else { Ok(filled) }
+    }
+
+    fn too_small(&self, needed: u64) -> Error {
+        let size = if let Size::Fixed(size) = self.layout.size { size } else { 0 };
+        Error::TooSmall { what: "the disk".to_owned(), size, needed }
+    }
+
+    /// The partition that takes what is left: the root, else the last one without a fixed size.
+    fn elastic(&self) -> Option<usize> {
+        let free = |part: &Partition| !matches!(part.size, Size::Fixed(_));
+        let parts = &self.layout.partitions;
+        let root = parts.iter().position(|part| part.mount == GuestPath::root() && free(part));
+        root.or_else(|| parts.iter().rposition(free))
+    }
+
+    fn disk_size(&self, filled: &[Filled]) -> u64 {
+        end(&place(self.layout, filled)) + tail(self.layout.table)
+    }
+
+    fn partition(&self, part: &Partition, size: Size) -> Result<Filled, Error> {
+        let extents = self.filesystem(part, size).map_err(|error| error.within(&part.name))?;
+        let size = if let Size::Fixed(size) = size { size } else { extents.size };
+        Ok(Filled { extents, size: size.next_multiple_of(ALIGN).max(ALIGN) })
+    }
+
+    fn filesystem(&self, part: &Partition, size: Size) -> Result<Extents, Error> {
+        if let Some((path, len)) = self.premade.get(&part.name) {
+            return premade(path, *len, size);
+        }
+        let filesystem = &part.filesystem;
+        let (label, epoch) = (filesystem.label.clone(), self.epoch);
+        match filesystem.kind {
+            FilesystemKind::Ext4 => {
+                let (uuid, hash_seed, features) = (filesystem.uuid, filesystem.seed, filesystem.features.clone());
+                let options = ext4::Options { uuid, hash_seed, label, epoch, size, features };
+                ext4::layout(self.tree, &part.mount, &self.mounts_below(part), &options)
+            }
+            FilesystemKind::Fat => {
+                let volume_id = first_four(filesystem.uuid);
+                let options = fat::Options { label, volume_id, epoch, size };
+                fat::layout(self.tree, &part.mount, &self.mounts_below(part), &options)
+            }
+            FilesystemKind::Erofs | FilesystemKind::Squashfs => Err(Error::NotMade(part.name.clone())),
+        }
+    }
+
+    /// Mount points of other partitions inside of this one.
+    fn mounts_below(&self, part: &Partition) -> Vec<GuestPath> {
+        let below = |mount: &&GuestPath| mount.is_under(&part.mount) && **mount != part.mount;
+        self.layout.partitions.iter().map(|other| &other.mount).filter(below).cloned().collect()
+    }
+
+    fn table(&self, placed: &[Placed], size: u64) -> Result<Extents, Error> {
+        let row = |(part, placed): (&Partition, &Placed)| Row {
+            name: part.name.clone(),
+            r#type: part.r#type.clone(),
+            id: part.id,
+            offset: placed.offset,
+            size: placed.size,
+            attributes: 0,
+        };
+        let rows: Vec<Row> = self.layout.partitions.iter().zip(placed).map(row).collect();
+        match self.layout.table {
+            TableKind::Gpt => table::gpt(self.layout.id, size, &rows),
+            TableKind::Mbr => table::mbr(first_four(self.layout.id), size, &rows),
+        }
+    }
+}
+
+/// Returns the number that short ids (MBR disks, FAT volumes) have: the first four bytes.
+pub fn first_four(id: uuid::Uuid) -> u32 {
+    id.as_fields().0
+}
+
+fn place(layout: &DiskLayout, filled: &[Filled]) -> Vec<Placed> {
+    let mut offset = ALIGN;
+    let placed = layout.partitions.iter().zip(filled).map(|(part, filled)| {
+        let placed = Placed { name: part.name.clone(), offset, size: filled.size };
+        offset += filled.size;
+        placed
+    });
+    placed.collect()
+}
+
+fn end(placed: &[Placed]) -> u64 {
+    placed.last().map_or(ALIGN, |last| last.offset + last.size)
+}
+
+/// What follows the last partition: the second copy of a GPT.
+fn tail(kind: TableKind) -> u64 {
+    if kind == TableKind::Gpt { ALIGN } else { 0 }
+}
+
+fn more(size: Size, extra: u64) -> Size {
+    match size {
+        Size::Auto if extra > 0 => Size::Roomy { minimum: 0, free: extra },
+        Size::Roomy { minimum, free } => Size::Roomy { minimum, free: free.max(extra) },
+        other => other,
+    }
+}
+
+fn premade(path: &std::path::Path, len: u64, size: Size) -> Result<Extents, Error> {
+    let size = match size {
+        Size::Auto => len,
+        Size::Roomy { minimum, .. } => len.max(minimum),
+        Size::Fixed(size) if size < len => {
+            return Err(Error::TooSmall { what: "the filesystem".to_owned(), size, needed: len });
+        }
+        Size::Fixed(size) => size,
+    };
+    let mut extents = Extents { size, list: Vec::new() };
+    if len > 0 {
+        let source = Source::File { path: Arc::new(path.to_owned()), from: 0, token: None };
+        extents.list.push(Extent { offset: 0, len, source });
+    }
+    Ok(extents)
 }

@@ -4,6 +4,7 @@
 //! is never read; an extent names the host file and the range. Same input, same bytes.
 
 pub mod bmap;
+mod body;
 pub mod error;
 pub mod ext4;
 pub mod fat;
@@ -12,6 +13,7 @@ mod put;
 pub mod qcow2;
 pub mod table;
 pub mod tar;
+pub mod uki;
 mod view;
 
 pub use error::Error;

@@ -18,9 +18,6 @@ pub(crate) trait Put {
     fn be32(&mut self, at: usize, value: u32) {
         self.put(at, &value.to_be_bytes());
     }
-    fn be64(&mut self, at: usize, value: u64) {
-        self.put(at, &value.to_be_bytes());
-    }
 }
 
 impl Put for [u8] {

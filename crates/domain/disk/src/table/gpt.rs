@@ -7,8 +7,6 @@ use super::{Row, SECTOR, mbr, type_guid};
 use crate::Error;
 use crate::put::Put as _;
 
-/// Bytes that the table takes at each end of the disk, without the protective MBR.
-pub const TABLE: u64 = (1 + ARRAY) * SECTOR;
 /// Sectors of the array of 128 rows of 128 bytes.
 const ARRAY: u64 = 32;
 const ROWS: usize = 128;
