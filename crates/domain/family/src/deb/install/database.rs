@@ -1,5 +1,7 @@
 //! The files of `/var/lib/dpkg` that unpacking leaves behind.
 
+use kiln_model::GuestPath;
+
 use super::{Error, File, Record, status, triggers};
 
 /// Names of control files that dpkg keeps to itself.
@@ -21,22 +23,22 @@ pub fn info(record: &Record) -> Vec<File> {
     let mut files: Vec<File> = kept
         .map(|(name, file)| File { mode: file.mode, ..File::new(&format!("{stem}.{name}"), file.bytes.clone()) })
         .collect();
-    files.push(File::new(&format!("{stem}.list"), list(record)));
+    files.push(list(&record.control.filed_as(), &record.list));
     if let Some(md5sums) = &record.md5sums {
         files.push(File::new(&format!("{stem}.md5sums"), md5sums.as_bytes()));
     }
     files
 }
 
-/// Returns the text of `NAME.list`: dpkg writes the root as `/.`.
-fn list(record: &Record) -> Vec<u8> {
+/// Returns `info/NAME.list`: dpkg writes the root as `/.`.
+pub fn list(filed_as: &str, paths: &[GuestPath]) -> File {
     let mut text = Vec::new();
-    for path in &record.list {
+    for path in paths {
         let path = if path.relative().is_empty() { b"/." } else { path.as_bytes() };
         text.extend_from_slice(path);
         text.push(b'\n');
     }
-    text
+    File::new(&format!("/var/lib/dpkg/info/{filed_as}.list"), text)
 }
 
 /// Returns the files that speak of all packages: `status`, the triggers, `arch`.

@@ -15,6 +15,7 @@ pub mod database;
 pub mod extended;
 pub mod hold;
 pub mod preinst;
+pub mod replaces;
 pub mod status;
 pub mod triggers;
 

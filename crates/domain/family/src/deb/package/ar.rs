@@ -40,6 +40,11 @@ impl<R: BufRead> Ar<R> {
         Ok(Some((name, size)))
     }
 
+    /// Returns the reader, wherever reading has come to.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+
     fn skip(&mut self) -> Result<(), BadPackage> {
         let mut left = self.left;
         while left > 0 {

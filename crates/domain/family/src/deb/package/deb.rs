@@ -69,6 +69,11 @@ impl<R: BufRead> Deb<R> {
         if !self.seen.insert(member.path.clone()) && member.kind != Kind::Dir {
             return Err(BadPackage::PathTwice { path: member.path.to_string() });
         }
+        if let Kind::Hardlink(target) = &member.kind
+            && !self.seen.contains(target)
+        {
+            return Err(BadPackage::LinkOutside { path: member.path.to_string(), target: target.to_string() });
+        }
         Ok(Some(member))
     }
 
@@ -91,7 +96,7 @@ impl<R: BufRead> Deb<R> {
     }
 
     /// Reads what is left, so that every checksum is looked at, and returns the control data and the reader at its end.
-    pub fn finish(self) -> Result<(Control, Ar<R>), BadPackage> {
+    pub fn finish(self) -> Result<(Control, R), BadPackage> {
         let mut ar = end_of(self.data.finish()?, &self.data_name)?;
         // Later members are ignored (deb(5)), but a second one of the three would be read by nobody or by somebody else.
         while let Some((name, _)) = ar.next_member()? {
@@ -99,7 +104,12 @@ impl<R: BufRead> Deb<R> {
                 return Err(BadPackage::MemberTwice { member: name });
             }
         }
-        Ok((self.control, ar))
+        Ok((self.control, ar.into_inner()))
+    }
+
+    /// Returns the control data and the reader, with the files unread.
+    pub fn abandon(self) -> (Control, R) {
+        (self.control, self.data.into_inner().into_inner().into_inner())
     }
 }
 

@@ -46,8 +46,12 @@ pub enum BadPackage {
     Sparse { path: String },
     #[error("`{path}` is of unknown type `{kind}`")]
     UnknownKind { path: String, kind: char },
+    #[error("the root of the tree is not a directory")]
+    Root,
     #[error("`{path}` is a hard link to itself")]
     SelfLink { path: String },
+    #[error("`{path}` is a hard link to `{target}`, which does not come before it in the archive")]
+    LinkOutside { path: String, target: String },
     #[error("the link `{path}` has no usable target")]
     LinkTarget { path: String },
     #[error("unpacks to more than {allowed} bytes, though it says it installs {claimed} KiB")]

@@ -185,6 +185,11 @@ impl<R: Read> Tar<R> {
         }
     }
 
+    /// Returns the reader, wherever reading has come to.
+    pub fn into_inner(self) -> R {
+        self.reader
+    }
+
     fn member(&mut self, header: &Header<'_>, more: Extensions, size: u64, at: u64) -> Result<Member, BadPackage> {
         let raw = more.path.unwrap_or_else(|| header.name());
         let path = named(&raw)?;
@@ -205,6 +210,9 @@ impl<R: Read> Tar<R> {
             b'S' => return Err(BadPackage::Sparse { path: shown() }),
             kind => return Err(BadPackage::UnknownKind { path: shown(), kind: char::from(kind) }),
         };
+        if path.parent().is_none() && kind != Kind::Dir {
+            return Err(BadPackage::Root);
+        }
         let content = if matches!(kind, Kind::File(_)) { size } else { 0 };
         (self.left, self.padding) = (content, content.wrapping_neg() % BLOCK as u64);
         let small = |value: Option<i64>| value.and_then(|value| u32::try_from(value).ok());
