@@ -47,7 +47,8 @@ impl Overlay {
         }
         let doing = || format!("mount a read-only overlay at `{}`", target.display());
         fs::create_dir_all(target).doing(doing)?;
-        let options = format!("userxattr,lowerdir={}", Handles::of(lowers)?);
+        let lowers = Handles::of(lowers)?;
+        let options = format!("userxattr,lowerdir={lowers}");
         overlay(target, MountFlags::NODEV | MountFlags::RDONLY, &options).doing(doing)?;
         Ok(Self { mounted: Bound { target: target.into() } })
     }

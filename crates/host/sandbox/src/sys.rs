@@ -252,3 +252,26 @@ pub(crate) fn used_by_children() -> (Duration, u64) {
     };
     (duration(used.ru_utime) + duration(used.ru_stime), used.ru_maxrss as u64 * 1024)
 }
+
+/// Replaces this process's name and command line, which others may read, by `name`.
+pub(crate) fn retitle(name: &std::ffi::CStr) {
+    let _ = rustix::thread::set_name(name);
+    let Some((start, end)) = command_line() else { return };
+    let name = name.to_bytes_with_nul();
+    // SAFETY: the kernel says that the arguments lie there, in this process's own writable stack; only called in fresh
+    // children, which never look at their arguments again.
+    unsafe {
+        let space = std::slice::from_raw_parts_mut(start as *mut u8, end - start);
+        space.fill(0);
+        let length = name.len().min(space.len());
+        space[..length].copy_from_slice(&name[..length]);
+    }
+}
+
+/// Returns where the arguments of this process begin and end: fields 48 and 49 of its `stat`.
+fn command_line() -> Option<(usize, usize)> {
+    let text = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(45);
+    let range = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    (range.0 != 0 && range.1 > range.0).then_some(range)
+}

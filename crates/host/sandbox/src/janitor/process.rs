@@ -33,7 +33,7 @@ pub(super) fn live(line: OwnedFd) -> ! {
 /// Leaves kiln's session, terminal, directory and descriptors; only kiln's end may end the janitor.
 fn settle(line: OwnedFd) -> OwnedFd {
     let _ = rustix::process::setsid();
-    let _ = rustix::thread::set_name(c"kiln-janitor");
+    sys::retitle(c"kiln-janitor");
     for signal in
         [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE, libc::SIGUSR1, libc::SIGUSR2]
     {

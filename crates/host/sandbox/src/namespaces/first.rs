@@ -38,11 +38,13 @@ fn act(job: &Job, line: &OwnedFd, streams: Streams, word: UnixStream) -> Result<
 
 /// Becomes root of the new user namespace, tied to the janitor's life and opaque to the program.
 fn settle(mut word: UnixStream) -> Result<()> {
-    let _ = rustix::thread::set_name(c"kiln-sandbox");
+    sys::retitle(c"kiln-sandbox");
     word.read_exact(&mut [0]).doing(|| "wait for the id maps".into())?;
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).doing(|| "become group 0".into())?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).doing(|| "become user 0".into())?;
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).doing(|| "follow the janitor".into())?;
+    // A host that runs out of memory shall take a sandbox rather than what its user works with.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).doing(|| "become opaque".into())
 }
 

@@ -38,7 +38,6 @@ fn become_program(job: &Job, streams: Streams) -> Result<()> {
     let command = &job.command;
     attach(job, &streams).doing(|| "attach the standard streams".into())?;
     limit(&command.limits).doing(|| "set resource limits".into())?;
-    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     std::env::set_current_dir(command.cwd.under(Path::new("/"))).doing(|| format!("enter `{}`", command.cwd))?;
     reset_signals();

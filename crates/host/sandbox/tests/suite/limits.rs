@@ -1,0 +1,83 @@
+//! Limits end what exceeds them, and nothing else.
+
+use std::time::Duration;
+
+use kiln_sandbox::{Exit, Limits, Status};
+
+use crate::{Case, Ground};
+
+pub const CASES: &[Case] = &[
+    ("a memory hog is killed", hog),
+    ("files in memory count as memory", memory_files),
+    ("a fork bomb is killed", bomb),
+    ("a sleeper is stopped", sleeper),
+    ("one that will not stop is killed", stubborn),
+    ("an endless file ends", endless_file),
+    ("whoever keeps to the limits is left alone", modest),
+];
+
+const MEMORY: u64 = 64 << 20;
+
+fn limits() -> Limits {
+    Limits { memory: Some(MEMORY), ..Limits::default() }
+}
+
+fn hog(ground: &Ground) {
+    for word in ["hog", "shared-hog"] {
+        let mut command = ground.attempt(&[word]);
+        command.limits = limits();
+        let exit = ground.run(&command).0;
+        assert!(exit.out_of_memory && !exit.success(), "{word}: {exit:?}");
+        assert_eq!((exit.status, exit.to_string().as_str()), (Status::Signal(9), "killed by its memory limit"));
+        assert!(exit.max_rss < 16 * MEMORY, "{exit:?}");
+    }
+}
+
+fn memory_files(ground: &Ground) {
+    for place in ["/tmp", "/run", "/dev/shm"] {
+        let mut command = ground.shell(&format!("dd if=/dev/zero of={place}/f bs=1M; sleep 5"));
+        command.limits = limits();
+        let exit = ground.run(&command).0;
+        assert!(exit.out_of_memory, "{place}: {exit:?}");
+    }
+}
+
+fn bomb(ground: &Ground) {
+    let mut command = ground.attempt(&["bomb"]);
+    command.limits = Limits { processes: Some(100), ..Limits::default() };
+    let exit = ground.run(&command).0;
+    assert!(exit.too_many_processes && !exit.success(), "{exit:?}");
+}
+
+fn sleeper(ground: &Ground) {
+    let mut command = ground.shell("trap 'echo bye; exit 3' TERM; sleep 1000 & wait");
+    command.limits.time = Some(Duration::from_millis(200));
+    let (exit, out, _) = ground.run(&command);
+    assert_eq!((exit.timed_out, exit.status, out.as_str()), (true, Status::Code(3), "bye\n"));
+    assert!(exit.wall >= Duration::from_millis(200) && !exit.success());
+}
+
+fn stubborn(ground: &Ground) {
+    let mut command = ground.attempt(&["linger"]);
+    command.limits.time = Some(Duration::from_millis(100));
+    let exit = ground.run(&command).0;
+    assert_eq!((exit.timed_out, exit.status), (true, Status::Signal(9)));
+}
+
+fn endless_file(ground: &Ground) {
+    let mut command = ground.shell("exec dd if=/dev/zero of=/big bs=64k");
+    command.limits.disk = Some(1 << 20);
+    let exit = ground.run(&command).0;
+    assert_eq!(exit.status, Status::Signal(libc::SIGXFSZ));
+    assert_eq!(std::fs::metadata(ground.tree.join("big")).unwrap().len(), 1 << 20);
+}
+
+fn modest(ground: &Ground) {
+    let mut command =
+        ground.shell("for i in 1 2 3 4 5 6 7 8; do sleep 0.1 & done; wait; dd if=/dev/zero of=/tmp/f bs=1M count=30");
+    command.limits =
+        Limits { memory: Some(MEMORY), processes: Some(20), disk: Some(32 << 20), time: Some(Duration::from_secs(60)) };
+    let exit = ground.run(&command).0;
+    assert!(exit.success(), "{exit:?}");
+    assert_eq!(Exit { cpu: exit.cpu, max_rss: exit.max_rss, wall: exit.wall, ..Exit::code(0) }, exit);
+}
