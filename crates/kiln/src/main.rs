@@ -1,1 +1,23 @@
-fn main() {}
+//! The one binary: reads the command line, asks the engine, shows what happens, ends with the right exit code.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod command;
+mod ending;
+mod out;
+mod render;
+mod settings;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match command::run(cli.command) {
+        Ok(code) => code,
+        Err(failure) => failure.show(),
+    }
+}
