@@ -3,11 +3,22 @@
 use std::collections::BTreeMap;
 
 use kiln_model::Digest;
+use kiln_model::action::FilesystemKind;
 use serde::{Deserialize, Serialize};
 
+use crate::desk::{Desk, Note};
 use crate::diagnostic::{Diagnostic, Files, Place, Rejected, Severity};
+use crate::keys::{BODY, EDITION};
+use crate::load::load;
+use crate::needs::Needs;
+use crate::node::{Entry, Span, Value};
 use crate::options::{Options, Sources};
-use crate::spec::Spec;
+use crate::section::base::Ground;
+use crate::section::secrets::Secrets;
+use crate::shape::Needed;
+use crate::spec::{Base, Disk, Spec, System};
+use crate::view::View;
+use crate::{catalogue, check, path, section};
 
 /// A recipe that can be built.
 #[derive(Clone, Debug)]
@@ -30,10 +41,124 @@ pub struct SourceFile {
 
 /// Completes the recipe at `path`, or tells all that is wrong with it.
 pub fn complete(sources: &dyn Sources, path: &str, options: &Options) -> Result<Completed, Rejected> {
-    let _ = (sources, options);
-    let place = Place { file: path.into(), line: 1, column: 1, offset: 0, len: 0 };
-    let diagnostics = vec![diagnostic_at(&place, "not-yet", "recipes cannot be read yet", None)];
-    Err(Rejected { diagnostics, files: Files::default() })
+    let desk = Desk::new(sources, options, path::folder(path).to_owned());
+    let recipe = load(&desk, path);
+    // What a text that is not TOML seems to say is not worth a word about its sense.
+    let spec = if desk.broken() { None } else { spec(&recipe, path, &desk) };
+    match spec {
+        Some(spec) if desk.errors() == 0 => Ok(Completed {
+            spec,
+            warnings: desk.diagnostics(),
+            sources: desk.source_files(),
+            files: desk.files(),
+            packages: desk.packages(),
+        }),
+        _ => Err(Rejected { diagnostics: desk.diagnostics(), files: desk.files() }),
+    }
+}
+
+/// Reads every section; the order is that of the spec, but for what others need to know first.
+fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
+    let root = View::new(&BODY, recipe, Span::default());
+    check::needed(desk, &BODY, recipe, Span::default(), Needed::InTheEnd);
+    let base = root.section("base");
+    if let Some(Value::Table(entries)) = root.node("base").map(|node| &node.value) {
+        check::needed(desk, &section::base::KEYS, entries, base.span, Needed::InTheEnd);
+    }
+    let (secrets, needs) = (Secrets::new(root), Needs::default());
+    let name = root.string("name").unwrap_or_else(|| stem(path));
+    let found = section::base::ground(base, desk);
+    // Without a release the rest is still read for its own mistakes, as if it were any.
+    let ground = found.unwrap_or(section::base::Ground {
+        release: catalogue::release::of_tools(),
+        architecture: desk.options.host_arch,
+        board: None,
+        span: base.span,
+    });
+    let board = section::boot::board(root, &ground, &needs, desk);
+    let outputs = section::outputs::read(root, &name, desk);
+    let disk_wanted = outputs.iter().any(|output| output.format.is_disk());
+    disk_without_board(root, &ground, disk_wanted, desk);
+    let disk = section::disk::read(root, disk_wanted, &ground, board.as_ref(), &needs, desk);
+    let system = System {
+        grow: grows(root.section("system"), disk.as_ref(), &ground, &needs),
+        ..section::system::read(root.section("system"), &name, &ground, &needs, desk)
+    };
+    let users = section::users::read(root, &secrets, &needs, desk);
+    let network = section::network::read(root, &ground, &secrets, &needs, desk);
+    let files = section::files::read(root, &secrets, desk);
+    let scripts = section::scripts::read(root, &secrets, desk);
+    let services = section::services::read(root.section("services"), desk);
+    let verify = section::verify::read(root, board.as_ref(), &outputs, desk);
+    let foreign = section::packages::foreign(root.section("packages"), &ground, desk);
+    let repositories = section::repository::all(base, &ground, &foreign, desk);
+    section::repository::check_snapshot(base, &ground, desk);
+    // Last, when everything that needs a package has said so.
+    let packages = section::packages::read(root.section("packages"), &ground, &needs, desk);
+    let secrets = secrets.read(desk);
+    found?;
+    let release = ground.release;
+    let base = Base {
+        distribution: release.distribution.clone(),
+        release: release.release.clone(),
+        codename: release.codename.clone(),
+        architecture: ground.architecture,
+        board,
+        repositories,
+        tools: section::repository::tools(base, &ground, desk),
+        epoch: base.integer("epoch").map(|said| said.value).or(desk.options.epoch),
+        merged_usr: release.merged_usr(ground.architecture),
+    };
+    let edition = u32::try_from(EDITION).ok()?;
+    Some(Spec {
+        edition,
+        name,
+        base,
+        packages,
+        system,
+        users,
+        network,
+        files,
+        scripts,
+        services,
+        disk,
+        outputs,
+        verify,
+        secrets,
+    })
+}
+
+/// `examples/edge.toml` is `edge`.
+fn stem(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let stem = file.strip_suffix(".toml").unwrap_or(file);
+    let clean = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '-' };
+    let name: String = stem.chars().map(clean).collect();
+    let name = name.trim_start_matches(['.', '-']);
+    if name.is_empty() { "image".into() } else { name.to_owned() }
+}
+
+fn disk_without_board(root: View<'_>, ground: &Ground, disk: bool, desk: &Desk<'_>) {
+    let said = root.section("base").has("board");
+    if disk && ground.board.is_none() && !said {
+        let mut formats = root.tables("output").into_iter().filter_map(|output| output.text("format"));
+        let span = formats.find(|said| matches!(said.value, "raw" | "qcow2")).map_or(ground.span, |said| said.span);
+        let note = Note::warning(span, "without-effect", "this disk starts nowhere: `[base]` names no board");
+        desk.say(note.hint("for example: board = \"generic-x86_64\""));
+    }
+}
+
+/// A root grows when it is on a disk, writable, and the release has what grows it; `grow = true` insists.
+fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs) -> bool {
+    let root = disk.and_then(|disk| disk.partitions.iter().find(|partition| partition.role == "root"));
+    let writable = root.is_some_and(|root| root.filesystem == FilesystemKind::Ext4);
+    let able = writable && ground.board.is_some() && ground.release.feature("repart").is_some();
+    let asked = system.bool("grow");
+    let grows = asked.unwrap_or(able) && root.is_some();
+    if grows {
+        needs.feature("repart", "`system.grow`", system.key_span("grow").unwrap_or(ground.span));
+    }
+    grows
 }
 
 impl Completed {

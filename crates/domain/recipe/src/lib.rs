@@ -1,10 +1,25 @@
 //! Recipe → Spec: what the user wrote, checked against the catalogue and completed from it.
 
+pub mod catalogue;
+mod check;
+mod codes;
 pub mod complete;
+mod desk;
 pub mod diagnostic;
+mod forms;
+mod keys;
+mod language;
+mod load;
+mod merge;
+mod needs;
+mod node;
 pub mod options;
+mod path;
 pub mod render;
+mod section;
+mod shape;
 pub mod spec;
+mod view;
 
 pub use complete::{Completed, SourceFile, complete, diagnostic_at};
 pub use diagnostic::{Diagnostic, Files, Place, Rejected, Severity};

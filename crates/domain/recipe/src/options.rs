@@ -63,6 +63,11 @@ pub trait Sources {
     /// Returns the text of a file.
     fn read(&self, path: &str) -> io::Result<String>;
 
+    /// Returns the bytes of a file that need not be text: a binary key.
+    fn read_bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.read(path).map(String::into_bytes)
+    }
+
     /// Returns the digest of a file's content, or for a folder of its listing (names, kinds, modes, contents).
     fn digest(&self, path: &str) -> io::Result<Local>;
 }

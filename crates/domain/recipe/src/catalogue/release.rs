@@ -1,0 +1,159 @@
+//! Releases: where their packages are, and what each needs for what.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use kiln_model::Arch;
+use serde::Deserialize;
+
+/// A release of a distribution.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Release {
+    /// For people: `Debian 13`.
+    pub title: String,
+    pub distribution: String,
+    /// As people say it: `13`.
+    pub release: String,
+    pub codename: String,
+    pub aliases: Vec<String>,
+    pub architectures: Vec<Arch>,
+    /// What is used unless the recipe says otherwise.
+    pub components: Vec<String>,
+    pub known_components: Vec<String>,
+    pub init: Init,
+    /// The package that keeps the archive's keys current in the image.
+    pub keyring_package: String,
+    /// Words for mke2fs that keep its filesystems readable for its own tools.
+    pub ext4_features: Vec<String>,
+    merged_usr: Vec<MergedLink>,
+    /// Whether kiln's own tools come from here.
+    #[serde(default)]
+    tools: bool,
+    #[serde(rename = "repository")]
+    repositories: Vec<Archive>,
+    /// Kernel packages by architecture.
+    pub kernels: BTreeMap<String, String>,
+    features: BTreeMap<String, Vec<String>>,
+}
+
+/// What starts the system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Init {
+    Systemd,
+    Sysvinit,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MergedLink {
+    path: String,
+    target: String,
+    #[serde(default)]
+    architectures: Vec<Arch>,
+}
+
+/// One repository of a release.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Archive {
+    pub name: String,
+    /// The word mirrors are known by: `KILN_MIRROR_DEBIAN` serves `debian`.
+    pub mirror: String,
+    pub suite: String,
+    pub uris: Vec<String>,
+    /// File in `data/keyrings`.
+    pub keyring: String,
+    /// Where the image has that key.
+    pub signed_by: String,
+    /// The switch of `[base]` that it belongs to; none: always used.
+    pub option: Option<String>,
+    #[serde(default = "usual_priority")]
+    pub priority: i32,
+    /// Where old states of it are kept; a stamp follows.
+    pub snapshots: Option<String>,
+    /// Empty: all of the release's.
+    #[serde(default)]
+    pub architectures: Vec<Arch>,
+    /// Where they differ from the release's.
+    pub components: Option<Vec<String>>,
+}
+
+fn usual_priority() -> i32 {
+    500
+}
+
+/// Releases that are no longer supported.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ended {
+    pub distribution: String,
+    pub names: Vec<String>,
+    pub successor: String,
+}
+
+static ALL: LazyLock<Vec<Release>> =
+    LazyLock::new(|| super::all(&super::RELEASES).into_iter().map(|(_, release)| release).collect());
+
+static ENDED: LazyLock<Vec<Ended>> = LazyLock::new(|| {
+    #[derive(Deserialize)]
+    struct File {
+        release: Vec<Ended>,
+    }
+    let text = include_str!("../../../../../data/ended.toml");
+    toml::from_str::<File>(text).unwrap_or_else(|error| panic!("data `ended.toml`: {error}")).release
+});
+
+/// Returns every release, in the order of distribution and number.
+pub fn all() -> &'static [Release] {
+    &ALL
+}
+
+pub fn ended() -> &'static [Ended] {
+    &ENDED
+}
+
+/// Returns a release of a distribution by its number, codename or alias.
+pub fn find(distribution: &str, word: &str) -> Option<&'static Release> {
+    ALL.iter().find(|release| release.distribution == distribution && release.is_called(word))
+}
+
+/// Returns the release that kiln's own tools come from.
+pub fn of_tools() -> &'static Release {
+    ALL.iter().find(|release| release.tools).expect("data: one release has `tools = true`")
+}
+
+/// Returns the names of all distributions, each once.
+pub fn distributions() -> Vec<&'static str> {
+    let mut names: Vec<&str> = ALL.iter().map(|release| release.distribution.as_str()).collect();
+    names.dedup();
+    names
+}
+
+impl Release {
+    pub fn is_called(&self, word: &str) -> bool {
+        self.words().any(|own| own == word)
+    }
+
+    /// Returns its number, codename and aliases.
+    pub fn words(&self) -> impl Iterator<Item = &str> {
+        [self.release.as_str(), self.codename.as_str()].into_iter().chain(self.aliases.iter().map(String::as_str))
+    }
+
+    pub fn repositories_for(&self, arch: Arch) -> impl Iterator<Item = &Archive> {
+        let has = move |archive: &&Archive| archive.architectures.is_empty() || archive.architectures.contains(&arch);
+        self.repositories.iter().filter(has)
+    }
+
+    /// Returns the packages that a feature needs; none when it is not to be had in this release.
+    pub fn feature(&self, name: &str) -> Option<&[String]> {
+        self.features.get(name).map(Vec::as_slice)
+    }
+
+    /// Returns path and target of the links that must be there before packages are unpacked.
+    pub fn merged_usr(&self, arch: Arch) -> Vec<(String, String)> {
+        let wanted = |link: &&MergedLink| link.architectures.is_empty() || link.architectures.contains(&arch);
+        self.merged_usr.iter().filter(wanted).map(|link| (link.path.clone(), link.target.clone())).collect()
+    }
+}

@@ -1,0 +1,210 @@
+//! The desk a recipe is read at: its files, what was found wrong so far, and what surrounds it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+
+use kiln_model::Digest;
+
+use crate::complete::SourceFile;
+use crate::diagnostic::{Diagnostic, Files, Label, Place, Severity, SourceText};
+use crate::node::Span;
+use crate::options::{Options, Sources};
+use crate::{codes, path};
+
+/// Something found wrong, before its place is worked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    severity: Severity,
+    code: &'static str,
+    span: Span,
+    message: String,
+    label: Option<String>,
+    hint: Option<String>,
+    also: Vec<(Span, String)>,
+}
+
+impl Note {
+    pub fn error(span: Span, code: &'static str, message: impl Into<String>) -> Self {
+        debug_assert!(codes::known(code), "`{code}` is not in the table of codes");
+        let message = message.into();
+        Self { severity: Severity::Error, code, span, message, label: None, hint: None, also: Vec::new() }
+    }
+
+    pub fn warning(span: Span, code: &'static str, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(span, code, message) }
+    }
+
+    /// Sets what stands under the underlined text.
+    pub fn label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// Sets the way out.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint.or(self.hint);
+        self
+    }
+
+    /// Adds another place that has to do with it.
+    pub fn also(mut self, span: Span, text: impl Into<String>) -> Self {
+        self.also.push((span, text.into()));
+        self
+    }
+}
+
+/// Everything at hand while a recipe is read.
+pub struct Desk<'a> {
+    pub sources: &'a dyn Sources,
+    pub options: &'a Options,
+    /// The recipe's folder: what paths in the spec are relative to.
+    pub folder: String,
+    files: RefCell<Vec<File>>,
+    notes: RefCell<Vec<Note>>,
+    packages: RefCell<BTreeMap<String, Span>>,
+    /// Whether a file is not even of its language, so that what it holds is not to be trusted.
+    broken: Cell<bool>,
+}
+
+struct File {
+    path: String,
+    text: String,
+    digest: Digest,
+    /// Stretches that must not be shown.
+    hidden: Vec<(usize, usize)>,
+}
+
+impl<'a> Desk<'a> {
+    pub fn new(sources: &'a dyn Sources, options: &'a Options, folder: String) -> Self {
+        Self {
+            sources,
+            options,
+            folder,
+            files: RefCell::default(),
+            notes: RefCell::default(),
+            packages: RefCell::default(),
+            broken: Cell::new(false),
+        }
+    }
+
+    /// Takes a file in and returns its number.
+    pub fn open(&self, path: &str, text: &str) -> usize {
+        let digest = Digest::of(text);
+        let file = File { path: path.to_owned(), text: text.to_owned(), digest, hidden: Vec::new() };
+        self.files.borrow_mut().push(file);
+        self.files.borrow().len() - 1
+    }
+
+    pub fn say(&self, note: Note) {
+        let mut notes = self.notes.borrow_mut();
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    pub fn set_broken(&self) {
+        self.broken.set(true);
+    }
+
+    pub fn broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    pub fn errors(&self) -> usize {
+        self.notes.borrow().iter().filter(|note| note.severity == Severity::Error).count()
+    }
+
+    /// Keeps a stretch of a file from being shown.
+    pub fn hide(&self, span: Span) {
+        self.files.borrow_mut()[span.file].hidden.push((span.start, span.end));
+    }
+
+    /// Remembers where a package is asked for or excluded; the first place counts.
+    pub fn package(&self, name: &str, span: Span) {
+        self.packages.borrow_mut().entry(name.to_owned()).or_insert(span);
+    }
+
+    /// Returns the host path of what is written as `written` in the file of `span`: relative to that file's folder.
+    pub fn host_path(&self, span: Span, written: &str) -> String {
+        let files = self.files.borrow();
+        let file = &files[span.file].path;
+        // A setting of the command line lies in no folder of its own.
+        let folder = if file.starts_with("--") { self.folder.as_str() } else { path::folder(file) };
+        path::join(folder, written)
+    }
+
+    /// Returns that path as the spec has it: relative to the recipe's folder.
+    pub fn spec_path(&self, host_path: &str) -> String {
+        path::relative(&self.folder, host_path)
+    }
+
+    pub fn place(&self, span: Span) -> Place {
+        let files = self.files.borrow();
+        let (path, text) = files.get(span.file).map_or(("", ""), |file| (file.path.as_str(), file.text.as_str()));
+        place(path, text, span)
+    }
+
+    /// Returns everything said, in the order of files and lines.
+    pub fn diagnostics(&self) -> Vec<Diagnostic> {
+        let mut notes = self.notes.borrow().clone();
+        notes.sort_by_key(|note| note.span);
+        notes.iter().map(|note| self.diagnostic(note)).collect()
+    }
+
+    fn diagnostic(&self, note: &Note) -> Diagnostic {
+        Diagnostic {
+            severity: note.severity,
+            code: note.code.to_owned(),
+            message: note.message.clone(),
+            place: self.place(note.span),
+            label: note.label.clone(),
+            hint: note.hint.clone(),
+            also: note.also.iter().map(|(span, text)| Label { place: self.place(*span), text: text.clone() }).collect(),
+        }
+    }
+
+    /// Returns the texts as they may be shown.
+    pub fn files(&self) -> Files {
+        let shown = |file: &File| SourceText { path: file.path.clone(), text: masked(&file.text, &file.hidden) };
+        Files(self.files.borrow().iter().map(shown).collect())
+    }
+
+    pub fn source_files(&self) -> Vec<SourceFile> {
+        let source = |file: &File| SourceFile { path: file.path.clone(), digest: file.digest };
+        self.files.borrow().iter().map(source).collect()
+    }
+
+    pub fn packages(&self) -> BTreeMap<String, Place> {
+        self.packages.borrow().iter().map(|(name, span)| (name.clone(), self.place(*span))).collect()
+    }
+}
+
+fn place(path: &str, text: &str, span: Span) -> Place {
+    let mut start = span.start.min(text.len());
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let before = &text[..start];
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    Place {
+        file: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        offset: start,
+        len: span.end.min(text.len()).saturating_sub(start),
+    }
+}
+
+/// Puts an asterisk for every hidden byte but line ends, so that all places stay where they are.
+fn masked(text: &str, hidden: &[(usize, usize)]) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    for &(start, end) in hidden {
+        bytes[start..end].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b'*');
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}

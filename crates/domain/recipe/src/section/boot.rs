@@ -1,0 +1,65 @@
+//! `[boot]`: how the machine starts.
+
+use super::base::Ground;
+use crate::desk::{Desk, Note};
+use crate::needs::Needs;
+use crate::shape::{Shape, Table, key};
+use crate::spec::{BoardSpec, Loader};
+use crate::view::View;
+
+pub static KEYS: Table = Table {
+    name: "[boot]",
+    doc: "How the machine starts.",
+    keys: &[key("loader", Shape::Word(LOADERS), "What starts the kernel.")
+        .default("the board's")
+        .example("\"systemd-boot\"")],
+    more: None,
+};
+
+static LOADERS: &[(&str, &str)] = &[
+    ("systemd-boot", "systemd-boot with an entry for each kernel; kernel updates on the device keep working"),
+    ("uki", "one unified kernel image at the firmware's own path"),
+    ("none", "nothing: something outside starts the kernel"),
+];
+
+/// Returns the board for this release, and adds what it needs.
+pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) -> Option<BoardSpec> {
+    let view = root.section("boot");
+    let Some(said) = ground.board else {
+        if let Some(span) = view.key_span("loader") {
+            let note = Note::warning(span, "without-effect", "`loader` starts no kernel: `[base]` names no board");
+            desk.say(note);
+        }
+        return None;
+    };
+    let board = said.value;
+    let kernel = board.kernel_in(ground.release)?;
+    let loader = loader(view).unwrap_or(board.loader);
+    let why = format!("board `{}`", board.name);
+    needs.package(&kernel, &*why, said.span);
+    for feature in ["init", "initrd", "filesystem-check"] {
+        needs.feature(feature, &*why, said.span);
+    }
+    board.packages.iter().for_each(|package| needs.package(package, &*why, said.span));
+    let span = view.text("loader").map_or(said.span, |loader| loader.span);
+    match loader {
+        Loader::SystemdBoot => needs.feature("systemd-boot", "boot loader `systemd-boot`", span),
+        Loader::Uki => needs.feature("uki", "boot loader `uki`", span),
+        Loader::None => {}
+    }
+    Some(BoardSpec {
+        name: board.name.clone(),
+        kernel,
+        loader,
+        kernel_arguments: board.kernel_arguments.clone(),
+        qemu: board.qemu.clone(),
+    })
+}
+
+fn loader(view: View<'_>) -> Option<Loader> {
+    Some(match view.text("loader")?.value {
+        "systemd-boot" => Loader::SystemdBoot,
+        "uki" => Loader::Uki,
+        _ => Loader::None,
+    })
+}

@@ -1,0 +1,117 @@
+//! `[[file]]`: files, links and folders put into the image.
+
+use kiln_model::GuestPath;
+
+use super::secrets::Secrets;
+use crate::desk::{Desk, Note};
+use crate::forms::{GROUP, GUEST_PATH, LINE, LOCAL_PATH, MODE, NAME, TEXT, USER};
+use crate::shape::{Shape, Table, key};
+use crate::spec::{FileContent, FileSpec, LocalFile};
+use crate::view::{Said, View};
+
+pub static KEYS: Table = Table {
+    name: "[[file]]",
+    doc: "A file of the image, put there after packages and users. Exactly one of `text`, `source`, `secret`, `symlink` and \
+          `directory` says what it is.",
+    keys: &[
+        key("path", Shape::Text(&GUEST_PATH), "Where it is in the image.").here().example("\"/etc/motd\""),
+        key("text", Shape::Text(&TEXT), "Its content.").example("\"\"\"\\nWelcome.\\n\"\"\""),
+        key("source", Shape::Text(&LOCAL_PATH), "A file or folder to copy, from this file's folder.")
+            .example("\"files/motd\""),
+        key("secret", Shape::Text(&NAME), "A secret that is its content."),
+        key("symlink", Shape::Text(&LINE), "What the symbolic link points to.").example("\"../run/motd\""),
+        key("directory", Shape::Bool, "`true`: an empty folder."),
+        key("mode", Shape::Text(&MODE), "Its mode in octal, as text.")
+            .default("\"0644\"; \"0600\" for secrets, \"0755\" for folders; as on disk for copied folders")
+            .example("\"0600\""),
+        key("owner", Shape::Text(&USER), "The user it belongs to.").default("\"root\""),
+        key("group", Shape::Text(&GROUP), "The group it belongs to.").default("\"root\""),
+    ],
+    more: None,
+};
+
+static KINDS: [&str; 5] = ["text", "source", "secret", "symlink", "directory"];
+
+pub fn read(root: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Vec<FileSpec> {
+    let mut files: Vec<FileSpec> = Vec::new();
+    let mut paths: Vec<(GuestPath, Said<&str>)> = Vec::new();
+    for view in root.tables("file") {
+        let said = view.text("path");
+        let path = said.and_then(|said| GuestPath::new(said.value).ok());
+        if let (Some(said), Some(path)) = (said, &path) {
+            if let Some((_, first)) = paths.iter().find(|(other, _)| other == path) {
+                let message = format!("`{path}` is made twice");
+                desk.say(Note::error(said.span, "duplicate", message).also(first.span, "first here"));
+            }
+            paths.push((path.clone(), said));
+        }
+        let content = content(view, said, secrets, desk);
+        files.extend(path.zip(content).map(|(path, content)| one(view, path, content)));
+    }
+    files
+}
+
+fn one(view: View<'_>, path: GuestPath, content: FileContent) -> FileSpec {
+    let mode = view.string("mode").and_then(|mode| u32::from_str_radix(&mode, 8).ok());
+    let usual = matches!(content, FileContent::Secret(_)).then_some(0o600);
+    FileSpec {
+        path,
+        content,
+        mode: mode.or(usual),
+        user: view.string("owner").unwrap_or_else(|| "root".into()),
+        group: view.string("group").unwrap_or_else(|| "root".into()),
+    }
+}
+
+fn content(view: View<'_>, path: Option<Said<&str>>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Option<FileContent> {
+    exactly_one(view, &KINDS, path, desk)?;
+    if let (Some(link), Some(mode)) = (view.key_span("symlink"), view.key_span("mode")) {
+        let note = Note::error(mode, "contradiction", "a symbolic link has no mode of its own");
+        desk.say(note.also(link, "a link"));
+    }
+    if let (Some(span), Some(false)) = (view.key_span("directory"), view.bool("directory")) {
+        let note = Note::error(span, "contradiction", "`directory = false` does not say what is there");
+        desk.say(note.hint("use `text`, `source`, `secret` or `symlink`"));
+        return None;
+    }
+    let text = view.string("text").map(FileContent::Text);
+    text.or_else(|| local(view.text("source")?, desk).map(|(local, _)| FileContent::Local(local)))
+        .or_else(|| view.text("secret").map(|said| FileContent::Secret(secrets.used(said, desk))))
+        .or_else(|| view.string("symlink").map(FileContent::Symlink))
+        .or_else(|| view.bool("directory").map(|_| FileContent::Directory))
+}
+
+/// Tells when none or several of `kinds` are said; `path` names the thing.
+pub fn exactly_one(view: View<'_>, kinds: &[&str], path: Option<Said<&str>>, desk: &Desk<'_>) -> Option<()> {
+    let said: Vec<_> = kinds.iter().filter_map(|kind| Some((*kind, view.key_span(kind)?))).collect();
+    let all: Vec<String> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+    match said.as_slice() {
+        [_] => Some(()),
+        [] => {
+            let what = path.map_or("this".into(), |path| format!("`{}`", path.value));
+            let message = format!("{what} says nothing about its content");
+            let span = path.map_or(view.span, |path| path.span);
+            desk.say(Note::error(span, "missing-key", message).hint(format!("one of {}", all.join(", "))));
+            None
+        }
+        [(first, at), (second, span), ..] => {
+            let message = format!("`{first}` and `{second}` cannot both be");
+            desk.say(Note::error(*span, "contradiction", message).also(*at, "said here"));
+            None
+        }
+    }
+}
+
+/// Returns a file or folder beside the recipe with its digest, and whether it is a folder.
+pub fn local(said: Said<&str>, desk: &Desk<'_>) -> Option<(LocalFile, bool)> {
+    let host = desk.host_path(said.span, said.value);
+    match desk.sources.digest(&host) {
+        Ok(found) => Some((LocalFile { path: desk.spec_path(&host), digest: found.digest }, found.folder)),
+        Err(error) => {
+            let message = format!("cannot read `{}`", said.value);
+            let note = Note::error(said.span, "unreadable", message).label(error.to_string());
+            desk.say(note.hint(format!("looked for `{host}`")));
+            None
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `[packages]`: what is installed.
+
+use kiln_model::Arch;
+
+use super::base::Ground;
+use crate::desk::{Desk, Note};
+use crate::forms::{LOCAL_PATH, PACKAGE, PACKAGE_NAME, split};
+use crate::needs::Needs;
+use crate::shape::{Shape, Table, key};
+use crate::spec::{BaseSet, LocalFile, Packages, Wanted};
+use crate::view::{Said, View};
+
+pub static KEYS: Table = Table {
+    name: "[packages]",
+    doc: "What is installed besides what the board and other settings need.",
+    keys: &[
+        key("base", Shape::Word(BASES), "The set to start from.").default("\"minbase\"").example("\"minbase\""),
+        key(
+            "include",
+            Shape::List(&Shape::Text(&PACKAGE)),
+            "Packages to install: `name`, `name=version`, `name/suite`, `name:arch`, `task^`.",
+        )
+        .example("[\"openssh-server\", \"vim\"]"),
+        key(
+            "exclude",
+            Shape::List(&Shape::Text(&PACKAGE_NAME)),
+            "Packages that must not be installed, whoever depends on or recommends them.",
+        ),
+        key("recommends", Shape::Bool, "Whether recommended packages come along.").default("false"),
+        key("files", Shape::List(&Shape::Text(&LOCAL_PATH)), "Package files (`.deb`) from this file's folder.")
+            .example("[\"debs/agent_1.2_amd64.deb\"]"),
+        key("foreign", Shape::List(&Shape::Word(FOREIGN)), "Further architectures whose packages may be installed.")
+            .example("[\"i386\"]"),
+    ],
+    more: None,
+};
+
+static BASES: &[(&str, &str)] = &[
+    ("essential", "packages marked `Essential: yes`, and what they depend on"),
+    ("minbase", "and those of priority `required`, and apt"),
+    ("important", "and those of priority `important`: what debootstrap installs"),
+    ("standard", "and those of priority `standard`"),
+];
+
+static FOREIGN: &[(&str, &str)] =
+    &[("amd64", ""), ("arm64", ""), ("armhf", ""), ("i386", ""), ("ppc64el", ""), ("riscv64", "")];
+
+/// Returns the foreign architectures.
+pub fn foreign(view: View<'_>, ground: &Ground, desk: &Desk<'_>) -> Vec<Arch> {
+    let mut found = Vec::new();
+    for said in view.texts("foreign") {
+        let Ok(arch) = said.value.parse::<Arch>() else { continue };
+        if arch == ground.architecture || found.contains(&arch) {
+            let message = format!("`{arch}` is not foreign: its packages are installed already");
+            desk.say(Note::error(said.span, "contradiction", message));
+        }
+        found.push(arch);
+    }
+    found
+}
+
+pub fn read(view: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) -> Packages {
+    let include = include(view, desk);
+    let exclude = view.texts("exclude");
+    exclude.iter().for_each(|said| desk.package(said.value, said.span));
+    contradictions(&include, &exclude, desk);
+    let base = base(view);
+    if base != BaseSet::Essential {
+        needs.package(&ground.release.keyring_package, "the archive's keys in the image", ground.span);
+    }
+    let names: Vec<String> = include.iter().map(|said| split(said.value).0.to_owned()).collect();
+    let asked = include.iter().map(|said| Wanted { package: said.value.to_owned(), why: "recipe".into() });
+    Packages {
+        base,
+        include: asked.chain(needs.wanted(ground, &names, &exclude, desk)).collect(),
+        exclude: exclude.iter().map(|said| said.value.to_owned()).collect(),
+        recommends: view.bool("recommends").unwrap_or(false),
+        files: view.texts("files").into_iter().filter_map(|said| file(said, desk)).collect(),
+        foreign: foreign(view, ground, desk),
+    }
+}
+
+fn base(view: View<'_>) -> BaseSet {
+    match view.text("base").map(|said| said.value) {
+        Some("essential") => BaseSet::Essential,
+        Some("important") => BaseSet::Important,
+        Some("standard") => BaseSet::Standard,
+        _ => BaseSet::Minbase,
+    }
+}
+
+/// Files and profiles may ask for the same package; the first counts. Two versions of one package cannot both be.
+fn include<'a>(view: View<'a>, desk: &Desk<'_>) -> Vec<Said<&'a str>> {
+    let mut found: Vec<Said<&str>> = Vec::new();
+    for said in view.texts("include") {
+        desk.package(split(said.value).0, said.span);
+        match found.iter().find(|other| same_package(other.value, said.value)) {
+            None => found.push(said),
+            Some(first) if first.value == said.value => {}
+            Some(first) => {
+                let message = format!("`{}` and `{}` cannot both be", first.value, said.value);
+                desk.say(Note::error(said.span, "contradiction", message).also(first.span, "first here"));
+            }
+        }
+    }
+    found
+}
+
+fn same_package(a: &str, b: &str) -> bool {
+    let arch = |rest: &str| rest.strip_prefix(':').map(|rest| rest.split(['=', '/']).next().unwrap_or("").to_owned());
+    let ((a, a_rest), (b, b_rest)) = (split(a), split(b));
+    a == b && a_rest.ends_with('^') == b_rest.ends_with('^') && arch(a_rest) == arch(b_rest)
+}
+
+fn contradictions(include: &[Said<&str>], exclude: &[Said<&str>], desk: &Desk<'_>) {
+    for excluded in exclude {
+        let asked = include.iter().find(|asked| split(asked.value).0 == excluded.value && !asked.value.ends_with('^'));
+        if let Some(asked) = asked {
+            let message = format!("`{}` is both included and excluded", excluded.value);
+            let note = Note::error(excluded.span, "contradiction", message).label("excluded here");
+            desk.say(note.also(asked.span, "included here"));
+        }
+    }
+}
+
+fn file(said: Said<&str>, desk: &Desk<'_>) -> Option<LocalFile> {
+    if !said.value.ends_with(".deb") {
+        let note = Note::error(said.span, "bad-value", format!("`{}` is not a package file", said.value));
+        desk.say(note.label("expected a name that ends in `.deb`"));
+        return None;
+    }
+    super::files::local(said, desk).map(|(local, _)| local)
+}
