@@ -1,0 +1,243 @@
+//! Blobs, documents and artifacts: stored once, never handed out changed.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use kiln_model::Digest;
+use kiln_store::{Doc, Error, Store};
+
+fn files_below(folder: &Path) -> Vec<String> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            all.append(&mut files_below(&entry.path()));
+        } else {
+            all.push(entry.path().display().to_string());
+        }
+    }
+    all
+}
+
+/// Changes a file's bytes and sets its modification time back, as a careful vandal does.
+fn corrupt(path: &Path) {
+    let (meta, mut bytes) = (fs::metadata(path).unwrap(), fs::read(path).unwrap());
+    bytes[0] ^= 1;
+    fs::write(path, bytes).unwrap();
+    fs::File::open(path).unwrap().set_modified(meta.modified().unwrap()).unwrap();
+    assert_eq!(fs::metadata(path).unwrap().mtime(), meta.mtime());
+}
+
+#[test]
+fn a_blob_is_found_again_by_this_store_and_the_next() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    let (digest, path) = store.put(b"hello").unwrap();
+    assert_eq!((digest, fs::read(&path).unwrap()), (Digest::of("hello"), b"hello".to_vec()));
+    assert_eq!(store.blob(&digest).unwrap(), Some(path.clone()));
+    assert_eq!(store.blob(&Digest::of("other")).unwrap(), None);
+    let other = Store::open(home.path(), None).unwrap();
+    assert_eq!(other.blob(&digest).unwrap(), Some(path));
+}
+
+#[test]
+fn wrong_bytes_and_unfinished_ones_leave_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    let mut writer = store.writer().unwrap();
+    writer.write_all(b"wrong").unwrap();
+    let wanted = Digest::of("right");
+    match writer.finish(Some(wanted)) {
+        Err(Error::WrongDigest { expected, got }) => assert_eq!((expected, got), (wanted, Digest::of("wrong"))),
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+    let mut writer = store.writer().unwrap();
+    writer.write_all(b"half").unwrap();
+    drop(writer);
+    let mut writer = store.writer().unwrap();
+    writer.write_all(b"wrong").unwrap();
+    writer.restart().unwrap();
+    writer.write_all(b"right").unwrap();
+    let (_, path) = writer.finish(Some(wanted)).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"right");
+    assert_eq!(files_below(&home.path().join("blobs/sha256")), [path.canonicalize().unwrap().display().to_string()]);
+    assert_eq!(files_below(&home.path().join("scratch")), Vec::<String>::new());
+}
+
+#[test]
+fn a_corrupted_blob_is_absent_and_a_touched_one_is_not() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    let (good, path) = store.put(b"good").unwrap();
+    fs::File::open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(store.blob(&good).unwrap(), Some(path.clone()), "read again and found whole");
+    corrupt(&path);
+    assert_eq!(store.blob(&good).unwrap(), None);
+    assert!(!path.exists());
+    let warning = format!("the stored blob `{}` was corrupted and is dropped", good.short());
+    assert_eq!(store.take_warnings(), [warning]);
+    assert_eq!(store.put(b"good").unwrap().1, path, "and can be stored anew");
+}
+
+#[test]
+fn a_lost_index_costs_only_reading() {
+    let home = tempfile::tempdir().unwrap();
+    let (digest, path) = Store::open(home.path(), None).unwrap().put(b"bytes").unwrap();
+    fs::remove_file(home.path().join("blobs/index")).unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    assert_eq!(store.blob(&digest).unwrap(), Some(path));
+    assert_eq!(store.take_warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn verify_finds_corruption_that_the_fingerprint_hides() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    let (digest, path) = store.put(b"good").unwrap();
+    corrupt(&path);
+    // As if the disk had forgotten: the index knows the very fingerprint the file has now.
+    let meta = fs::metadata(&path).unwrap();
+    let index = home.path().join("blobs/index");
+    let line = fs::read_to_string(&index).unwrap();
+    let mut words: Vec<String> = line.trim_end().split(' ').map(str::to_owned).collect();
+    (words[5], words[6]) = (meta.ctime().to_string(), meta.ctime_nsec().to_string());
+    fs::write(&index, words.join(" ") + "\n").unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    assert_eq!(store.blob(&digest).unwrap(), Some(path), "the fingerprint tells nothing");
+    let findings = store.verify(&|_| {}).unwrap();
+    assert_eq!(findings.iter().map(|finding| finding.id.clone()).collect::<Vec<_>>(), [digest.to_string()]);
+    assert_eq!(store.blob(&digest).unwrap(), None);
+    assert_eq!(store.verify(&|_| {}).unwrap(), []);
+}
+
+#[test]
+fn of_many_who_want_a_blob_one_makes_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (made, digest, start) = (AtomicU32::new(0), Digest::of("x"), Barrier::new(8));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let store = Store::open(home.path(), None).unwrap();
+                start.wait();
+                let _claim = store.claim(&digest, &|| false).unwrap().unwrap();
+                if store.blob(&digest).unwrap().is_none() {
+                    made.fetch_add(1, Ordering::SeqCst);
+                    store.put(b"x").unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(made.into_inner(), 1);
+    assert_eq!(files_below(&home.path().join("claims")), Vec::<String>::new());
+    let store = Store::open(home.path(), None).unwrap();
+    let _held = store.claim(&digest, &|| false).unwrap().unwrap();
+    let patience = AtomicU32::new(0);
+    assert!(store.claim(&digest, &|| patience.fetch_add(1, Ordering::SeqCst) > 2).unwrap().is_none());
+}
+
+#[test]
+fn documents_are_kept_under_kind_and_key() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    store.put_document(Doc::Seen, "http://a/\n", b"one\ntwo").unwrap();
+    store.put_document(Doc::Seen, "http://a/\n", b"three\n").unwrap();
+    assert_eq!(store.document(Doc::Seen, "http://a/\n").unwrap(), Some(b"three\n".to_vec()));
+    assert_eq!(store.document(Doc::Index, "http://a/\n").unwrap(), None);
+    let file = files_below(&home.path().join("documents")).remove(0);
+    corrupt(Path::new(&file));
+    assert_eq!(store.document(Doc::Seen, "http://a/\n").unwrap(), None);
+    assert_eq!(store.take_warnings().len(), 1);
+}
+
+#[test]
+fn artifacts_are_kept_taken_and_never_handed_out_changed() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    let put = |bytes: &str| {
+        let file = store.scratch("image").unwrap().join("x.raw");
+        fs::write(&file, bytes).unwrap();
+        store.put_artifact("demo/raw", &file, b"index", "demo").unwrap()
+    };
+    put("first");
+    let path = put("second");
+    let kept = store.artifact("demo/raw").unwrap().unwrap();
+    assert_eq!(
+        (&kept.path, kept.index.as_slice(), fs::read(&path).unwrap().as_slice()),
+        (&path, &b"index"[..], &b"second"[..])
+    );
+    let taken = store.take_artifact("demo/raw").unwrap().unwrap();
+    assert_eq!(fs::read(&taken.path).unwrap(), b"second");
+    assert_eq!(store.artifact("demo/raw").unwrap(), None);
+    corrupt(&put("third"));
+    assert_eq!(store.artifact("demo/raw").unwrap(), None);
+    assert_eq!(store.take_warnings().len(), 1);
+}
+
+#[test]
+fn the_collector_spares_what_sessions_use_and_takes_the_oldest_first() {
+    let home = tempfile::tempdir().unwrap();
+    let (old, new, used) = {
+        let store = Store::open(home.path(), None).unwrap();
+        store.put_document(Doc::Seen, "repository", b"Date: today").unwrap();
+        let put = |text: &str| store.put(text.repeat(5000).as_bytes()).unwrap().0;
+        (put("old"), put("new"), put("use"))
+    };
+    age(home.path(), &[(old, 300), (new, 200), (used, 400)]);
+    let user = Store::open(home.path(), None).unwrap();
+    user.blob(&used).unwrap().unwrap();
+    let store = Store::open(home.path(), Some(40_000)).unwrap();
+    let dry = store.gc(None, true).unwrap();
+    assert_eq!(store.list().unwrap().len(), 4, "a dry run removes nothing");
+    let wet = store.gc(None, false).unwrap();
+    assert_eq!(wet, dry);
+    assert_eq!(wet.removed.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&old.to_string()]);
+    let wet = store.gc(Some(0), false).unwrap();
+    assert_eq!(wet.removed.iter().map(|entry| &entry.id).collect::<Vec<_>>(), [&new.to_string()]);
+    assert!(user.blob(&used).unwrap().is_some(), "in use");
+    assert!(store.document(Doc::Seen, "repository").unwrap().is_some(), "rollbacks stay refused");
+    drop(user);
+    store.gc(Some(0), false).unwrap();
+    assert_eq!(store.blob(&used).unwrap(), None);
+}
+
+/// Rewrites the index as if the blobs had last been used so many seconds ago.
+fn age(root: &Path, ages: &[(Digest, u64)]) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let index = root.join("blobs/index");
+    let text = fs::read_to_string(&index).unwrap();
+    let aged = text.lines().map(|line| {
+        let (digest, seconds) = ages.iter().find(|(digest, _)| line.starts_with(&digest.to_string())).unwrap();
+        let (rest, _used) = line.rsplit_once(' ').unwrap();
+        assert!(rest.starts_with(&digest.to_string()));
+        format!("{rest} {}\n", now - seconds)
+    });
+    let aged: String = aged.collect();
+    fs::write(&index, aged).unwrap();
+}
+
+#[test]
+fn a_dead_session_leaves_no_scratch() {
+    let home = tempfile::tempdir().unwrap();
+    // What a killed kiln leaves: a lease nobody holds and its folder.
+    Store::open(home.path(), None).unwrap();
+    let scratch = home.path().join("scratch/1-2/tree-0/deep");
+    fs::create_dir_all(&scratch).unwrap();
+    fs::write(scratch.join("file"), "x").unwrap();
+    fs::write(home.path().join("sessions/1-2"), "blob x\n").unwrap();
+    let alive = Store::open(home.path(), None).unwrap();
+    let mine = alive.scratch("tree").unwrap();
+    let other = Store::open(home.path(), None).unwrap();
+    assert!(!home.path().join("sessions/1-2").exists() && !home.path().join("scratch/1-2").exists());
+    assert!(mine.exists(), "a living session keeps its own");
+    drop((alive, other));
+    // The sweep works in a thread of its own.
+    let begun = SystemTime::now();
+    while !files_below(&home.path().join("scratch")).is_empty() && begun.elapsed().unwrap() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(files_below(&home.path().join("scratch")), Vec::<String>::new());
+}
