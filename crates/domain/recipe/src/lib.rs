@@ -15,23 +15,36 @@ mod needs;
 mod node;
 pub mod options;
 mod path;
+mod reference;
 pub mod render;
+mod schema;
 mod section;
 mod shape;
 pub mod spec;
+mod templates;
 mod view;
 
 pub use complete::{Completed, SourceFile, complete, diagnostic_at};
 pub use diagnostic::{Diagnostic, Files, Place, Rejected, Severity};
 pub use options::{HostSource, Local, Options, Sources, mirrors_from};
+pub use reference::reference;
 pub use render::{Look, render};
+pub use schema::schema;
 pub use spec::Spec;
+pub use templates::{Template, templates};
 
-/// A recipe to start from, for `kiln new`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Template {
-    pub name: &'static str,
-    /// One line.
-    pub description: &'static str,
-    pub text: &'static str,
+/// Completes a recipe that is nothing but `text`; for fuzzing: whatever the text, it returns.
+pub fn complete_text(text: &str) -> Result<Completed, Rejected> {
+    struct Alone<'a>(&'a str);
+    impl Sources for Alone<'_> {
+        fn read(&self, path: &str) -> std::io::Result<String> {
+            let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+            (path == "kiln.toml").then(|| self.0.to_owned()).ok_or_else(missing)
+        }
+
+        fn digest(&self, _path: &str) -> std::io::Result<Local> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+    }
+    complete(&Alone(text), "kiln.toml", &Options::new(kiln_model::Arch::Amd64))
 }
