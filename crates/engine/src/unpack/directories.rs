@@ -54,10 +54,12 @@ impl Directories {
 
     /// Gives every directory its looks: those that were made, and `all` of them in a base. Those that nobody ships keep
     /// mode 0755 and get the time `epoch`.
-    pub fn dress(&self, handles: &mut Handles<'_>, epoch: i64, all: bool) -> Result<(), Error> {
+    pub fn dress(&self, handles: &mut Handles<'_>, epoch: i64, umask: u32, all: bool) -> Result<(), Error> {
         for (path, directory) in self.all().iter().filter(|(_, directory)| directory.made || all) {
             let plain = Looks { mode: 0o755, uid: 0, gid: 0, mtime: epoch };
-            dress(handles, path, directory.shipped.as_ref().map_or(plain, |(_, looks)| *looks), true)?;
+            let looks = directory.shipped.as_ref().map_or(plain, |(_, looks)| *looks);
+            let fresh = directory.made && all;
+            dress(handles, path, looks, !fresh || looks.mode != 0o755 || umask & 0o755 != 0, fresh)?;
         }
         Ok(())
     }
@@ -67,16 +69,20 @@ impl Directories {
     }
 }
 
-/// Gives a name owner, time and, unless it is a link, its mode.
-pub fn dress(handles: &mut Handles<'_>, path: &GuestPath, looks: Looks, moded: bool) -> Result<(), Error> {
+/// Gives a name owner and time, and its mode where `mode` says so (links have none).
+///
+/// `fresh` names were made by this run in a tree of its own, so they belong to root already.
+pub fn dress(handles: &mut Handles<'_>, path: &GuestPath, looks: Looks, mode: bool, fresh: bool) -> Result<(), Error> {
     let (folder, name) = match path.parent() {
         Some(_) => (handles.parent(path)?, path.name()),
         None => (handles.directory(path)?, b".".as_slice()),
     };
     let failed = |errno| Error::tree("set mode, owner and time of", path, errno);
-    let owner = (Some(Uid::from_raw(looks.uid)), Some(Gid::from_raw(looks.gid)));
-    chownat(&folder, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
-    if moded {
+    if !fresh || (looks.uid, looks.gid) != (0, 0) {
+        let owner = (Some(Uid::from_raw(looks.uid)), Some(Gid::from_raw(looks.gid)));
+        chownat(&folder, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+    }
+    if mode {
         chmodat(&folder, name, Mode::from_raw_mode(looks.mode), AtFlags::empty()).map_err(failed)?;
     }
     utimensat(&folder, name, &times(looks.mtime), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)

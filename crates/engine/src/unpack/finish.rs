@@ -37,7 +37,7 @@ pub fn finish(shared: &Shared, mut done: Vec<Done>) -> Result<Unpacked, Error> {
             write_file(&mut handles, &file, shared.options.epoch)?;
         }
     }
-    shared.directories.dress(&mut handles, shared.options.epoch, shared.options.base)?;
+    shared.directories.dress(&mut handles, shared.options.epoch, shared.umask, shared.options.base)?;
     unpacked.packages = records.into_iter().map(|record| record.control).collect();
     Ok(unpacked)
 }

@@ -61,7 +61,7 @@ pub fn unpack<'s>(shared: &'s Shared, handles: &mut Handles<'s>, arrival: Arriva
         shared,
         handles,
         package: Arc::new(Claimant::from(control)),
-        conffiles: if shared.options.bare { HashSet::new() } else { control.conffiles()?.into_iter().collect() },
+        conffiles: if shared.options.bare { HashSet::new() } else { shipped_conffiles(control)? },
         digest_all: !shared.options.bare && control.file("md5sums").is_none(),
         placed: Placed::default(),
     };
@@ -103,21 +103,28 @@ fn check_digest(mut reader: BufReader<Hashing<File>>, arrival: &Arrival) -> Resu
     if found == locked { Ok(()) } else { Err(Error::Digest { locked, found }) }
 }
 
+fn shipped_conffiles(control: &Control) -> Result<HashSet<GuestPath>, Error> {
+    let all = control.conffiles()?.into_iter();
+    Ok(all.filter(|(_, removed)| !removed).map(|(path, _)| path).collect())
+}
+
 fn record(control: Control, placed: Placed) -> Result<Record, Error> {
-    let state = |path: &GuestPath| match placed.digests.get(path) {
+    let state = |path: &GuestPath, removed| match placed.digests.get(path) {
+        _ if removed => ConffileState::RemoveOnUpgrade,
         _ if placed.beside.contains(path) => ConffileState::Beside,
         Some(md5) => ConffileState::Placed(*md5),
         None => ConffileState::Missing,
     };
     let named = control.conffiles()?;
-    let conffiles = named.iter().map(|path| Conffile { path: path.clone(), state: state(path) }).collect();
-    let md5sums = control.file("md5sums").is_none().then(|| md5sums(&placed, &named.iter().collect()));
+    let conffiles = named.into_iter().map(|(path, removed)| Conffile { state: state(&path, removed), path }).collect();
+    let shipped = shipped_conffiles(&control)?;
+    let md5sums = control.file("md5sums").is_none().then(|| md5sums(&placed, &shipped));
     Ok(Record { control, list: placed.list, conffiles, md5sums })
 }
 
 /// Returns the lines of `md5sums` that dpkg adds for archives without them, conffiles left out.
-fn md5sums(placed: &Placed, conffiles: &HashSet<&GuestPath>) -> String {
-    let files = placed.list.iter().filter(|path| !conffiles.contains(path));
+fn md5sums(placed: &Placed, conffiles: &HashSet<GuestPath>) -> String {
+    let files = placed.list.iter().filter(|path| !conffiles.contains(*path));
     files.filter_map(|path| Some(format!("{}  {}\n", hex(placed.digests.get(path)?), &path.to_string()[1..]))).collect()
 }
 
@@ -137,7 +144,7 @@ pub fn write_file(handles: &mut Handles<'_>, file: &kiln_family::deb::install::F
     let mut made = File::from(made.map_err(failed)?);
     made.write_all(&file.bytes).map_err(|source| Error::Tree { doing: "write", path: file.path.clone(), source })?;
     fchmod(&made, mode).map_err(failed)?;
-    futimens(&made, &times(epoch)).map_err(failed)
+    futimens(&made, &times(file.mtime.unwrap_or(epoch))).map_err(failed)
 }
 
 /// A reader that digests what passes through it.

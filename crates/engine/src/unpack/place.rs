@@ -142,7 +142,7 @@ impl Place<'_, '_> {
             (FileType::Symlink, Kind::Symlink(target)) => {
                 let there = readlinkat(&folder, place.name(), Vec::new()).map_err(failed("read the link"))?;
                 if there.as_bytes() == target {
-                    dress(self.handles, place, self.looks(member), false)?;
+                    dress(self.handles, place, self.looks(member), false, false)?;
                     return Ok(true);
                 }
             }
@@ -219,7 +219,7 @@ impl Place<'_, '_> {
         };
         match (made, &member.kind) {
             (Ok(()), Kind::Hardlink(_)) => Ok(true),
-            (Ok(()), kind) => dress(self.handles, path, looks, *kind == Kind::Fifo).map(|()| true),
+            (Ok(()), kind) => dress(self.handles, path, looks, *kind == Kind::Fifo, self.fresh()).map(|()| true),
             (Err(Errno::EXIST), _) => Ok(false),
             (Err(errno), _) => Err(Error::tree("make", path, errno)),
         }
@@ -258,9 +258,7 @@ impl Place<'_, '_> {
 
     fn dress_file(&self, file: &File, member: &Member, looks: Looks) -> Result<(), Errno> {
         let file = file.as_fd();
-        // A directory of the tree may hand its group on; in a fresh one no directory has that bit yet.
-        let owned = (looks.uid, looks.gid) != (0, 0) || !(self.shared.options.base || self.shared.options.bare);
-        if owned {
+        if !self.fresh() || (looks.uid, looks.gid) != (0, 0) {
             fchown(file, Some(Uid::from_raw(looks.uid)), Some(Gid::from_raw(looks.gid)))?;
         }
         if looks.mode & (0o7000 | self.shared.umask) != 0 {
@@ -270,6 +268,12 @@ impl Place<'_, '_> {
             fsetxattr(file, name.as_str(), value, XattrFlags::empty())?;
         }
         futimens(file, &times(looks.mtime))
+    }
+
+    /// Whether new files belong to root without a word: a directory that was there may hand its group on, but here all
+    /// are made by this run and get such bits in the end.
+    fn fresh(&self) -> bool {
+        self.shared.options.base || self.shared.options.bare
     }
 
     fn looks(&self, member: &Member) -> Looks {

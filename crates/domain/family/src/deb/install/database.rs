@@ -21,7 +21,11 @@ pub fn info(record: &Record) -> Vec<File> {
     let stem = format!("/var/lib/dpkg/info/{}", record.control.filed_as());
     let kept = record.control.files.iter().filter(|(name, _)| !NOT_KEPT.contains(&name.as_str()));
     let mut files: Vec<File> = kept
-        .map(|(name, file)| File { mode: file.mode, ..File::new(&format!("{stem}.{name}"), file.bytes.clone()) })
+        .map(|(name, file)| File {
+            mode: file.mode,
+            mtime: Some(file.mtime),
+            ..File::new(&format!("{stem}.{name}"), file.bytes.clone())
+        })
         .collect();
     files.push(list(&record.control.filed_as(), &record.list));
     if let Some(md5sums) = &record.md5sums {

@@ -59,6 +59,8 @@ pub enum ConffileState {
     Beside,
     /// Named by the package, but not in its archive.
     Missing,
+    /// Named to be removed by upgrades.
+    RemoveOnUpgrade,
 }
 
 /// A file to write into the target tree, owned by root.
@@ -66,12 +68,19 @@ pub enum ConffileState {
 pub struct File {
     pub path: GuestPath,
     pub mode: u32,
+    /// Modification time in seconds since 1970, where an archive says one.
+    pub mtime: Option<i64>,
     pub bytes: Vec<u8>,
 }
 
 impl File {
     pub(crate) fn new(path: &str, bytes: impl Into<Vec<u8>>) -> Self {
-        Self { path: GuestPath::new(path).expect("paths made here are plain"), mode: 0o644, bytes: bytes.into() }
+        Self {
+            path: GuestPath::new(path).expect("paths made here are plain"),
+            mode: 0o644,
+            mtime: None,
+            bytes: bytes.into(),
+        }
     }
 }
 

@@ -5,9 +5,13 @@
 //! diverts files *and renames them* (`dpkg-divert` without `--no-rename`) would move what was just unpacked.
 //!
 //! On a tree that works, a script may do anything: stop services, move files away, make users. So it must prove to be
-//! quiet: every command word in it is one of [`QUIET`], which do nothing to a tree on a first installation
-//! (`dpkg-maintscript-helper` acts on upgrades only). Anything else, and anything the small scanner below does not
+//! quiet on a *first* installation (`$1` is `install`, `$2` is empty). Parts that cannot run then are left out: the
+//! sections debhelper adds (each acts on upgrades only) and `if` blocks that ask for an upgrade or an old version. Every
+//! command word that is left must be one of [`QUIET`]. Anything else, and anything the small scanner below does not
 //! understand, makes the script loud, and its package is left to the real `dpkg --unpack`.
+//!
+//! A few large or common packages whose scripts the scanner cannot follow were read by hand ([`REVIEWED`]): run after
+//! unpacking they do what they do before it.
 
 use super::Phase;
 use crate::deb::package::Control;
@@ -24,7 +28,7 @@ pub enum Class {
 }
 
 /// Command words of a quiet script, shell keywords and builtins among them.
-const QUIET: [&str; 30] = [
+const QUIET: [&str; 32] = [
     "!",
     ":",
     "[",
@@ -39,23 +43,31 @@ const QUIET: [&str; 30] = [
     "else",
     "esac",
     "exit",
+    "export",
     "false",
     "fi",
     "for",
     "if",
+    "in",
+    "mkdir",
     "printf",
     "return",
     "set",
     "shift",
     "test",
     "then",
+    "touch",
     "true",
     "while",
     "{",
     "}",
-    "in",
-    "export",
 ];
+
+/// Packages whose scripts were read (Debian 12 and 13, Ubuntu 22.04 and 24.04); a name that ends in `*` is a beginning.
+///
+/// `adduser` and `sudo` move old configuration on upgrades only; `systemd` and `udev` refuse a tree without merged `/usr`;
+/// `ucf` copies its old data, of which there is none; kernels make `/lib/modules/VERSION` and run hooks.
+const REVIEWED: [&str; 6] = ["adduser", "linux-image-*", "sudo", "systemd", "ucf", "udev"];
 
 /// Judges a package.
 pub fn class(control: &Control, phase: Phase) -> Class {
@@ -63,7 +75,7 @@ pub fn class(control: &Control, phase: Phase) -> Class {
     let Ok(script) = std::str::from_utf8(script) else { return Class::Real };
     let loud = match phase {
         Phase::Base => renames(script),
-        Phase::Further => !is_quiet(script),
+        Phase::Further => renames(script) || !(is_reviewed(control.name()) || is_quiet(script)),
     };
     if loud { Class::Real } else { Class::After }
 }
@@ -77,21 +89,30 @@ fn renames(script: &str) -> bool {
         .any(|line| line.contains("dpkg-divert") && !asks(line) && !line.contains("--no-rename"))
 }
 
+fn is_reviewed(name: &str) -> bool {
+    REVIEWED.iter().any(|known| known.strip_suffix('*').map_or(name == *known, |beginning| name.starts_with(beginning)))
+}
+
 /// Whether every command of a script is known to leave a tree alone on a first installation.
 fn is_quiet(script: &str) -> bool {
     let shell = script
         .lines()
         .next()
         .is_some_and(|first| first.starts_with("#!") && (first.contains("/sh") || first.contains("/bash")));
-    shell && logical_lines(script).iter().all(|line| line_is_quiet(line))
+    shell && without_upgrades(logical_lines(script)).iter().all(|line| line_is_quiet(line))
 }
 
-/// Returns the lines without comments and empty ones, those that end in a backslash joined with the next.
+/// Returns the lines without comments, empty ones and what debhelper added, those that end in a backslash joined with the next.
 fn logical_lines(script: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    let mut open = false;
+    let (mut open, mut added) = (false, false);
     for line in script.lines() {
         let line = line.trim();
+        added =
+            (added || line.starts_with("# Automatically added by dh_")) && line != "# End automatically added section";
+        if added {
+            continue;
+        }
         if line.starts_with('#') || line.is_empty() && !open {
             continue;
         }
@@ -106,6 +127,48 @@ fn logical_lines(script: &str) -> Vec<String> {
         open = goes_on;
     }
     lines
+}
+
+/// Leaves out `if` blocks that only an upgrade enters; one with an `else` of its own stays whole.
+fn without_upgrades(lines: Vec<String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let end = if asks_for_upgrade(&lines[at]) { end_of_block(&lines[at..]) } else { None };
+        match end {
+            Some(length) => at += length,
+            None => {
+                kept.push(lines[at].clone());
+                at += 1;
+            }
+        }
+    }
+    kept
+}
+
+/// Whether a line is an `if` that cannot be true on a first installation: all its parts must hold, and one cannot.
+fn asks_for_upgrade(line: &str) -> bool {
+    let Some(condition) = line.strip_prefix("if ") else { return false };
+    let condition = condition.trim_end_matches("then").trim_end().trim_end_matches(';');
+    let impossible = ["[ \"$1\" = upgrade ]", "[ \"$1\" = \"upgrade\" ]", "[ -n \"$2\" ]"];
+    !condition.contains("||") && condition.split("&&").map(str::trim).any(|part| impossible.contains(&part))
+}
+
+/// Returns how many lines an `if` block has; none when it has branches or does not close.
+fn end_of_block(lines: &[String]) -> Option<usize> {
+    let mut depth = 0;
+    for (at, line) in lines.iter().enumerate() {
+        let word = line.split([' ', ';']).next().unwrap_or_default();
+        match word {
+            "if" if line.ends_with("fi") && line.contains(';') && depth > 0 => {}
+            "if" => depth += 1,
+            "else" | "elif" if depth == 1 => return None,
+            "fi" if depth == 1 => return (line == "fi").then_some(at + 1),
+            "fi" => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Here-documents, command substitution, subshells, functions, redirections and quotes that span lines are not understood.

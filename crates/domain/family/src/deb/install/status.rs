@@ -100,6 +100,7 @@ fn conffiles(conffiles: &[Conffile]) -> String {
         let word = match conffile.state {
             ConffileState::Placed(md5) => hex(&md5),
             ConffileState::Beside | ConffileState::Missing => "newconffile".to_owned(),
+            ConffileState::RemoveOnUpgrade => "newconffile remove-on-upgrade".to_owned(),
         };
         write!(text, "\n {} {word}", conffile.path).expect("strings take everything");
     }

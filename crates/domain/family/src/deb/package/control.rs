@@ -19,6 +19,8 @@ pub struct Control {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlFile {
     pub mode: u32,
+    /// Modification time in seconds since 1970.
+    pub mtime: i64,
     pub bytes: Vec<u8>,
 }
 
@@ -56,7 +58,9 @@ impl Stanza {
 
 impl From<&deb822::Paragraph<'_>> for Stanza {
     fn from(paragraph: &deb822::Paragraph<'_>) -> Self {
-        let owned = |field: &deb822::Field<'_>| (field.name.to_owned(), field.value.trim().to_owned());
+        let owned = |field: &deb822::Field<'_>| {
+            (field.name.to_owned(), field.value.trim_end().trim_start_matches([' ', '\t']).to_owned())
+        };
         Self(paragraph.fields.iter().map(owned).collect())
     }
 }
@@ -115,8 +119,9 @@ impl Control {
         self.files.get(name).map(|file| file.bytes.as_slice())
     }
 
-    /// Returns the configuration files the archive ships, in their order; those to be removed on upgrade are not shipped.
-    pub fn conffiles(&self) -> Result<Vec<GuestPath>, BadPackage> {
+    /// Returns the configuration files in their order, and whether each is one that an upgrade shall remove, which the
+    /// archive does not ship.
+    pub fn conffiles(&self) -> Result<Vec<(GuestPath, bool)>, BadPackage> {
         let wrong = |line: &[u8]| BadPackage::ControlLine {
             file: "conffiles",
             line: String::from_utf8_lossy(line).into_owned(),
@@ -124,16 +129,13 @@ impl Control {
         let lines = self.file("conffiles").unwrap_or_default().split(|&byte| byte == b'\n');
         lines
             .map(<[u8]>::trim_ascii)
-            .filter(|line| !line.is_empty() && !line.starts_with(b"remove-on-upgrade "))
-            .map(
-                |line| {
-                    if line.starts_with(b"/") {
-                        GuestPath::new(line).map_err(|_| wrong(line))
-                    } else {
-                        Err(wrong(line))
-                    }
-                },
-            )
+            .filter(|line| !line.is_empty())
+            .map(|line| {
+                let (path, removed) =
+                    line.strip_prefix(b"remove-on-upgrade ").map_or((line, false), |path| (path.trim_ascii(), true));
+                let absolute = path.starts_with(b"/").then(|| GuestPath::new(path).ok()).flatten();
+                Ok((absolute.ok_or_else(|| wrong(line))?, removed))
+            })
             .collect()
     }
 

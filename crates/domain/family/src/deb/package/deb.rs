@@ -172,7 +172,7 @@ fn read_control<R: BufRead>(ar: Ar<R>, name: &str, limits: Limits) -> Result<(Co
         if bytes > limits.control {
             return Err(BadPackage::ControlTooLarge { member: name.to_owned(), allowed: limits.control });
         }
-        let file = ControlFile { mode: member.mode, bytes: tar.content()? };
+        let file = ControlFile { mode: member.mode, mtime: member.mtime, bytes: tar.content()? };
         if files.insert(shown[1..].to_owned(), file).is_some() {
             return Err(BadPackage::PathTwice { path: shown });
         }
