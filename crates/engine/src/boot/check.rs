@@ -1,0 +1,222 @@
+//! The headless boot: to the login prompt, to a system that is up, through the recipe's assertions.
+
+use std::cell::Cell;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kiln_model::Fault;
+use kiln_recipe::spec::{Assert, Verify};
+use serde::{Deserialize, Serialize};
+
+use super::accel::{self, Accel, Choice};
+use super::console::{Console, Stop};
+use super::disk::{self, Disk};
+use super::headless::{self, Machine};
+use super::interactive::processors;
+use super::login::{self, Login};
+use super::qemu::{self, Launch, SCRATCH};
+use super::shell::{Answer, Shell};
+use super::{Guest, failure, prompt, verify};
+use crate::diff::glance::Glance;
+
+/// A boot that came up and held what the recipe asserts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    pub accel: Accel,
+    /// Why that accelerator.
+    pub why: String,
+    pub login: Login,
+    /// Milliseconds until the login prompt.
+    pub prompt: u64,
+    /// Milliseconds until everything was verified.
+    pub millis: u64,
+    /// What `systemctl is-system-running` said; empty where the image has no systemd.
+    pub state: String,
+    /// The assertions that held, as a person says them.
+    pub held: Vec<String>,
+}
+
+/// The timeout is the recipe's for emulation; under KVM this part of it does.
+const KVM_SHARE: u32 = 3;
+/// Seconds that a single assertion may take.
+const COMMAND: u64 = 120;
+
+/// Boots the guest and verifies it; the console is kept at `log` and told to `on_line`.
+///
+/// Under KVM that breaks down although the probe guest ran, it starts again under emulation.
+pub fn check(guest: &Guest<'_>, wanted: &Verify, log: &Path, on_line: &dyn Fn(&str)) -> Result<Verified, Fault> {
+    let (disk, glance, login) = prepare(guest)?;
+    let choice = accel::probe(guest.programs, guest.board, guest.sandbox, guest.scratch)?;
+    let mut boot = Boot { guest, wanted, log, on_line, disk, glance, login, choice, broken: Cell::new(false) };
+    match boot.run() {
+        Err(fault) if boot.broken.get() => {
+            boot.choice = Choice { accel: Accel::Tcg, why: fault.chain() };
+            boot.run()
+        }
+        done => done,
+    }
+}
+
+/// Readies the disk and decides how root will log in.
+fn prepare(guest: &Guest<'_>) -> Result<(Disk, Glance, Login), Fault> {
+    let disk = disk::ready(guest.image, guest.scratch)?;
+    let glance = login::glance(&disk);
+    let login = Login::for_image(&glance);
+    if login == Login::Credentials {
+        return Ok((disk, glance, login));
+    }
+    let (console, root) = (&guest.board.console, &guest.programs.root);
+    let copy = login::copy_with_drop_in(&disk, &glance, console, guest.sandbox, root, guest.scratch)?;
+    Ok((copy, glance, login))
+}
+
+struct Boot<'a> {
+    guest: &'a Guest<'a>,
+    wanted: &'a Verify,
+    log: &'a Path,
+    on_line: &'a dyn Fn(&str),
+    disk: Disk,
+    glance: Glance,
+    login: Login,
+    choice: Choice,
+    /// KVM broke down: emulation may do better.
+    broken: Cell<bool>,
+}
+
+impl Boot<'_> {
+    fn run(&self) -> Result<Verified, Fault> {
+        let begun = Instant::now();
+        let timeout = self.timeout();
+        let credentials = if self.login == Login::Credentials { &login::CREDENTIALS[..] } else { &[] };
+        let launch = Launch {
+            qemu: self.guest.programs.qemu.to_string(),
+            board: self.guest.board,
+            accel: self.choice.accel,
+            processors: processors(),
+            disk: qemu::DISK.into(),
+            format: self.disk.format,
+            firmware: headless::firmware(self.guest)?,
+            console: qemu::Console::Sockets {
+                console: format!("{SCRATCH}/console.sock"),
+                monitor: format!("{SCRATCH}/monitor.sock"),
+            },
+            credentials,
+        };
+        let asserts = self.wanted.asserts.len() as u64;
+        let limit = timeout * 3 + Duration::from_secs(COMMAND * (asserts + 2));
+        let done = headless::with_machine(self.guest, &self.disk, &launch, limit, |stream, machine| {
+            let alarm = || machine.alarm();
+            let mut console = Console::new(stream, self.log, self.on_line, &alarm)?;
+            self.verify(&mut console, machine, begun)
+        });
+        done.map_err(|fault| fault.doing(format!("boot `{}`", self.guest.image.display())))
+    }
+
+    fn timeout(&self) -> Duration {
+        let seconds = match self.choice.accel {
+            Accel::Tcg => self.wanted.timeout,
+            Accel::Kvm => self.wanted.timeout.div_ceil(KVM_SHARE),
+        };
+        Duration::from_secs(seconds.into())
+    }
+
+    fn verify(&self, console: &mut Console<'_>, machine: &Machine, begun: Instant) -> Result<Verified, Fault> {
+        let timeout = self.timeout();
+        self.prompt(console, machine, Instant::now() + timeout)?;
+        let prompt = millis(begun);
+        let deadline = Instant::now() + timeout;
+        let stopped =
+            |stop, console: &Console<'_>| self.stopped(stop, "a root shell behind the login prompt", console, machine);
+        let entered = Shell::enter(console, deadline).map(|_| ());
+        entered.map_err(|stop| stopped(stop, console))?;
+        let mut talk = Talk { boot: self, console, machine };
+        let state = talk.running(deadline)?;
+        let held = self.wanted.asserts.iter().map(|assert| talk.assert(assert)).collect::<Result<Vec<_>, _>>()?;
+        let Choice { accel, why } = self.choice.clone();
+        Ok(Verified { accel, why, login: self.login, prompt, millis: millis(begun), state, held })
+    }
+
+    fn prompt(&self, console: &mut Console<'_>, machine: &Machine, deadline: Instant) -> Result<(), Fault> {
+        let hostname = self.glance.hostname.as_deref();
+        let come = console.wait(deadline, |text| match prompt::login(text, hostname) {
+            true => Some(Ok(())),
+            false => prompt::trouble(text).map(Err),
+        });
+        match come {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(meaning)) => Err(failure::trouble(meaning, &console.text())),
+            Err(stop) => Err(self.stopped(stop, "the login prompt", console, machine)),
+        }
+    }
+
+    fn stopped(&self, stop: Stop, waited: &str, console: &Console<'_>, machine: &Machine) -> Fault {
+        self.broken.set(self.choice.accel == Accel::Kvm && matches!(stop, Stop::Hypervisor(_)));
+        failure::stopped(stop, waited, self.timeout().as_secs(), &console.text(), &machine.complaint())
+    }
+}
+
+/// The dialogue with the guest's shell.
+struct Talk<'t, 'c> {
+    boot: &'t Boot<'t>,
+    console: &'t mut Console<'c>,
+    machine: &'t Machine,
+}
+
+impl Talk<'_, '_> {
+    fn run(&mut self, command: &str, deadline: Instant) -> Result<Answer, Fault> {
+        let answer = Shell::again(self.console).run(command, deadline);
+        answer
+            .map_err(|stop| self.boot.stopped(stop, &format!("the answer to `{command}`"), self.console, self.machine))
+    }
+
+    /// Waits until systemd has settled and returns its state, which must be `running`.
+    fn running(&mut self, deadline: Instant) -> Result<String, Fault> {
+        let left = deadline.saturating_duration_since(Instant::now()).as_secs().max(10);
+        let patience = deadline + Duration::from_secs(COMMAND);
+        let ask =
+            format!("command -v systemctl >/dev/null || exit 97; timeout {left} systemctl is-system-running --wait");
+        let answer = self.run(&ask, patience)?;
+        let state = answer.output.trim().lines().last().unwrap_or_default().to_owned();
+        match (answer.status, state.as_str()) {
+            (0, "running") => Ok(state),
+            (97, _) => Ok(String::new()),
+            (124, _) => Err(self.unsettled("the system is still starting", patience)?),
+            _ => Err(self.unsettled(&format!("the system is {state}"), patience)?),
+        }
+    }
+
+    fn unsettled(&mut self, what: &str, deadline: Instant) -> Result<Fault, Fault> {
+        let units = self.run(
+            "systemctl --failed --no-legend --plain --no-pager; systemctl list-jobs --no-legend --no-pager",
+            deadline,
+        )?;
+        let journal = self.run(verify::FAILED_UNITS, deadline)?;
+        let tail = failure::tail(&self.console.text());
+        let detail = failure::sections(&[
+            ("failed units and waiting jobs", &units.output),
+            ("their journal", &journal.output),
+            ("last lines of the console", &tail),
+        ]);
+        Ok(Fault::package(what.to_owned()).detail(detail).hint("`kiln boot` without --check gives you its console"))
+    }
+
+    fn assert(&mut self, assert: &Assert) -> Result<String, Fault> {
+        let deadline = Instant::now() + Duration::from_secs(COMMAND);
+        let name = verify::name(assert);
+        let answer = self.run(&verify::script(assert), deadline)?;
+        let Some(wrong) = verify::wrong(assert, &answer) else { return Ok(name) };
+        let more = match verify::inquiry(assert) {
+            Some(inquiry) => self.run(&inquiry, deadline)?.output,
+            None => String::new(),
+        };
+        let output = if matches!(assert, Assert::PortOpen(_)) { "" } else { answer.output.as_str() };
+        let tail = failure::tail(&self.console.text());
+        let detail =
+            failure::sections(&[("its output", output), ("more", &more), ("last lines of the console", &tail)]);
+        Err(Fault::recipe(format!("assertion `{name}` does not hold: {wrong}")).detail(detail))
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    since.elapsed().as_millis() as u64
+}

@@ -1,0 +1,40 @@
+//! The guest's console in the terminal.
+
+use std::thread;
+
+use kiln_model::Fault;
+use kiln_sandbox::Network;
+
+use super::qemu::{Console, DISK, Launch};
+use super::{Guest, accel, disk, headless};
+
+/// Boots the guest with its console in the terminal until the guest or its user ends it; `say` hears what goes on.
+///
+/// The sandbox puts the terminal into raw mode and back; the guest reaches what the host reaches.
+pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
+    let disk = disk::ready(guest.image, guest.scratch)?;
+    let choice = accel::probe(guest.programs, guest.board, guest.sandbox, guest.scratch)?;
+    say(&format!("{} QEMU with {}: {}", guest.programs.whose(), choice.accel.name(), choice.why));
+    say("changes are thrown away at the end; Ctrl-a x ends the machine, Ctrl-a h lists more");
+    let launch = Launch {
+        qemu: guest.programs.qemu.to_string(),
+        board: guest.board,
+        accel: choice.accel,
+        processors: processors(),
+        disk: DISK.into(),
+        format: disk.format,
+        firmware: headless::firmware(guest)?,
+        console: Console::Terminal,
+        credentials: &[],
+    };
+    let mut command = headless::command(guest, &disk, &launch);
+    command.terminal = true;
+    command.network = Network::Host;
+    let exit = guest.sandbox.run(&command, &mut |_, bytes| say(&String::from_utf8_lossy(bytes)))?;
+    if exit.success() { Ok(()) } else { Err(Fault::farm(format!("run QEMU: {exit}"))) }
+}
+
+/// Returns how many processors a guest gets: the host's, but no more than four.
+pub(super) fn processors() -> u32 {
+    thread::available_parallelism().map_or(1, |count| count.get().min(4) as u32)
+}

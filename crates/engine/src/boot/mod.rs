@@ -1,0 +1,45 @@
+//! Starting an image in QEMU: in the terminal, or headless with the recipe's assertions.
+//!
+//! The image's bytes never change: QEMU writes to a throw-away overlay; firmware variables, unpacked disks and copies live
+//! in a scratch folder that the caller hands in and removes. The way of a boot: [`programs`] finds QEMU and its firmware,
+//! [`accel`] asks a probe guest whether KVM really runs, [`disk`] readies the artifact, [`qemu`] says the command line, and
+//! [`interactive`] or [`check`] runs it. QEMU runs in the sandbox, from the host's own root or from the tools tree, so it
+//! ends with kiln however kiln ends.
+
+pub mod accel;
+pub mod check;
+pub mod console;
+pub mod disk;
+mod failure;
+mod headless;
+mod interactive;
+pub mod login;
+pub mod programs;
+pub mod prompt;
+pub mod qemu;
+pub mod shell;
+pub mod verify;
+
+use std::path::Path;
+
+use kiln_recipe::spec::Qemu;
+use kiln_sandbox::Sandbox;
+
+pub use accel::{Accel, Choice};
+pub use check::{Verified, check};
+pub use interactive::interactive;
+pub use programs::Programs;
+
+/// What to boot and with what.
+#[derive(Clone, Copy)]
+pub struct Guest<'a> {
+    /// A raw or qcow2 disk, also compressed.
+    pub image: &'a Path,
+    /// How QEMU imitates the board.
+    pub board: &'a Qemu,
+    /// Where QEMU and its firmware are.
+    pub programs: &'a Programs,
+    pub sandbox: &'a dyn Sandbox,
+    /// An empty folder for overlays, unpacked disks and firmware variables; the caller removes it.
+    pub scratch: &'a Path,
+}

@@ -1,0 +1,80 @@
+//! QEMU's command line, as a value.
+
+use kiln_recipe::spec::Qemu;
+
+use super::accel::Accel;
+
+/// Where the sandbox shows a boot's scratch folder to QEMU.
+pub const SCRATCH: &str = "/run/kiln/scratch";
+/// Where the sandbox shows the disk.
+pub const DISK: &str = "/run/kiln/disk";
+
+/// One machine, with nothing left open. Paths are those QEMU sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch<'a> {
+    /// The program.
+    pub qemu: String,
+    pub board: &'a Qemu,
+    pub accel: Accel,
+    pub processors: u32,
+    pub disk: String,
+    /// `raw` or `qcow2`.
+    pub format: &'a str,
+    /// Code and variables of a UEFI firmware.
+    pub firmware: Option<(String, String)>,
+    pub console: Console,
+    /// systemd credentials for the guest, handed over in SMBIOS strings.
+    pub credentials: &'a [(&'a str, &'a str)],
+}
+
+/// Where the guest's serial console goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// The terminal, together with QEMU's monitor.
+    Terminal,
+    /// Unix sockets that QEMU listens on; the machine starts when somebody has come to `console`.
+    Sockets { console: String, monitor: String },
+}
+
+/// Returns the program and its arguments.
+pub fn command(launch: &Launch<'_>) -> Vec<String> {
+    let mut argv = vec![launch.qemu.clone()];
+    let mut add = |words: &[&str]| argv.extend(words.iter().map(|word| (*word).to_owned()));
+    let board = launch.board;
+    add(&["-name", "kiln", "-nodefaults", "-no-user-config", "-display", "none"]);
+    add(&["-machine", &board.machine, "-accel", launch.accel.name(), "-cpu", launch.accel.processor(&board.cpu)]);
+    add(&["-smp", &launch.processors.to_string(), "-m", &format!("{}M", board.memory)]);
+    if let Some((code, vars)) = &launch.firmware {
+        add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", comma(code))]);
+        add(&["-drive", &format!("if=pflash,unit=1,format=raw,file={}", comma(vars))]);
+    }
+    add(&["-drive", &format!("if=none,id=disk,snapshot=on,format={},file={}", launch.format, comma(&launch.disk))]);
+    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
+    add(&["-nic", "user,model=virtio-net-pci", "-device", "virtio-rng-pci"]);
+    for (name, value) in launch.credentials {
+        add(&["-smbios", &format!("type=11,value=io.systemd.credential:{name}={}", comma(value))]);
+    }
+    match &launch.console {
+        Console::Terminal => add(&["-serial", "mon:stdio"]),
+        Console::Sockets { console, monitor } => {
+            add(&["-chardev", &format!("socket,id=console,server=on,wait=on,path={}", comma(console))]);
+            add(&["-serial", "chardev:console"]);
+            add(&["-monitor", &format!("unix:{},server=on,wait=off", comma(monitor)), "-no-reboot"]);
+        }
+    }
+    argv
+}
+
+/// Doubles commas, which end a value otherwise.
+fn comma(text: &str) -> String {
+    text.replace(',', ",,")
+}
+
+/// Returns the command line that starts the probe guest, whose firmware is at `rom`.
+pub fn probe(qemu: &str, board: &Qemu, rom: &str) -> Vec<String> {
+    let words = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-machine", &board.machine];
+    let rest = ["-accel", "kvm", "-cpu", Accel::Kvm.processor(&board.cpu), "-m", "64M", "-bios", rom];
+    let tell = ["-debugcon", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=1"];
+    let all = std::iter::once(qemu).chain(words).chain(rest).chain(tell);
+    all.map(str::to_owned).collect()
+}

@@ -1,0 +1,51 @@
+//! An artifact as a value.
+
+use std::collections::BTreeMap;
+
+use kiln_model::Tree;
+use serde::{Deserialize, Serialize};
+
+/// What an artifact holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// `raw`, `qcow2`, `tar`, `squashfs`, `erofs`, `dir`, `report`.
+    pub format: String,
+    /// Empty unless the artifact is a disk.
+    pub partitions: Vec<PartitionView>,
+    /// Every file with the digest of its content; the partitions of a disk are joined where they are mounted.
+    pub tree: Tree,
+    /// Package (with `:arch` where it is not the tree's own) → version.
+    pub packages: BTreeMap<String, String>,
+    /// systemd unit → what the tree's administrator links say of it.
+    pub units: BTreeMap<String, UnitState>,
+}
+
+/// One partition of a disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionView {
+    /// From one, in table order.
+    pub number: u32,
+    /// The table's name for it; empty in an MBR table.
+    pub name: String,
+    /// Bytes from the start of the disk.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u64,
+    /// GPT type, or the one-byte type of MBR (`0x0c`).
+    pub r#type: String,
+    /// The partition's own UUID; in an MBR table disk id and number (`1234abcd-01`).
+    pub id: String,
+    /// `ext4`, `vfat`, `squashfs`, `erofs`, or empty when not known.
+    pub filesystem: String,
+    pub label: String,
+    /// The filesystem's UUID, for FAT `ABCD-1234`.
+    pub uuid: String,
+}
+
+/// What the links below `/etc/systemd/system` say of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnitState {
+    Enabled,
+    Masked,
+}
