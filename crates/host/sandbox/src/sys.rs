@@ -114,15 +114,11 @@ pub(crate) fn unblock_all() {
     unsafe { libc::sigprocmask(libc::SIG_SETMASK, &signals(&[]), std::ptr::null_mut()) };
 }
 
-/// Waits for one of `set`; returns the signal and whether a process sent it (rather than the terminal or the kernel).
-pub(crate) fn wait_signal(set: &libc::sigset_t) -> io::Result<(libc::c_int, bool)> {
-    // SAFETY: siginfo is plain data that the kernel fills.
-    let (raw, info) = unsafe {
-        let mut info: libc::siginfo_t = zeroed();
-        (libc::sigwaitinfo(set, &raw mut info), info)
-    };
-    let signal = check(libc::c_long::from(raw))? as libc::c_int;
-    Ok((signal, info.si_code <= 0))
+/// Waits for one of `set`.
+pub(crate) fn wait_signal(set: &libc::sigset_t) -> io::Result<libc::c_int> {
+    // SAFETY: a valid set; what else the kernel knows is not asked for.
+    let raw = unsafe { libc::sigwaitinfo(set, std::ptr::null_mut()) };
+    Ok(check(libc::c_long::from(raw))? as libc::c_int)
 }
 
 /// Takes one of `set` if it is pending already.

@@ -23,10 +23,7 @@ enum Whom {
 }
 
 fn helper() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let helper = tests.parent().unwrap().parent().unwrap().join("examples/sandboxed");
-    assert!(helper.exists(), "build the helper first: cargo build -p kiln-sandbox --example sandboxed");
-    helper
+    env!("CARGO_BIN_EXE_sandboxed").into()
 }
 
 /// A kiln that has everything in use.
@@ -49,6 +46,9 @@ impl Hanging {
         let mark = format!("{name}-{}", std::process::id());
         let mut command = as_user(ordinary, &place.install(&helper()));
         command.arg("hang").args([&tree, &work]).env("KILN_TEST_MARK", &mark).stdout(Stdio::piped()).process_group(0);
+        if name == "deaf" {
+            command.env("KILN_TEST_DEAF", "1");
+        }
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -194,20 +194,23 @@ fn sigkill_to_the_janitor_is_an_error_and_kiln_cleans_up_itself() {
 }
 
 #[test]
-fn a_second_wish_kills() {
-    let hanging = Hanging::start("twice", false);
-    // A worker that is stopped cannot obey the first.
-    hanging.signal(Whom::Worker, Signal::STOP);
-    sleep(Duration::from_millis(50));
-    kill_process(Pid::from_child(&hanging.child), Signal::CONT).unwrap();
-    hanging.signal(Whom::Worker, Signal::STOP);
-    wait_for_state(hanging.child.id(), 'T');
-    for _ in 0..2 {
-        hanging.signal(Whom::Supervisor, Signal::INT);
-        sleep(Duration::from_millis(700));
+fn a_second_wish_kills_a_worker_that_does_not_hear() {
+    let mut hanging = Hanging::start("deaf", false);
+    hanging.signal(Whom::Supervisor, Signal::TERM);
+    // The helper has left the sandbox then and goes on without looking.
+    let begun = Instant::now();
+    while !hanging.processes().iter().all(|&pid| name(pid) != "kiln-sandbox") {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        sleep(Duration::from_millis(20));
     }
-    hanging.signal(Whom::Supervisor, Signal::CONT);
-    hanging.end();
+    assert_eq!(hanging.child.try_wait().unwrap(), None);
+    sleep(Duration::from_millis(600));
+    hanging.signal(Whom::Supervisor, Signal::TERM);
+    killed(vec![hanging.end()]);
+}
+
+fn name(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }
 
 #[test]
@@ -240,7 +243,7 @@ struct Typist {
 impl Typist {
     fn start(tree: &Path) -> Self {
         use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
-        let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let outer = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         unlockpt(&outer).unwrap();
         let name = ptsname(&outer, Vec::new()).unwrap();
         let inner = fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
@@ -256,7 +259,13 @@ impl Typist {
     fn talk(&mut self, text: &str, wanted: &str) {
         self.outer.write_all(text.as_bytes()).unwrap();
         let mut space = [0; 4096];
+        // What was seen before must not count.
+        self.seen.clear();
         while !String::from_utf8_lossy(&self.seen).contains(wanted) {
+            let mut ready = [rustix::event::PollFd::new(&self.outer, rustix::event::PollFlags::IN)];
+            let patience = rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 };
+            let waited = rustix::event::poll(&mut ready, Some(&patience)).unwrap();
+            assert_eq!(waited, 1, "waiting for {wanted:?}; seen {:?}", String::from_utf8_lossy(&self.seen));
             let length = self.outer.read(&mut space).unwrap_or_else(|error| {
                 panic!("waiting for {wanted:?}: {error}; seen {:?}", String::from_utf8_lossy(&self.seen))
             });
@@ -282,7 +291,7 @@ fn a_shell_has_a_terminal_with_job_control() {
     typist.talk("sleep 1000\n", "sleep 1000");
     sleep(Duration::from_millis(300));
     typist.talk("\u{1a}", "Stopped");
-    typist.talk("kill %1; exit 3\n", "exit 3");
+    typist.talk("kill -9 %1; sleep 0.3; exit 3\n", "exit 3");
     assert_eq!(typist.child.wait().unwrap().code(), Some(3));
 }
 

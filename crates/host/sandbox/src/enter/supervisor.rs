@@ -30,23 +30,21 @@ pub(super) fn supervise(worker: Pid) -> ! {
     let mut asked: Option<Instant> = None;
     loop {
         match sys::wait_signal(&set) {
-            Ok((libc::SIGCHLD, _)) => {
+            Ok(libc::SIGCHLD) => {
                 if let Some(status) = news(worker) {
                     leave(status, terminal);
                 }
             }
-            Ok((signal, sent)) => pass_on(worker, signal, sent, &mut asked),
+            Ok(signal) => pass_on(worker, signal, &mut asked),
             Err(_) => {}
         }
     }
 }
 
-/// What the terminal sends reaches the worker too, being in the same process group; what a process sends may not.
-fn pass_on(worker: Pid, signal: libc::c_int, sent: bool, asked: &mut Option<Instant>) {
+/// The terminal may have told the worker already, being in the same process group; a wish heard twice is the same wish.
+fn pass_on(worker: Pid, signal: libc::c_int, asked: &mut Option<Instant>) {
     let target = worker.as_raw_nonzero().get();
-    if sent || signal == libc::SIGCONT {
-        let _ = sys::kill(target, signal);
-    }
+    let _ = sys::kill(target, signal);
     if matches!(signal, libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGHUP) {
         if asked.is_some_and(|first| first.elapsed() > PATIENCE) {
             let _ = sys::kill(target, libc::SIGKILL);

@@ -16,7 +16,10 @@ pub(super) struct Relay {
     before: Termios,
     /// Typed but not yet taken.
     typed: VecDeque<u8>,
+    /// The program's side has ended.
     closed: bool,
+    /// The caller's terminal is gone; a SIGHUP says so too.
+    hung_up: bool,
 }
 
 impl Relay {
@@ -29,32 +32,35 @@ impl Relay {
         raw.make_raw();
         fcntl_setfl(&outer, fcntl_getfl(&outer)? | OFlags::NONBLOCK)?;
         tcsetattr(stdin(), OptionalActions::Drain, &raw)?;
-        let relay = Self { outer, before, typed: VecDeque::new(), closed: false };
+        let relay = Self { outer, before, typed: VecDeque::new(), closed: false, hung_up: false };
         relay.fit();
         Ok(relay)
     }
 
-    /// Returns what to wait for: the keyboard while there is room, the program's side.
+    /// Returns what to wait for: the program's side, and the keyboard while there is room.
     pub(super) fn watched(&self) -> Vec<PollFd<'_>> {
-        let keyboard = if self.typed.is_empty() && !self.closed { PollFlags::IN } else { PollFlags::empty() };
-        let mut program = if self.closed { PollFlags::empty() } else { PollFlags::IN };
+        if self.closed {
+            return Vec::new();
+        }
+        let mut program = PollFlags::IN;
         program.set(PollFlags::OUT, !self.typed.is_empty());
-        let mut all = vec![PollFd::from_borrowed_fd(stdin(), keyboard)];
-        if !self.closed {
-            all.push(PollFd::new(&self.outer, program));
+        let mut all = vec![PollFd::new(&self.outer, program)];
+        if self.typed.is_empty() && !self.hung_up {
+            all.push(PollFd::from_borrowed_fd(stdin(), PollFlags::IN));
         }
         all
     }
 
     pub(super) fn step(&mut self, ready: &[bool]) {
         self.fit();
-        if ready.first().copied().unwrap_or(false) && self.typed.is_empty() {
+        if ready.get(1).copied().unwrap_or(false) {
             let mut space = [0; 4096];
             let length = rustix::io::read(stdin(), &mut space).unwrap_or(0);
             self.typed.extend(&space[..length]);
+            self.hung_up = length == 0;
         }
         self.type_in();
-        if ready.get(1).copied().unwrap_or(false) {
+        if ready.first().copied().unwrap_or(false) {
             self.show();
         }
     }

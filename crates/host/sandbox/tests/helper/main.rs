@@ -22,7 +22,7 @@ fn main() {
     let result = match arguments.as_slice() {
         [word, tree, command @ ..] if word == "run" || word == "shell" => run(tree, command, word == "shell"),
         [word, tree, folder] if word == "hang" => hang(Path::new(tree), Path::new(folder)),
-        _ => Err(Fault::recipe("usage: see the top of examples/sandboxed.rs")),
+        _ => Err(Fault::recipe("usage: see the top of tests/helper/main.rs")),
     };
     match result {
         Ok(exit) => exit_as(&exit),
@@ -76,7 +76,11 @@ fn hang(tree: &Path, folder: &Path) -> Result<Exit, Fault> {
     if let Ok(mark) = std::env::var("KILN_TEST_MARK") {
         command = command.env("KILN_TEST_MARK", mark);
     }
-    Ok(sandbox.run(&command, &mut show)?)
+    let result = sandbox.run(&command, &mut show);
+    while std::env::var_os("KILN_TEST_DEAF").is_some() {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+    Ok(result?)
 }
 
 fn tell_probes() {
