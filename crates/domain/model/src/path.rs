@@ -31,7 +31,7 @@ impl GuestPath {
     /// Normalises `bytes` (`./usr//bin/`, `usr/bin` and `/usr/bin` are one path) and refuses `..`, NUL and over-long names.
     pub fn new(bytes: impl AsRef<[u8]>) -> Result<Self, BadPath> {
         let bytes = bytes.as_ref();
-        let shown = || String::from_utf8_lossy(bytes).into_owned();
+        let shown = || String::from_utf8_lossy(bytes).replace('\0', "\\0");
         if bytes.contains(&0) {
             return Err(BadPath::Nul(shown()));
         }
