@@ -34,7 +34,7 @@ pub enum BadPackage {
     Checksum { member: String, at: u64 },
     #[error("tar header {at} bytes into `{member}` is damaged: {what}")]
     Header { member: String, at: u64, what: &'static str },
-    #[error("the name in a tar header is not usable: {0}")]
+    #[error("the name in a tar header is not usable")]
     Path(#[from] BadPath),
     #[error("the name `{0}` holds a line break")]
     LineBreak(String),
