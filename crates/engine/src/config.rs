@@ -16,8 +16,6 @@ pub struct Config {
     pub offline: bool,
     /// Mirrors by distribution, from `KILN_MIRROR_<DISTRIBUTION>`.
     pub mirrors: BTreeMap<String, Vec<String>>,
-    /// The folder with the host's own apt sources, `/etc/apt`.
-    pub host_apt: PathBuf,
     /// Seconds since 1970.
     pub now: i64,
     /// For `kiln twice`: how far the clock inside the sandbox is moved, in seconds.

@@ -1,5 +1,29 @@
 //! The engine: resolve, plan, run. It restores a stage or performs it, and never listens.
 
+pub mod boot;
+pub mod build;
 pub mod config;
+pub mod diff;
 pub mod events;
+mod extra;
 pub mod image;
+mod keyrings;
+pub mod kiln;
+pub mod load;
+mod publish;
+pub mod resolve;
+mod run;
+mod secrets;
+pub mod shell;
+mod target;
+pub mod twice;
+pub mod unpack;
+
+pub use build::BuildOptions;
+pub use config::Config;
+pub use events::{Events, Sink};
+pub use kiln::Kiln;
+pub use load::{LoadError, Loaded};
+pub use resolve::Update;
+pub use shell::ShellTarget;
+pub use twice::TwiceOutcome;

@@ -89,7 +89,10 @@ pub enum Action {
         cmdline: String,
         title: String,
         token: String,
+        /// Seconds the menu waits.
         timeout: u32,
+        /// Where the boot partition is mounted.
+        esp: GuestPath,
     },
     /// Sets the time of every file that is newer to `epoch` when the tree is read out (seconds since 1970).
     Clamp {

@@ -1,6 +1,7 @@
 //! Spec + Lock → Plan: every stage, action and digest, with nothing left to decide.
 
 pub mod accounts;
+pub mod companions;
 pub mod context;
 pub mod format;
 pub mod image;

@@ -54,7 +54,7 @@ impl<'c, 'a> Shell<'c, 'a> {
     pub fn run(&mut self, command: &str, deadline: Instant) -> Result<Answer, Stop> {
         self.line("K=", deadline)?;
         for piece in base64(command.as_bytes()).as_bytes().chunks(TYPED) {
-            self.line(&format!("K=$K{}", String::from_utf8_lossy(piece)), deadline)?;
+            self.line(&format!("K=${{K}}{}", String::from_utf8_lossy(piece)), deadline)?;
         }
         self.line("umask 077; printf %s \"$K\" | base64 -d >/run/kiln-command", deadline)?;
         self.line("/bin/sh /run/kiln-command >/run/kiln-output 2>&1 </dev/null; S=$?", deadline)?;

@@ -1,0 +1,185 @@
+//! Documents beside an artifact: what is in it (SPDX 2.3, CycloneDX 1.6) and how it came to be (in-toto, SLSA v1).
+//!
+//! Everything in them follows from spec, lock and plan, so that the same lock gives the same documents.
+
+use kiln_family::deb::lock::{Lock, Locked};
+use kiln_model::{Artifact, Plan};
+use kiln_recipe::Spec;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// What the documents are made from.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    pub spec: &'a Spec,
+    pub lock: &'a Lock,
+    pub plan: &'a Plan,
+    pub artifacts: &'a [Artifact],
+}
+
+/// Returns the SPDX 2.3 document (spdx.github.io/spdx-spec/v2.3).
+pub fn spdx(facts: &Facts<'_>) -> Value {
+    let packages = facts.lock.packages.iter().map(|locked| spdx_package(facts, locked));
+    let root = facts.artifacts.iter().enumerate().map(|(number, artifact)| spdx_artifact(number, artifact));
+    let describes = (0..facts.artifacts.len()).map(|number| relation("SPDXRef-DOCUMENT", "DESCRIBES", &artifact_id(number)));
+    let contains = facts.lock.packages.iter().flat_map(|locked| {
+        let id = package_id(locked);
+        (0..facts.artifacts.len()).map(move |number| relation(&artifact_id(number), "CONTAINS", &id))
+    });
+    json!({
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": facts.plan.name,
+        "documentNamespace": format!("urn:uuid:{}", document_uuid(facts, "spdx")),
+        "creationInfo": { "created": timestamp(facts.plan.epoch), "creators": ["Tool: kiln"] },
+        "packages": root.chain(packages).collect::<Vec<_>>(),
+        "relationships": describes.chain(contains).collect::<Vec<_>>(),
+    })
+}
+
+fn spdx_artifact(number: usize, artifact: &Artifact) -> Value {
+    json!({
+        "SPDXID": artifact_id(number),
+        "name": artifact.name,
+        "downloadLocation": "NOASSERTION",
+        "filesAnalyzed": false,
+        "primaryPackagePurpose": "OPERATING-SYSTEM",
+        "checksums": [{ "algorithm": "SHA256", "checksumValue": artifact.sha256.to_string() }],
+    })
+}
+
+fn spdx_package(facts: &Facts<'_>, locked: &Locked) -> Value {
+    json!({
+        "SPDXID": package_id(locked),
+        "name": locked.name,
+        "versionInfo": locked.version,
+        "downloadLocation": location(facts, locked),
+        "filesAnalyzed": false,
+        "primaryPackagePurpose": "INSTALL",
+        "checksums": [{ "algorithm": "SHA256", "checksumValue": locked.sha256.to_string() }],
+        "sourceInfo": format!("built from {} {}", source(locked).0, source(locked).1),
+        "externalRefs": [{
+            "referenceCategory": "PACKAGE-MANAGER",
+            "referenceType": "purl",
+            "referenceLocator": purl(facts, locked),
+        }],
+    })
+}
+
+fn relation(from: &str, kind: &str, to: &str) -> Value {
+    json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to })
+}
+
+fn artifact_id(number: usize) -> String {
+    format!("SPDXRef-Artifact-{number}")
+}
+
+/// SPDX ids hold letters, digits, dots and hyphens only.
+fn package_id(locked: &Locked) -> String {
+    let name: String = locked.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    format!("SPDXRef-Package-{name}-{}-{}", locked.architecture, locked.sha256.short())
+}
+
+/// Returns the CycloneDX 1.6 document (cyclonedx.org/docs/1.6/json).
+pub fn cyclonedx(facts: &Facts<'_>) -> Value {
+    let component = |locked: &Locked| {
+        let purl = purl(facts, locked);
+        json!({
+            "type": "library",
+            "bom-ref": purl,
+            "name": locked.name,
+            "version": locked.version,
+            "purl": purl,
+            "hashes": [{ "alg": "SHA-256", "content": locked.sha256.to_string() }],
+        })
+    };
+    let base = &facts.spec.base;
+    json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "serialNumber": format!("urn:uuid:{}", document_uuid(facts, "cyclonedx")),
+        "version": 1,
+        "metadata": {
+            "timestamp": timestamp(facts.plan.epoch),
+            "tools": { "components": [{ "type": "application", "name": "kiln" }] },
+            "component": {
+                "type": "operating-system",
+                "bom-ref": facts.plan.name,
+                "name": facts.plan.name,
+                "version": base.release,
+                "description": format!("{} {} ({})", base.distribution, base.codename, base.architecture),
+            },
+        },
+        "components": facts.lock.packages.iter().map(component).collect::<Vec<_>>(),
+        "dependencies": [{
+            "ref": facts.plan.name,
+            "dependsOn": facts.lock.packages.iter().map(|locked| purl(facts, locked)).collect::<Vec<_>>(),
+        }],
+    })
+}
+
+/// Returns the in-toto statement (v1) with SLSA provenance (slsa.dev/spec/v1.0/provenance); unsigned.
+pub fn provenance(facts: &Facts<'_>) -> Value {
+    let subject = |artifact: &Artifact| json!({ "name": artifact.name, "digest": { "sha256": artifact.sha256.to_string() } });
+    let material = |locked: &Locked| {
+        json!({
+            "uri": purl(facts, locked),
+            "digest": { "sha256": locked.sha256.to_string() },
+            "downloadLocation": location(facts, locked),
+        })
+    };
+    let packages = facts.lock.packages.iter().chain(&facts.lock.tools);
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": facts.artifacts.iter().map(subject).collect::<Vec<_>>(),
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": "urn:kiln:image:1",
+                "externalParameters": { "spec": facts.spec },
+                "internalParameters": {
+                    "plan": facts.plan.digest().to_string(),
+                    "lock": facts.plan.lock.to_string(),
+                    "epoch": facts.plan.epoch,
+                },
+                "resolvedDependencies": packages.map(material).collect::<Vec<_>>(),
+            },
+            "runDetails": {
+                "builder": { "id": "urn:kiln:local", "version": { "kiln": env!("CARGO_PKG_VERSION") } },
+            },
+        },
+    })
+}
+
+/// Package URL (purl-spec, type `deb`).
+fn purl(facts: &Facts<'_>, locked: &Locked) -> String {
+    let base = &facts.spec.base;
+    let (name, version) = (escaped(&locked.name), escaped(&locked.version));
+    let (arch, codename) = (&locked.architecture, &base.codename);
+    format!("pkg:deb/{}/{name}@{version}?arch={arch}&distro={codename}", base.distribution)
+}
+
+fn escaped(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
+    text.chars().map(|c| if plain(c) { c.to_string() } else { c.to_string().bytes().map(|b| format!("%{b:02X}")).collect() }).collect()
+}
+
+fn location(facts: &Facts<'_>, locked: &Locked) -> String {
+    let repository = facts.lock.repository(&locked.repository);
+    repository.map_or_else(|| "NOASSERTION".into(), |repository| format!("{}/{}", repository.uri, locked.filename))
+}
+
+fn source(locked: &Locked) -> (&str, &str) {
+    let name = locked.source.as_deref().unwrap_or(&locked.name);
+    (name, locked.source_version.as_deref().unwrap_or(&locked.version))
+}
+
+fn document_uuid(facts: &Facts<'_>, kind: &str) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{kind} {}", facts.plan.digest()).as_bytes())
+}
+
+/// Returns seconds since 1970 as `2026-09-12T07:55:41Z`.
+fn timestamp(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}

@@ -1,0 +1,78 @@
+//! Tools that do not decide an image's bytes: an emulator to boot it, a clock to disguise a build.
+//!
+//! They are resolved from the newest indexes, not from the image's lock, and kept for a week.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use kiln_family::deb::Lock;
+use kiln_family::deb::lock::Locked;
+use kiln_model::plan::Pipeline;
+use kiln_model::{Action, Arch, Digest, Fault, Plan, Stage, StageKind};
+use kiln_recipe::spec::Qemu;
+use kiln_store::Doc;
+
+use crate::boot::Programs;
+use crate::build::BuildOptions;
+use crate::events::Events;
+use crate::kiln::Kiln;
+use crate::load::Loaded;
+use crate::run::{Downloads, Run};
+use crate::secrets::Secrets;
+
+/// How long a set of tools is used before the archive is asked for newer ones, in seconds.
+const FRESH: i64 = 7 * 86_400;
+
+impl Kiln {
+    /// Returns the root of a tree with these packages and what they need, unpacked and not configured.
+    pub(crate) fn extra_tools(&self, loaded: &Loaded, wanted: &[&str], events: &Events) -> Result<PathBuf, Fault> {
+        let lock = self.extra_lock(loaded, wanted, events)?;
+        let packages = lock.tools.iter().map(Locked::package_ref).collect();
+        let stages = vec![Stage { kind: StageKind::Tools, actions: vec![Action::Unpack { packages, bare: true }] }];
+        let pipelines = vec![Pipeline { name: "tools".into(), from: None, stages }];
+        let nothing = Digest::of("");
+        let name = format!("tools: {}", wanted.join(", "));
+        let plan = Plan { name, arch: Arch::host(), epoch: self.config.now, spec: nothing, lock: nothing, pipelines };
+        let (downloads, options, current) = (Downloads::default(), BuildOptions::default(), Mutex::new(None));
+        let run = Run {
+            kiln: self,
+            loaded,
+            lock: &lock,
+            plan: &plan,
+            secrets: &Secrets::default(),
+            options: &options,
+            events,
+            downloads: &downloads,
+            unpacked: Mutex::default(),
+            outcomes: Mutex::default(),
+            current: &current,
+        };
+        run.tools()
+    }
+
+    /// Returns QEMU and its firmware for the recipe's board: the host's, else kiln's own.
+    pub fn boot_programs(&self, loaded: &Loaded, board: &Qemu, events: &Events) -> Result<Programs, Fault> {
+        if let Some(programs) = Programs::below(Path::new("/"), board) {
+            return Ok(programs);
+        }
+        let packages = Programs::packages(board);
+        let tools = if packages.is_empty() { None } else { Some(self.extra_tools(loaded, &packages, events)?) };
+        Programs::find(board, tools.as_deref())
+    }
+
+    fn extra_lock(&self, loaded: &Loaded, wanted: &[&str], events: &Events) -> Result<Lock, Fault> {
+        let key = format!("tools {}", wanted.join(" "));
+        let known = self.store.document(Doc::Probe, &key)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        let known = known.as_deref().and_then(|text| text.split_once('\n'));
+        if let Some((made, text)) = known
+            && made.parse().is_ok_and(|made: i64| (made..made + FRESH).contains(&self.config.now))
+            && let Ok(lock) = Lock::read(text)
+        {
+            return Ok(lock);
+        }
+        let lock = self.lock_tools(&loaded.completed.spec, wanted, events)?;
+        let text = format!("{}\n{}", self.config.now, lock.write());
+        self.store.put_document(Doc::Probe, &key, text.as_bytes())?;
+        Ok(lock)
+    }
+}

@@ -1,0 +1,137 @@
+//! Recipes from disk: the files around a recipe, the host's facts, and the completed spec.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use kiln_model::fault::OrFault as _;
+use kiln_model::{Arch, Digest, Fault};
+use kiln_recipe::{Completed, HostSource, Local, Options, Rejected, Sources};
+
+use crate::config::Config;
+
+/// A recipe that was read and completed.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub completed: Completed,
+    /// The recipe's file.
+    pub path: PathBuf,
+    /// The folder that relative paths in it start from.
+    pub folder: PathBuf,
+    /// Where its lock is kept.
+    pub lock_path: PathBuf,
+}
+
+/// Why a recipe cannot be used.
+#[derive(Debug)]
+pub enum LoadError {
+    /// It has mistakes.
+    Rejected(Rejected),
+    /// It could not be read at all.
+    Fault(Fault),
+}
+
+impl From<LoadError> for Fault {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Rejected(rejected) => rejected.into(),
+            LoadError::Fault(fault) => fault,
+        }
+    }
+}
+
+/// Reads and completes the recipe at `recipe`.
+pub fn load(config: &Config, recipe: &Path, profiles: &[String]) -> Result<Loaded, LoadError> {
+    let doing = || format!("read the recipe `{}`", recipe.display());
+    let readable = fs::metadata(recipe).and_then(|meta| match meta.is_file() {
+        true => Ok(()),
+        false => Err(io::Error::other("it is no file")),
+    });
+    readable.fault(kiln_model::FaultKind::Recipe, doing).map_err(|fault| {
+        LoadError::Fault(fault.hint("`kiln new NAME` writes a recipe to start from"))
+    })?;
+    let mut options = Options::new(Arch::host());
+    options.profiles = profiles.to_vec();
+    options.mirrors = config.mirrors.clone();
+    options.host_sources = host_sources();
+    let name = recipe.to_string_lossy();
+    let completed = kiln_recipe::complete(&Disk, &name, &options).map_err(LoadError::Rejected)?;
+    let folder = recipe.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+    let lock_path = recipe.with_extension("lock");
+    Ok(Loaded { completed, path: recipe.to_owned(), folder, lock_path })
+}
+
+/// Returns a recipe that asks for nothing, for work that has none: booting an image that came from elsewhere.
+pub fn empty(config: &Config) -> Result<Loaded, Fault> {
+    let mut options = Options::new(Arch::host());
+    options.mirrors = config.mirrors.clone();
+    options.host_sources = host_sources();
+    let completed = kiln_recipe::complete(&Empty, "kiln.toml", &options)?;
+    let (path, folder) = (PathBuf::from("kiln.toml"), PathBuf::from("."));
+    Ok(Loaded { completed, lock_path: path.with_extension("lock"), path, folder })
+}
+
+/// One recipe in memory.
+struct Empty;
+
+impl Sources for Empty {
+    fn read(&self, _: &str) -> io::Result<String> {
+        Ok("edition = 1\nname = \"none\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n".into())
+    }
+
+    fn digest(&self, path: &str) -> io::Result<Local> {
+        Disk.digest(path)
+    }
+}
+
+/// Returns the archives the host's own apt uses; a host without apt has none.
+pub fn host_sources() -> Vec<HostSource> {
+    let host = kiln_fetch::apt_sources::host_sources();
+    let pairs = host.sources.iter().filter(|source| source.types.iter().any(|kind| kind == "deb"));
+    let pairs = pairs.flat_map(|source| source.uris.iter().flat_map(|uri| source.suites.iter().map(move |suite| (uri, suite))));
+    let entry = |(uri, suite): (&String, &String)| HostSource {
+        distribution: host.distribution.clone(),
+        uri: uri.clone(),
+        suite: suite.clone(),
+    };
+    pairs.map(entry).collect()
+}
+
+/// The real files around a recipe.
+struct Disk;
+
+impl Sources for Disk {
+    fn read(&self, path: &str) -> io::Result<String> {
+        fs::read_to_string(path)
+    }
+
+    fn digest(&self, path: &str) -> io::Result<Local> {
+        let path = Path::new(path);
+        let folder = fs::metadata(path)?.is_dir();
+        let digest = if folder { Digest::of(listing(path)?) } else { Digest::of(fs::read(path)?) };
+        Ok(Local { digest, folder })
+    }
+}
+
+/// Returns names, kinds, modes and contents of everything below a folder, sorted, as bytes to take a digest of.
+pub fn listing(folder: &Path) -> io::Result<Vec<u8>> {
+    let mut text = vec![];
+    let mut names: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    names.sort();
+    for name in names {
+        let path = folder.join(&name);
+        let meta = fs::symlink_metadata(&path)?;
+        let content = if meta.is_dir() {
+            Digest::of(listing(&path)?)
+        } else if meta.is_symlink() {
+            Digest::of(fs::read_link(&path)?.as_os_str().as_bytes())
+        } else {
+            Digest::of(fs::read(&path)?)
+        };
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(format!("\0{:o} {content}\n", meta.permissions().mode()).as_bytes());
+    }
+    Ok(text)
+}

@@ -1,0 +1,83 @@
+//! Artifacts into their places, with everything that belongs beside them.
+
+use std::fs;
+use std::path::Path;
+
+use kiln_model::fault::OrFault as _;
+use kiln_model::report::Report;
+use kiln_model::{Digest, EventKind, Fault, StageKind};
+use kiln_plan::companions::{self, Facts};
+
+use crate::run::{Made, Run, remove};
+
+/// Puts artifacts, block maps, SBOMs, provenance, report and checksums into the output folder. Each file appears whole.
+pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result<(), Fault> {
+    let out = &run.options.out;
+    let mut sums = vec![];
+    for mut made in made {
+        if let Some(bmap) = made.bmap.take() {
+            let name = format!("{}.bmap", made.artifact.name);
+            put(out, &name, bmap.as_bytes())?;
+            sums.push((name, Digest::of(&bmap)));
+        }
+        place(&made, out)?;
+        sums.push((made.artifact.name.clone(), made.artifact.sha256));
+        run.events.tell(EventKind::ArtifactWritten { artifact: made.artifact.clone() });
+    }
+    for (name, text) in documents(run, report) {
+        put(out, &name, text.as_bytes())?;
+        sums.push((name, Digest::of(&text)));
+    }
+    put(out, "SHA256SUMS", checksums(out, sums).as_bytes())?;
+    told(run);
+    Ok(())
+}
+
+fn told(run: &Run<'_>) {
+    let outputs = run.plan.pipelines.iter().filter(|pipeline| pipeline.from.is_some());
+    if let Some(id) = outputs.filter_map(|pipeline| run.plan.ids(pipeline).last().copied()).last() {
+        let stage = StageKind::Sync;
+        run.events.tell(EventKind::StageFinished { stage, id, millis: 0, code: stage.code() });
+    }
+}
+
+fn place(made: &Made, out: &Path) -> Result<(), Fault> {
+    let to = out.join(&made.artifact.name);
+    if to.is_dir() || made.partial.is_dir() {
+        remove(&to);
+    }
+    fs::rename(&made.partial, &to).farm(|| format!("put `{}` in place", to.display()))
+}
+
+/// Returns the documents beside the artifacts. The report holds times and so is not among what `kiln twice` compares.
+fn documents(run: &Run<'_>, report: &Report) -> Vec<(String, String)> {
+    let facts = Facts { spec: &run.loaded.completed.spec, lock: run.lock, plan: run.plan, artifacts: &report.artifacts };
+    let name = &run.plan.name;
+    let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).expect("JSON serialises") + "\n";
+    vec![
+        (format!("{name}.spdx.json"), pretty(&companions::spdx(&facts))),
+        (format!("{name}.cdx.json"), pretty(&companions::cyclonedx(&facts))),
+        (format!("{name}.provenance.json"), pretty(&companions::provenance(&facts))),
+        (format!("{name}.report.json"), pretty(&serde_json::to_value(report).expect("reports serialise"))),
+    ]
+}
+
+/// Writes a file beside its place and renames it there.
+fn put(out: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
+    let partial = out.join(format!(".{name}.partial"));
+    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, out.join(name)));
+    written.inspect_err(|_| remove(&partial)).farm(|| format!("write `{}`", out.join(name).display()))
+}
+
+/// Returns SHA256SUMS: what this build wrote, and the lines of other recipes' files that are still there.
+fn checksums(out: &Path, fresh: Vec<(String, Digest)>) -> String {
+    let old = fs::read_to_string(out.join("SHA256SUMS")).unwrap_or_default();
+    let kept = old.lines().filter_map(|line| line.split_once("  ")).filter(|(_, name)| {
+        fresh.iter().all(|(written, _)| written != name) && out.join(name).exists()
+    });
+    let mut lines: Vec<_> = kept.map(|(sum, name)| format!("{sum}  {name}\n")).collect();
+    let files = fresh.iter().filter(|(name, _)| !out.join(name).is_dir());
+    lines.extend(files.map(|(name, sum)| format!("{sum}  {name}\n")));
+    lines.sort_by(|a, b| a[66..].cmp(&b[66..]));
+    lines.concat()
+}

@@ -1,0 +1,157 @@
+//! Spec → Lock: release files believed, indexes fetched, apt's answer found, everything pinned.
+
+mod archive;
+mod solve;
+
+use std::fs;
+
+use kiln_family::deb::lock::{EDITION, Lock, LockedRepository};
+use kiln_model::fault::OrFault as _;
+use kiln_model::{Arch, Digest, Fault};
+use kiln_recipe::{Diagnostic, Spec};
+use kiln_recipe::spec::Repository;
+
+use crate::events::Events;
+use crate::kiln::Kiln;
+use crate::load::Loaded;
+
+pub(crate) use archive::Archive;
+
+/// What a lock is made anew for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// Nothing, where the lock fits the recipe; versions stay where they still exist.
+    Keep,
+    /// Everything.
+    All,
+    /// These packages; others stay.
+    Only(Vec<String>),
+}
+
+/// Name of the tools' repository in a lock.
+pub(crate) const TOOLS: &str = "tools";
+
+impl Kiln {
+    /// Returns the lock beside the recipe; where it is missing, does not fit the recipe or shall be updated, makes and
+    /// writes it.
+    pub fn lock(&self, loaded: &Loaded, update: &Update, events: &Events) -> Result<Lock, Fault> {
+        let asked = asked(&loaded.completed.spec);
+        let old = self.read_lock(loaded)?;
+        match old {
+            Some(lock) if *update == Update::Keep && lock.spec == asked => Ok(lock),
+            old => {
+                let lock = self.resolve(loaded, asked, old.as_ref(), update, events)?;
+                write(loaded, &lock)?;
+                Ok(lock)
+            }
+        }
+    }
+
+    /// Returns what is wrong with the packages that the recipe asks for; a lock that fits answers at once.
+    pub fn check(&self, loaded: &Loaded, events: &Events) -> Result<Vec<Diagnostic>, Fault> {
+        let spec = &loaded.completed.spec;
+        if self.read_lock(loaded)?.is_some_and(|lock| lock.spec == asked(spec)) {
+            return Ok(vec![]);
+        }
+        let archives = self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
+        solve::mistakes(loaded, &archives)
+    }
+
+    fn read_lock(&self, loaded: &Loaded) -> Result<Option<Lock>, Fault> {
+        let path = &loaded.lock_path;
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Fault::farm(format!("read `{}`", path.display())).because(error)),
+        };
+        let lock = Lock::read(&text).map_err(|error| {
+            let hint = format!("repair it, or remove it and build again: `rm {}`", path.display());
+            Fault::recipe(format!("read the lock `{}`", path.display())).because(error).hint(hint)
+        })?;
+        Ok(Some(lock))
+    }
+
+    fn resolve(
+        &self,
+        loaded: &Loaded,
+        asked: Digest,
+        old: Option<&Lock>,
+        update: &Update,
+        events: &Events,
+    ) -> Result<Lock, Fault> {
+        let spec = &loaded.completed.spec;
+        let archives = self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
+        let packages = solve::image(loaded, &archives, old, update)?;
+        let wanted = kiln_plan::tools::wanted(spec);
+        let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;
+        let repositories = archives.iter().map(|archive| archive.locked.clone()).chain(tools_repository);
+        let repositories: Vec<_> = repositories.chain(solve::local_repository(spec)).collect();
+        Ok(Lock { edition: EDITION, spec: asked, architecture: spec.base.architecture, repositories, packages, tools })
+    }
+
+    /// Resolves packages of the tools' own archive for this machine.
+    fn tools_lock(
+        &self,
+        spec: &Spec,
+        wanted: &[&str],
+        old: Option<&Lock>,
+        update: &Update,
+        events: &Events,
+    ) -> Result<(Vec<kiln_family::deb::Locked>, Option<LockedRepository>), Fault> {
+        if wanted.is_empty() {
+            return Ok((vec![], None));
+        }
+        let repository = Repository { name: TOOLS.into(), ..spec.base.tools.clone() };
+        let archives = self.archives(&[repository], Arch::host(), &[], events)?;
+        let old = old.filter(|_| *update != Update::All).map(|lock| lock.tools.as_slice()).unwrap_or_default();
+        let tools = solve::tools(&archives, wanted, old)?;
+        Ok((tools, archives.into_iter().next().map(|archive| archive.locked)))
+    }
+
+    /// Locks tools that do not decide an image's bytes (an emulator to boot it), from the newest indexes.
+    pub(crate) fn lock_tools(&self, spec: &Spec, wanted: &[&str], events: &Events) -> Result<Lock, Fault> {
+        let (tools, repository) = self.tools_lock(spec, wanted, None, &Update::All, events)?;
+        let repositories = repository.into_iter().collect();
+        let (edition, architecture) = (EDITION, Arch::host());
+        Ok(Lock { edition, spec: Digest::of(""), architecture, repositories, packages: vec![], tools })
+    }
+
+    /// Reads the indexes of repositories, several at once, in the given order.
+    fn archives(
+        &self,
+        repositories: &[Repository],
+        arch: Arch,
+        foreign: &[Arch],
+        events: &Events,
+    ) -> Result<Vec<Archive>, Fault> {
+        let architectures: Vec<Arch> = std::iter::once(arch).chain(foreign.iter().copied()).collect();
+        let architectures = &architectures;
+        std::thread::scope(|scope| {
+            let read = |repository| scope.spawn(move || Archive::read(self, repository, architectures, events));
+            let threads: Vec<_> = repositories.iter().map(read).collect();
+            threads.into_iter().map(|thread| thread.join().expect("reading an archive does not panic")).collect()
+        })
+    }
+}
+
+/// Returns the digest of what a lock answers: the archives, the packages, the tools; not the hostname.
+fn asked(spec: &Spec) -> Digest {
+    let mut base = spec.base.clone();
+    base.epoch = None;
+    // A lock made through one mirror holds for another.
+    for repository in base.repositories.iter_mut().chain(std::iter::once(&mut base.tools)) {
+        repository.uris.clear();
+    }
+    if let Some(board) = &mut base.board {
+        board.kernel_arguments.clear();
+    }
+    kiln_plan::image::digest(&(base, &spec.packages, kiln_plan::tools::wanted(spec)))
+}
+
+/// Writes the lock beside its place and renames it there.
+fn write(loaded: &Loaded, lock: &Lock) -> Result<(), Fault> {
+    let path = &loaded.lock_path;
+    let beside = path.with_extension(format!("lock.{}", std::process::id()));
+    let written = fs::write(&beside, lock.write()).and_then(|()| fs::rename(&beside, path));
+    written.inspect_err(|_| drop(fs::remove_file(&beside))).farm(|| format!("write the lock `{}`", path.display()))
+}

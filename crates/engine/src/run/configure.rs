@@ -1,0 +1,146 @@
+//! Packages into the tree: unpacked natively as they arrive, then configured by dpkg in the sandbox.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kiln_family::deb::install::hold::{Hold, holds};
+use kiln_family::deb::install::{Phase, configure, extended};
+use kiln_family::deb::package::Control;
+use kiln_model::action::PackageRef;
+use kiln_model::fault::OrFault as _;
+use kiln_model::{Arch, Fault, GuestPath, StageKind, Unit};
+use kiln_plan::context::path;
+use kiln_sandbox::Command;
+
+use super::Run;
+use crate::target::{Ids, Target};
+use crate::unpack::{self, Arrival, Unpacked};
+
+/// Where archives wait that dpkg unpacks itself.
+const WAITING: &str = "/var/cache/apt/archives/kiln";
+
+impl Run<'_> {
+    /// Unpacks packages in the order in which they arrive.
+    pub fn unpack(&self, stage: StageKind, packages: &[PackageRef], bare: bool, target: &Target) -> Result<(), Fault> {
+        let arrivals = self.downloads.of(packages).map(|(package, path)| Ok(Arrival { package, path }));
+        let options = unpack::Options {
+            threads: self.kiln.config.jobs,
+            epoch: self.plan.epoch,
+            bare,
+            base: stage == StageKind::Bootstrap,
+            arch: if bare { Arch::host() } else { self.plan.arch },
+            merged_usr: self.merged_usr(bare),
+        };
+        let (done, total) = (AtomicU64::new(0), packages.len() as u64);
+        let told = |_: &PackageRef| {
+            let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+            self.events.progress(Some(stage), "unpack", Unit::Packages, done, Some(total));
+        };
+        let unpacked = unpack::unpack(arrivals, target.root(), &options, &told)?;
+        let got = done.load(Ordering::Relaxed) + unpacked.real.len() as u64;
+        if got < total {
+            let missing = || Fault::upstream(format!("{} of {total} packages did not arrive", total - got));
+            return Err(self.downloads.fault().unwrap_or_else(missing));
+        }
+        *self.unpacked.lock().expect("no holder panics") = Some(unpacked);
+        Ok(())
+    }
+
+    fn merged_usr(&self, bare: bool) -> Vec<(GuestPath, String)> {
+        if bare {
+            return unpack::usr_merge(Arch::host());
+        }
+        let links = &self.loaded.completed.spec.base.merged_usr;
+        links.iter().map(|(link, target)| (path(link), target.clone())).collect()
+    }
+
+    /// Runs what is left after unpacking: preinst scripts, dpkg's own unpacking, `dpkg --configure`.
+    pub fn configure(
+        &self,
+        stage: StageKind,
+        hold: &[String],
+        env: &BTreeMap<String, String>,
+        target: &Target,
+    ) -> Result<(), Fault> {
+        let unpacked = self.unpacked.lock().expect("no holder panics").take();
+        let unpacked = unpacked.ok_or_else(|| Fault::farm("packages are configured before they are unpacked"))?;
+        let phase = if stage == StageKind::Bootstrap { Phase::Base } else { Phase::Further };
+        let held = Held::place(holds(hold), target)?;
+        let real = place_real(&unpacked, target)?;
+        let controls: Vec<&Control> = unpacked.packages.iter().collect();
+        let waiting: Vec<(&Control, GuestPath)> =
+            unpacked.real.iter().zip(&real).map(|((control, _), path)| (control, path.clone())).collect();
+        for step in configure::steps(&controls, &waiting, phase, env) {
+            let mut command = Command::new(target.root(), step.argv);
+            command.env.extend(step.env);
+            self.command(stage, &step.name, command)?;
+        }
+        target.remove(&path(WAITING)).farm(|| "remove archives from the tree".into())?;
+        held.release(target)?;
+        self.mark_automatic(&unpacked, target)
+    }
+
+    /// Tells the target's apt which packages nobody asked for, so that `apt autoremove` may take them one day.
+    fn mark_automatic(&self, unpacked: &Unpacked, target: &Target) -> Result<(), Fault> {
+        if !target.exists(&path("/var/lib/apt")) {
+            return Ok(());
+        }
+        let states = path("/var/lib/apt/extended_states");
+        let existing = target.text(&states).farm(|| format!("read `{states}`"))?;
+        let asked: BTreeSet<&str> =
+            self.lock.packages.iter().filter(|locked| locked.manual || locked.base).map(|locked| locked.name.as_str()).collect();
+        let controls = unpacked.packages.iter().chain(unpacked.real.iter().map(|(control, _)| control));
+        let names = controls.map(|control| (control.name(), control.architecture()));
+        let text = extended::states(&existing, names, &asked, self.plan.arch.debian()).farm(|| format!("read `{states}`"))?;
+        if text.is_empty() {
+            return Ok(());
+        }
+        target.write(&states, 0o644, Ids::default(), text.as_bytes()).farm(|| format!("write `{states}`"))
+    }
+}
+
+/// Copies the archives that dpkg unpacks itself into the tree; returns their paths there.
+fn place_real(unpacked: &Unpacked, target: &Target) -> Result<Vec<GuestPath>, Fault> {
+    let place = |(_, arrival): &(Control, Arrival)| {
+        let at = path(&format!("{WAITING}/{}_{}.deb", arrival.package.name, arrival.package.architecture));
+        let doing = || format!("copy `{}` into the tree", arrival.package.name);
+        let mut from = std::fs::File::open(&arrival.path).farm(doing)?;
+        let mut to = target.create(&at, 0o644, Ids::default()).farm(doing)?;
+        std::io::copy(&mut from, &mut to.0).farm(doing)?;
+        to.finish().farm(doing)?;
+        Ok(at)
+    };
+    unpacked.real.iter().map(place).collect()
+}
+
+/// Stand-ins that are in place.
+struct Held(Vec<Hold>);
+
+impl Held {
+    fn place(holds: Vec<Hold>, target: &Target) -> Result<Self, Fault> {
+        for hold in &holds {
+            let doing = || format!("hold back `{}`", hold.path);
+            if let Some(aside) = hold.aside.as_ref().filter(|_| target.exists(&hold.path)) {
+                target.rename(&hold.path, aside).farm(doing)?;
+            }
+            target.write(&hold.path, 0o755, Ids::default(), hold.script.as_bytes()).farm(doing)?;
+        }
+        Ok(Self(holds))
+    }
+
+    /// Puts the programs back; where a package brought a new one meanwhile, that stays.
+    fn release(self, target: &Target) -> Result<(), Fault> {
+        for hold in &self.0 {
+            let doing = || format!("let go of `{}`", hold.path);
+            let ours = target.read(&hold.path).farm(doing)?.is_some_and(|bytes| bytes == hold.script.as_bytes());
+            let aside = hold.aside.as_ref().filter(|aside| target.exists(aside));
+            match (ours, aside) {
+                (true, Some(aside)) => target.rename(aside, &hold.path).farm(doing)?,
+                (true, None) => target.remove(&hold.path).farm(doing)?,
+                (false, Some(aside)) => target.remove(aside).farm(doing)?,
+                (false, None) => {}
+            }
+        }
+        Ok(())
+    }
+}

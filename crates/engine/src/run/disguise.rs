@@ -1,0 +1,27 @@
+//! Another time for the programs of a build, for `kiln twice`: what reads the clock shows in the second image.
+
+use kiln_model::{Fault, GuestPath};
+use kiln_sandbox::Command;
+
+use super::Run;
+
+/// Where the library is seen inside.
+const INSIDE: &str = "/run/kiln-clock.so";
+
+impl Run<'_> {
+    /// Moves the clock of `command` where the configuration says so, by libfaketime's preloaded library.
+    pub fn disguise(&self, command: Command) -> Result<Command, Fault> {
+        let offset = self.kiln.config.clock_offset;
+        if offset == 0 || !kiln_model::Arch::host().runs(self.plan.arch) {
+            return Ok(command);
+        }
+        let tools = self.kiln.extra_tools(self.loaded, &["libfaketime"], self.events)?;
+        let library = tools.join("usr/lib").join(self.plan.arch.multiarch()).join("faketime/libfaketime.so.1");
+        let at = GuestPath::new(INSIDE).expect("a plain path");
+        Ok(command
+            .bind(library, at, true)
+            .env("LD_PRELOAD", INSIDE)
+            .env("FAKETIME", format!("{offset:+}s"))
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1"))
+    }
+}

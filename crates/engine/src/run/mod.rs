@@ -1,0 +1,69 @@
+//! Running a plan: each stage's tree is restored or made, each output written, checked and put in place.
+
+mod boot;
+mod clamp;
+mod command;
+mod configure;
+mod content;
+mod copy;
+mod disguise;
+mod download;
+mod folder;
+mod initrd;
+mod output;
+mod perform;
+mod services;
+mod stage;
+mod tools;
+mod users;
+mod verify;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use kiln_family::deb::Lock;
+use kiln_model::{Plan, StageKind, StageOutcome};
+
+use crate::build::BuildOptions;
+use crate::events::Events;
+use crate::kiln::Kiln;
+use crate::load::Loaded;
+use crate::secrets::Secrets;
+use crate::unpack::Unpacked;
+
+pub(crate) use download::Downloads;
+pub(crate) use output::{Made, remove};
+pub(crate) use stage::{Room, Upper};
+
+/// A build under way.
+pub(crate) struct Run<'a> {
+    pub kiln: &'a Kiln,
+    pub loaded: &'a Loaded,
+    pub lock: &'a Lock,
+    pub plan: &'a Plan,
+    pub secrets: &'a Secrets,
+    pub options: &'a BuildOptions,
+    pub events: &'a Events,
+    pub downloads: &'a Downloads,
+    /// What was unpacked and waits to be configured.
+    pub unpacked: Mutex<Option<Unpacked>>,
+    /// How the stages went so far.
+    pub outcomes: Mutex<Vec<StageOutcome>>,
+    /// The stage in hand, for the fault that ends the build.
+    pub current: &'a Mutex<Option<StageKind>>,
+}
+
+impl Run<'_> {
+    /// Returns the folder for scratch trees: on the store's filesystem, so that a finished tree is a rename.
+    pub fn scratch_root(&self) -> PathBuf {
+        self.kiln.config.cache.join("scratch")
+    }
+
+    pub fn note(&self, outcome: StageOutcome) {
+        self.outcomes.lock().expect("no holder panics").push(outcome);
+    }
+
+    pub fn enter_stage(&self, stage: StageKind) {
+        *self.current.lock().expect("no holder panics") = Some(stage);
+    }
+}

@@ -1,0 +1,85 @@
+//! One action at a time: a table from what a plan says to who does it.
+
+use kiln_model::action::Owner;
+use kiln_model::fault::OrFault as _;
+use kiln_model::{Action, Fault, GuestPath, RunIn, StageKind};
+use kiln_plan::accounts;
+use kiln_sandbox::Command;
+
+use super::Run;
+use crate::target::{Ids, Target};
+
+impl Run<'_> {
+    /// Does `action` to the tree at `target`.
+    pub fn perform(&self, stage: StageKind, action: &Action, target: &Target) -> Result<(), Fault> {
+        match action {
+            Action::Unpack { packages, bare } => self.unpack(stage, packages, *bare, target),
+            Action::Configure { hold, env } => self.configure(stage, hold, env, target),
+            Action::Run { name, r#in, argv, env, stdin } => {
+                let mut command = self.command_in(*r#in, argv, target)?;
+                command.env.extend(self.unveiled(env)?);
+                command.stdin = stdin.as_ref().map(|content| self.content(content)).transpose()?.unwrap_or_default();
+                self.command(stage, name, command)
+            }
+            Action::Write { path, content, mode, owner } => {
+                let bytes = self.content(content)?;
+                let written = target.write(path, *mode, self.ids(target, owner)?, &bytes);
+                written.farm(|| format!("write `{path}` in the tree"))
+            }
+            Action::Mkdir { path, mode, owner } => {
+                let made = target.mkdir(path, *mode, self.ids(target, owner)?);
+                made.farm(|| format!("make `{path}` in the tree"))
+            }
+            Action::Symlink { path, target: to } => {
+                let made = target.symlink(path, to.as_bytes(), Ids::default());
+                made.farm(|| format!("link `{path}` in the tree"))
+            }
+            Action::Remove { glob } => each(target, glob, Target::remove),
+            Action::Truncate { glob } => each(target, glob, Target::truncate),
+            Action::Users { users } => self.users(users, target),
+            Action::Services { enable, disable, mask } => self.services(stage, [enable, disable, mask], target),
+            Action::Copy { path, from, mode, owner } => self.copy(path, from, *mode, self.ids(target, owner)?, target),
+            Action::Depmod => self.depmod(stage, target),
+            Action::Initrd { env } => self.initrd(stage, env, target),
+            Action::Boot { loader, cmdline, title, token, timeout, esp } => {
+                super::boot::Entries { loader, cmdline, title, token, timeout: *timeout, esp }.write(target)
+            }
+            // Read out with the tree, not done to it.
+            Action::Clamp { .. } => Ok(()),
+            Action::Image(_) | Action::Publish { .. } => {
+                Err(Fault::farm(format!("stage `{stage}` has an action of an output's stage")))
+            }
+        }
+    }
+
+    fn command_in(&self, place: RunIn, argv: &[String], target: &Target) -> Result<Command, Fault> {
+        match place {
+            RunIn::Target => Ok(Command::new(target.root(), argv.iter().cloned())),
+            RunIn::Tools => {
+                let tools = self.tools()?;
+                let at = GuestPath::new("/target").expect("a plain path");
+                Ok(Command::new(tools, argv.iter().cloned()).bind(target.root(), at, false))
+            }
+        }
+    }
+
+    /// Looks names up in the target's own account files.
+    pub fn ids(&self, target: &Target, owner: &Owner) -> Result<Ids, Fault> {
+        if owner == &Owner::default() {
+            return Ok(Ids::default());
+        }
+        let text = |file: &str| target.text(&kiln_plan::context::path(file)).farm(|| format!("read `{file}` of the tree"));
+        let uid = accounts::id_of(&text("/etc/passwd")?, &owner.user);
+        let gid = accounts::id_of(&text("/etc/group")?, &owner.group);
+        let unknown = |what: &str, name: &str| {
+            Fault::recipe(format!("the image has no {what} called `{name}`")).hint("add it to the recipe, or use a number")
+        };
+        let uid = uid.ok_or_else(|| unknown("user", &owner.user))?;
+        Ok(Ids { uid, gid: gid.ok_or_else(|| unknown("group", &owner.group))? })
+    }
+}
+
+fn each(target: &Target, glob: &str, verb: fn(&Target, &GuestPath) -> std::io::Result<()>) -> Result<(), Fault> {
+    let found = target.glob(glob).farm(|| format!("look for `{glob}` in the tree"))?;
+    found.iter().try_for_each(|path| verb(target, path).farm(|| format!("clean `{path}` in the tree")))
+}

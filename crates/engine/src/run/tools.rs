@@ -1,0 +1,32 @@
+//! The tools tree: programs of the Debian archive that formats need, unpacked and used as they are.
+
+use std::path::PathBuf;
+
+use kiln_model::Fault;
+use kiln_sandbox::{Overlay, Scratch};
+
+use super::Run;
+
+impl Run<'_> {
+    /// Returns the root of the plan's tools tree.
+    pub fn tools(&self) -> Result<PathBuf, Fault> {
+        let pipeline = self.plan.pipeline("tools").ok_or_else(|| Fault::farm("the plan has no tools"))?;
+        let layers = self.layers(pipeline)?;
+        let layer = layers.first().ok_or_else(|| Fault::farm("the tools tree is empty"))?;
+        Ok(layer.path.clone())
+    }
+
+    /// Shows a finished tree read-only, for tools that read a folder.
+    pub fn show(&self, layers: &[kiln_store::Layer]) -> Result<Shown, Fault> {
+        let scratch = Scratch::new(&self.scratch_root(), "show")?;
+        let lowers: Vec<_> = layers.iter().rev().map(|layer| layer.path.as_path()).collect();
+        let overlay = Overlay::read_only(&lowers, &scratch.path().join("root"))?;
+        Ok(Shown { overlay, _scratch: scratch })
+    }
+}
+
+/// A tree that is shown until this goes.
+pub(crate) struct Shown {
+    pub overlay: Overlay,
+    _scratch: Scratch,
+}

@@ -1,0 +1,127 @@
+//! A shell in a tree: a recipe's finished one, or the one a failed stage left.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use kiln_model::fault::OrFault as _;
+use kiln_model::{Fault, StageId, StageKind};
+use kiln_sandbox::{Command, Overlay, Scratch, Status};
+use kiln_store::Layer;
+use serde::{Deserialize, Serialize};
+
+use crate::build::BuildOptions;
+use crate::events::Events;
+use crate::kiln::{Kiln, plan};
+use crate::load::Loaded;
+use crate::resolve::Update;
+use crate::run::{Downloads, Room, Run};
+use crate::secrets::Secrets;
+
+/// Which tree to open.
+#[derive(Clone, Copy, Debug)]
+pub enum ShellTarget<'a> {
+    /// The finished tree of a recipe, made first where the cache has it not.
+    Recipe(&'a Loaded),
+    /// The tree that the last failed build kept.
+    Failed,
+}
+
+/// What is remembered of a failed tree.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    stage: StageKind,
+    /// The layers below, lowest first.
+    below: Vec<StageId>,
+    /// The scratch folder with the stage's own changes.
+    folder: PathBuf,
+}
+
+/// Keeps the tree of a stage that failed; the one kept before goes.
+pub(crate) fn keep(cache: &Path, room: Room, stage: StageKind, below: &[Layer]) -> Result<(), Fault> {
+    let about = cache.join(ABOUT);
+    if let Some(old) = read(&about) {
+        crate::run::remove(&old.folder);
+    }
+    let kept = Kept { stage, below: below.iter().map(|layer| layer.id).collect(), folder: room.keep()? };
+    let text = serde_json::to_vec(&kept).expect("plain values serialise");
+    fs::write(&about, text).farm(|| format!("write `{}`", about.display()))
+}
+
+/// File in the cache that tells where the failed tree is.
+const ABOUT: &str = "failed.json";
+
+fn read(about: &Path) -> Option<Kept> {
+    serde_json::from_slice(&fs::read(about).ok()?).ok()
+}
+
+impl Kiln {
+    /// Runs `argv` (a shell when empty) in a tree, on the caller's terminal; returns its exit code. What it changes is
+    /// thrown away, except in a failed tree, which stays as it is left.
+    pub fn shell(&self, what: ShellTarget<'_>, argv: &[OsString], events: &Events) -> Result<i32, Fault> {
+        match what {
+            ShellTarget::Recipe(loaded) => {
+                let layers = self.tree_layers(loaded, events)?;
+                let scratch = Scratch::new(&self.config.cache.join("scratch"), "shell")?;
+                self.shell_in(&layers, scratch.path(), argv)
+            }
+            ShellTarget::Failed => {
+                let kept = read(&self.config.cache.join(ABOUT)).filter(|kept| kept.folder.is_dir());
+                let kept = kept.ok_or_else(|| {
+                    Fault::recipe("no failed tree was kept").hint("build with `--keep-failed` first")
+                })?;
+                self.shell_in(&self.layers_below(&kept)?, &kept.folder, argv)
+            }
+        }
+    }
+
+    fn layers_below(&self, kept: &Kept) -> Result<Vec<Layer>, Fault> {
+        let layer = |id: &StageId| {
+            let gone = || Fault::farm(format!("the layers below the failed stage `{}` left the cache", kept.stage));
+            self.store.tree(id)?.ok_or_else(gone)
+        };
+        kept.below.iter().map(layer).collect()
+    }
+
+    /// Makes, or takes from the cache, the layers of a recipe's tree.
+    fn tree_layers(&self, loaded: &Loaded, events: &Events) -> Result<Vec<Layer>, Fault> {
+        let secrets = Secrets::read(&loaded.completed.spec, &loaded.folder)?;
+        let lock = self.lock(loaded, &Update::Keep, events)?;
+        let plan = plan(loaded, &lock, &secrets);
+        let (downloads, options, current) = (Downloads::default(), BuildOptions::default(), Mutex::new(None));
+        let run = Run {
+            kiln: self,
+            loaded,
+            lock: &lock,
+            plan: &plan,
+            secrets: &secrets,
+            options: &options,
+            events,
+            downloads: &downloads,
+            unpacked: Mutex::default(),
+            outcomes: Mutex::default(),
+            current: &current,
+        };
+        run.layers(plan.pipeline("tree").ok_or_else(|| Fault::farm("the plan makes no tree"))?)
+    }
+
+    fn shell_in(&self, layers: &[Layer], folder: &Path, argv: &[OsString]) -> Result<i32, Fault> {
+        let lowers: Vec<_> = layers.iter().rev().map(|layer| layer.path.as_path()).collect();
+        let overlay = Overlay::mount(&lowers, &folder.join("upper"), &folder.join("work"), &folder.join("root"))?;
+        let words = argv.iter().map(|word| word.to_string_lossy().into_owned());
+        let bash = overlay.target().join("bin/bash").exists();
+        let shell = if bash { "/bin/bash" } else { "/bin/sh" };
+        let argv: Vec<_> = if argv.is_empty() { vec![shell.to_owned()] } else { words.collect() };
+        let mut command = Command::new(overlay.target(), argv);
+        command.terminal = true;
+        command.hostname = self.config.sandbox_hostname.clone();
+        command = command.env("TERM", std::env::var("TERM").unwrap_or_else(|_| "dumb".into()));
+        let exit = self.sandbox()?.run(&command, &mut |_, _| {})?;
+        overlay.unmount()?;
+        Ok(match exit.status {
+            Status::Code(code) => code,
+            Status::Signal(signal) => 128 + signal,
+        })
+    }
+}

@@ -1,0 +1,300 @@
+//! Files of a target tree, reached so that no symbolic link in the tree leads out of it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use kiln_model::GuestPath;
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, mkdirat, openat, openat2,
+    readlinkat, renameat, statat, symlinkat, unlinkat,
+};
+use rustix::io::Errno;
+
+/// A tree that a build works on.
+#[derive(Debug)]
+pub struct Target {
+    root: PathBuf,
+    dir: OwnedFd,
+}
+
+/// Numeric owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ids {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// A path split into an open parent directory and a last name.
+struct Place {
+    parent: OwnedFd,
+    name: Vec<u8>,
+}
+
+impl Target {
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let dir = openat(CWD, root, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { root: root.to_owned(), dir })
+    }
+
+    /// Returns the tree's folder on the host.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Opens below the root; `..` and absolute links stay inside.
+    fn open_inside(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let path = if path.is_empty() { b"." } else { path };
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        openat2(&self.dir, OsStr::from_bytes(path), flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    }
+
+    /// Opens a directory, making it and its parents (mode 0755, owned by root) where they are missing.
+    fn directory(&self, path: &GuestPath) -> io::Result<OwnedFd> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY;
+        match self.open_inside(path.relative(), flags) {
+            Ok(directory) => Ok(directory),
+            Err(Errno::NOENT) => {
+                let Some(parent) = path.parent() else { return Err(Errno::NOENT.into()) };
+                let parent = self.directory(&parent)?;
+                mkdirat(&parent, OsStr::from_bytes(path.name()), Mode::from_raw_mode(0o755))?;
+                let directory = self.open_inside(path.relative(), flags)?;
+                fchmod(&directory, Mode::from_raw_mode(0o755))?;
+                Ok(directory)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn place(&self, path: &GuestPath) -> io::Result<Place> {
+        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Place { parent: self.directory(&parent)?, name: path.name().to_vec() })
+    }
+
+    /// Writes a file beside its place and renames it there, so that links and hard links are replaced, not followed.
+    pub fn write(&self, path: &GuestPath, mode: u32, ids: Ids, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.create(path, mode, ids)?;
+        file.0.write_all(bytes)?;
+        file.finish()
+    }
+
+    /// Starts a file to be written piece by piece; without [`Pending::finish`] nothing is there.
+    pub fn create(&self, path: &GuestPath, mode: u32, ids: Ids) -> io::Result<Pending> {
+        let place = self.place(path)?;
+        let hidden = [b".kiln-", place.name.as_slice()].concat();
+        let hidden: Vec<u8> = hidden.into_iter().take(255).collect();
+        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&place.parent, OsStr::from_bytes(&hidden), flags, Mode::from_raw_mode(0o600))?;
+        own(&file, mode, ids)?;
+        Ok(Pending(file.into(), hidden, place))
+    }
+
+    /// Makes a directory, or gives an existing one this mode and owner.
+    pub fn mkdir(&self, path: &GuestPath, mode: u32, ids: Ids) -> io::Result<()> {
+        own(&self.directory(path)?, mode, ids)
+    }
+
+    /// Makes a symbolic link, replacing a file or link.
+    pub fn symlink(&self, path: &GuestPath, target: &[u8], ids: Ids) -> io::Result<()> {
+        let place = self.place(path)?;
+        let name = OsStr::from_bytes(&place.name);
+        match unlinkat(&place.parent, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        symlinkat(OsStr::from_bytes(target), &place.parent, name)?;
+        chownat(&place.parent, name, uid(ids), gid(ids), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(())
+    }
+
+    /// Reads a file; none when there is none. Links are followed inside the tree.
+    pub fn read(&self, path: &GuestPath) -> io::Result<Option<Vec<u8>>> {
+        match self.open_inside(path.relative(), OFlags::RDONLY) {
+            Ok(file) => {
+                let mut bytes = Vec::new();
+                File::from(file).read_to_end(&mut bytes)?;
+                Ok(Some(bytes))
+            }
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a file for reading; links are followed inside the tree.
+    pub fn file(&self, path: &GuestPath) -> io::Result<File> {
+        Ok(self.open_inside(path.relative(), OFlags::RDONLY)?.into())
+    }
+
+    /// Reads a text; what is not UTF-8 is replaced, and a missing file is empty.
+    pub fn text(&self, path: &GuestPath) -> io::Result<String> {
+        Ok(String::from_utf8_lossy(&self.read(path)?.unwrap_or_default()).into_owned())
+    }
+
+    /// Whether something is there, dangling links included.
+    pub fn exists(&self, path: &GuestPath) -> bool {
+        let Some(parent) = path.parent() else { return true };
+        let Ok(parent) = self.open_inside(parent.relative(), OFlags::DIRECTORY | OFlags::RDONLY) else { return false };
+        statat(&parent, OsStr::from_bytes(path.name()), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Returns the names in a directory, sorted; a missing directory has none.
+    pub fn names(&self, path: &GuestPath) -> io::Result<Vec<Vec<u8>>> {
+        match self.open_inside(path.relative(), OFlags::DIRECTORY | OFlags::RDONLY) {
+            Ok(directory) => names(&directory),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(vec![]),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns what matches a glob: `*` and `?` inside one name; a glob's `*` matches no leading dot. Sorted.
+    pub fn glob(&self, glob: &str) -> io::Result<Vec<GuestPath>> {
+        let mut found = vec![GuestPath::root()];
+        for part in glob.split('/').filter(|part| !part.is_empty()) {
+            let mut next = vec![];
+            for directory in &found {
+                if part.contains(['*', '?']) {
+                    let names = self.names(directory)?.into_iter().filter(|name| matches(part.as_bytes(), name));
+                    next.extend(names.filter_map(|name| directory.join(name).ok()));
+                } else if let Ok(path) = directory.join(part) {
+                    next.extend(self.exists(&path).then_some(path));
+                }
+            }
+            found = next;
+        }
+        Ok(found)
+    }
+
+    /// Removes a file, link or directory with all it holds; nothing there is fine.
+    pub fn remove(&self, path: &GuestPath) -> io::Result<()> {
+        let Some(parent) = path.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        match self.open_inside(parent.relative(), OFlags::DIRECTORY | OFlags::RDONLY) {
+            Ok(parent) => remove(&parent, path.name()),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives a name another place, replacing what is there.
+    pub fn rename(&self, from: &GuestPath, to: &GuestPath) -> io::Result<()> {
+        let (from, to) = (self.place(from)?, self.place(to)?);
+        Ok(renameat(&from.parent, OsStr::from_bytes(&from.name), &to.parent, OsStr::from_bytes(&to.name))?)
+    }
+
+    /// Empties a regular file.
+    pub fn truncate(&self, path: &GuestPath) -> io::Result<()> {
+        let place = self.place(path)?;
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(&place.parent, OsStr::from_bytes(&place.name), flags, Mode::empty()) {
+            Ok(_) | Err(Errno::LOOP | Errno::ISDIR | Errno::NXIO) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the target of a symbolic link; none when it is none.
+    pub fn link(&self, path: &GuestPath) -> Option<Vec<u8>> {
+        let parent = self.open_inside(path.parent()?.relative(), OFlags::DIRECTORY | OFlags::RDONLY).ok()?;
+        readlinkat(&parent, OsStr::from_bytes(path.name()), Vec::new()).ok().map(|target| target.into_bytes())
+    }
+}
+
+/// A file that is not in its place yet.
+pub struct Pending(pub File, Vec<u8>, Place);
+
+impl Pending {
+    pub fn finish(self) -> io::Result<()> {
+        let Self(_, hidden, place) = self;
+        let name = OsStr::from_bytes(&place.name);
+        Ok(renameat(&place.parent, OsStr::from_bytes(&hidden), &place.parent, name)?)
+    }
+}
+
+fn uid(ids: Ids) -> Option<Uid> {
+    Some(Uid::from_raw(ids.uid))
+}
+
+fn gid(ids: Ids) -> Option<Gid> {
+    Some(Gid::from_raw(ids.gid))
+}
+
+/// The owner first, since changing it clears setuid bits.
+fn own(file: &OwnedFd, mode: u32, ids: Ids) -> io::Result<()> {
+    fchown(file, uid(ids), gid(ids))?;
+    Ok(fchmod(file, Mode::from_raw_mode(mode))?)
+}
+
+fn names(directory: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let mut names = vec![];
+    for entry in Dir::read_from(directory)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn remove(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    let name = OsStr::from_bytes(name);
+    let stat = match statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(()),
+        other => other?,
+    };
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Ok(unlinkat(parent, name, AtFlags::empty())?);
+    }
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = openat(parent, name, flags, Mode::empty())?;
+    for inner in names(&directory)? {
+        remove(&directory, &inner)?;
+    }
+    Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Shell-like matching of one name.
+fn matches(glob: &[u8], name: &[u8]) -> bool {
+    if name.first() == Some(&b'.') && glob.first() != Some(&b'.') {
+        return false;
+    }
+    matches_rest(glob, name)
+}
+
+fn matches_rest(glob: &[u8], name: &[u8]) -> bool {
+    match (glob.first(), name.first()) {
+        (None, None) => true,
+        (Some(b'*'), _) => matches_rest(&glob[1..], name) || (!name.is_empty() && matches_rest(glob, &name[1..])),
+        (Some(b'?'), Some(_)) => matches_rest(&glob[1..], &name[1..]),
+        (Some(a), Some(b)) if a == b => matches_rest(&glob[1..], &name[1..]),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs_match_as_in_a_shell() {
+        let cases = [("*", "a", true), ("*", ".a", false), ("*-", "passwd-", true), ("a*b?", "axxbc", true), ("a", "b", false)];
+        for (glob, name, wanted) in cases {
+            assert_eq!(matches(glob.as_bytes(), name.as_bytes()), wanted, "{glob} {name}");
+        }
+    }
+
+    #[test]
+    fn no_link_leads_out() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("etc")).unwrap();
+        std::fs::write(outside.path().join("secret"), "x").unwrap();
+        let target = Target::open(inside.path()).unwrap();
+        let path: GuestPath = "/etc/secret".parse().unwrap();
+        assert_eq!(target.read(&path).unwrap(), None);
+        assert!(target.write(&path, 0o644, Ids::default(), b"y").is_err());
+        target.remove(&path).unwrap();
+        assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"x");
+    }
+}

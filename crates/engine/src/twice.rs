@@ -1,0 +1,143 @@
+//! The same lock, two builds that share nothing, the same bytes or the name of what differs.
+
+use std::path::{Path, PathBuf};
+
+use kiln_model::fault::OrFault as _;
+use kiln_model::{Digest, Fault};
+use kiln_sandbox::Scratch;
+use serde::Serialize;
+
+use crate::build::BuildOptions;
+use crate::config::Config;
+use crate::events::Events;
+use crate::kiln::Kiln;
+use crate::load::Loaded;
+use crate::resolve::Update;
+
+/// How two builds compare.
+#[derive(Clone, Debug, Serialize)]
+pub struct TwiceOutcome {
+    /// Whether every artifact and document has the same bytes.
+    pub same: bool,
+    pub files: Vec<Compared>,
+    /// What differs first, in words: partition, file, offset.
+    pub difference: Option<String>,
+}
+
+/// One file of both builds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Compared {
+    pub name: String,
+    pub first: Digest,
+    pub second: Option<Digest>,
+}
+
+/// How far the second build's clock is moved: 400 days and some, so that year, month, day and hour differ.
+const LATER: i64 = 400 * 86_400 + 12_345;
+
+impl Kiln {
+    /// Builds twice under one lock: with emptied stage caches, and the second time under another path, umask, host name
+    /// and time. Packages are shared, since they are known by digest.
+    pub fn twice(&self, loaded: &Loaded, options: &BuildOptions, events: &Events) -> Result<TwiceOutcome, Fault> {
+        self.lock(loaded, &Update::Keep, events)?;
+        let scratch = Scratch::new(&self.config.cache.join("scratch"), "twice")?;
+        let (one, two) = (scratch.path().join("1"), scratch.path().join("a-longer/path/2"));
+        let first = self.config.clone();
+        let second = Config {
+            now: first.now,
+            clock_offset: LATER,
+            sandbox_hostname: "another-host".into(),
+            ..first.clone()
+        };
+        let (out_one, out_two) = (options.out.clone(), two.join("out"));
+        self.once(Config { cache: one.join("cache"), ..first }, 0o022, &out_one, options, loaded, events)?;
+        self.once(Config { cache: two.join("cache"), ..second }, 0o077, &out_two, options, loaded, events)?;
+        compare(loaded, &out_one, &out_two)
+    }
+
+    fn once(
+        &self,
+        config: Config,
+        umask: u32,
+        out: &Path,
+        options: &BuildOptions,
+        loaded: &Loaded,
+        events: &Events,
+    ) -> Result<(), Fault> {
+        let cache = config.cache.clone();
+        std::fs::create_dir_all(&cache).farm(|| format!("make `{}`", cache.display()))?;
+        share_packages(&self.config.cache, &cache)?;
+        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+        let kiln = Kiln::open(config)?.with_sandbox(self.sandbox.clone());
+        let options = BuildOptions { out: out.to_owned(), no_verify: true, force: true, ..options.clone() };
+        let built = kiln.build(loaded, &options, events);
+        rustix::process::umask(before);
+        built.map(drop)
+    }
+}
+
+/// Links the store's blobs into another store: what is known by digest need not be fetched twice.
+fn share_packages(from: &Path, to: &Path) -> Result<(), Fault> {
+    let (from, to) = (from.join("blobs"), to.join("blobs"));
+    link_all(&from, &to).farm(|| format!("share `{}`", from.display()))
+}
+
+fn link_all(from: &Path, to: &Path) -> std::io::Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type()?.is_dir() {
+            link_all(&from, &to)?;
+        } else if !to.exists() {
+            std::fs::hard_link(&from, &to)?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares every file that follows from the lock: all but the report, which tells how long things took.
+fn compare(loaded: &Loaded, one: &Path, two: &Path) -> Result<TwiceOutcome, Fault> {
+    let mut files = vec![];
+    let mut difference = None;
+    for name in names(loaded) {
+        let (first, second) = (one.join(&name), two.join(&name));
+        let digests = (digest(&first)?, second.exists().then(|| digest(&second)).transpose()?);
+        if digests.1 != Some(digests.0) && difference.is_none() {
+            difference = Some(words(&name, &first, &second));
+        }
+        files.push(Compared { name, first: digests.0, second: digests.1 });
+    }
+    Ok(TwiceOutcome { same: difference.is_none(), files, difference })
+}
+
+fn names(loaded: &Loaded) -> Vec<String> {
+    let spec = &loaded.completed.spec;
+    let outputs = spec.outputs.iter().map(|output| output.file.clone());
+    let documents = ["spdx.json", "cdx.json", "provenance.json"].map(|ending| format!("{}.{ending}", spec.name));
+    outputs.chain(documents).collect()
+}
+
+fn words(name: &str, first: &Path, second: &Path) -> String {
+    let found = crate::diff::first_difference(first, second);
+    match found {
+        Ok(Some(words)) => format!("{name}: {words}"),
+        Ok(None) => format!("{name}: the bytes differ, what they hold does not"),
+        Err(fault) => format!("{name}: the bytes differ ({})", fault.chain()),
+    }
+}
+
+/// Returns the digest of a file, or of a folder's listing with all contents.
+fn digest(path: &PathBuf) -> Result<Digest, Fault> {
+    let doing = || format!("read `{}`", path.display());
+    if path.is_dir() {
+        return crate::load::listing(path).map(Digest::of).farm(doing);
+    }
+    let mut file = std::fs::File::open(path).farm(doing)?;
+    let mut hashing = crate::image::Hashing::new(std::io::sink());
+    std::io::copy(&mut file, &mut hashing).farm(doing)?;
+    Ok(hashing.finish().2)
+}
