@@ -49,8 +49,8 @@ impl<'a> Version<'a> {
         if revision == Some("") {
             return Err(Error::NoRevision(owned()));
         }
-        let in_upstream = |c: char| c.is_ascii_alphanumeric() || "-+._~:".contains(c);
-        let in_revision = |c: char| c.is_ascii_alphanumeric() || "+._~".contains(c);
+        let in_upstream = |c: char| c.is_ascii_alphanumeric() || "-+.~:".contains(c);
+        let in_revision = |c: char| c.is_ascii_alphanumeric() || "+.~".contains(c);
         let wrong = upstream
             .chars()
             .find(|&c| !in_upstream(c))

@@ -5,7 +5,20 @@ use kiln_model::Fault;
 use super::lock::Locked;
 use super::packages;
 
+mod answer;
+mod candidate;
+mod depends;
+mod explain;
+mod mark;
+mod mend;
+mod order;
+mod providers;
+mod state;
+mod sweep;
 mod universe;
+mod words;
+
+pub use answer::solve;
 
 pub use universe::{Repository, Source, Universe, VersionId};
 
@@ -96,11 +109,6 @@ impl From<Unsatisfiable> for Fault {
             None => fault,
         }
     }
-}
-
-/// Finds apt's answer.
-pub fn solve(_universe: &Universe, _request: &Request) -> Result<Solution, Unsatisfiable> {
-    Err(Unsatisfiable { reasons: vec!["not built yet".to_owned()], hint: None })
 }
 
 impl Solution {

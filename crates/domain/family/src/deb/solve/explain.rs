@@ -1,0 +1,143 @@
+//! Why there is no answer, in plain words.
+
+use super::depends::{self, Group, Target, Wanted};
+use super::mark::Marker;
+use super::state::{States, When};
+use super::universe::{Node, Universe, VersionId};
+use super::{Unsatisfiable, candidate::Wishes};
+
+/// Returns the known names most like an unknown one, as a hint.
+pub(super) fn nearest(universe: &Universe, name: &str) -> Option<String> {
+    let likeness = |known: &str| strsim::damerau_levenshtein(name, known);
+    let limit = 1 + name.len() / 4;
+    let close = |known: &&str| known.len().abs_diff(name.len()) <= limit;
+    let mut found: Vec<(usize, &str)> = universe
+        .package_names()
+        .filter(close)
+        .map(|known| (likeness(known), known))
+        .filter(|(d, _)| *d <= limit)
+        .collect();
+    found.sort_unstable();
+    found.truncate(3);
+    let names: Vec<String> = found.into_iter().map(|(_, known)| format!("`{known}`")).collect();
+    if names.is_empty() { None } else { Some(format!("did you mean {}?", names.join(" or "))) }
+}
+
+/// Returns why a package that exists may not be installed.
+pub(super) fn why_no_candidate(states: &States<'_>, node: Node) -> Option<String> {
+    let name = states.universe.show_node(node);
+    states
+        .universe
+        .versions_at(node)
+        .next()
+        .map(|_| format!("`{name}` is excluded, or its repository's priority is below zero"))
+}
+
+/// Explains what stays broken: each requested or installed package with the chain down to what cannot be met.
+pub(super) fn broken(marker: &Marker<'_>, broken: &[Node], wishes: &Wishes<'_>) -> Unsatisfiable {
+    let states = &marker.states;
+    let mut reasons: Vec<String> = Vec::new();
+    for &node in broken.iter().filter(|&&node| states.get(node).protected).chain(broken) {
+        let Some(version) = states.get(node).install else { continue };
+        for group in states.relations(version).iter().filter(|group| group.kind.is_critical()) {
+            if !states.holds(version, group, When::Install) {
+                let reason = one(states, version, group, wishes, 0);
+                if !reasons.contains(&reason) {
+                    reasons.push(reason);
+                }
+            }
+        }
+    }
+    reasons.truncate(6);
+    Unsatisfiable { reasons, hint: None }
+}
+
+/// Deeper chains say no more.
+const DEEPEST: usize = 8;
+
+fn one(states: &States<'_>, version: VersionId, group: &Group<'_>, wishes: &Wishes<'_>, depth: usize) -> String {
+    let who = states.universe.show(version);
+    if group.kind.is_negative() {
+        let hit = group.any_of.iter().find_map(|wanted| states.hit(version, group, wanted, When::Install));
+        let other = hit.map_or_else(|| depends::show(group), |node| states.universe.show_node(node));
+        return format!("`{who}` cannot be installed together with `{other}`");
+    }
+    let needs = format!("`{who}` needs `{}`", depends::show(group));
+    let whys: Vec<String> =
+        group.any_of.iter().map(|wanted| why_not(states, version, group, wanted, wishes, depth)).collect();
+    format!("{needs}, but {}", whys.join(", and "))
+}
+
+/// Returns why an alternative is not to be had.
+fn why_not(
+    states: &States<'_>,
+    version: VersionId,
+    group: &Group<'_>,
+    wanted: &Wanted<'_>,
+    wishes: &Wishes<'_>,
+    depth: usize,
+) -> String {
+    let universe = states.universe;
+    let name = wanted.atom.name;
+    if wishes.exclude.contains(name) {
+        return format!("the recipe excludes `{name}`");
+    }
+    let (Target::Node(node) | Target::Exact(node)) = wanted.target else {
+        return format!("there is no package `{name}`");
+    };
+    let possible = depends::possible(universe, version, group, wanted);
+    let Some(&first) = possible.first() else {
+        return match universe.versions_at(node).next() {
+            Some(newest) => {
+                format!("the newest `{name}` is {} from {}", universe.version(newest), universe.repository(newest).name)
+            }
+            None => format!("nothing provides `{name}`"),
+        };
+    };
+    let shown = universe.show(first);
+    let excluded: Vec<&VersionId> =
+        possible.iter().filter(|&&one| wishes.exclude.contains(universe.name(one))).collect();
+    if excluded.len() == possible.len() {
+        return format!("the recipe excludes `{}`", universe.name(first));
+    }
+    let state = states.get(universe.node_of(first));
+    if state.install.is_some() && state.install != Some(first) {
+        let taken = state.install.map_or("none", |version| universe.version(version));
+        return format!("`{shown}` is taken at {taken}");
+    }
+    if depth < DEEPEST
+        && let Some(reason) = deeper(states, first, wishes, depth + 1)
+    {
+        return reason;
+    }
+    format!("`{shown}` is not to be installed")
+}
+
+/// Returns why a version cannot be installed beside what is decided.
+fn deeper(states: &States<'_>, version: VersionId, wishes: &Wishes<'_>, depth: usize) -> Option<String> {
+    let relations = states.relations(version);
+    let critical = || relations.iter().filter(|group| group.kind.is_critical());
+    let hopeless = critical()
+        .filter(|group| !group.kind.is_negative())
+        .find(|group| !states.holds(version, group, When::Install) && !states.holds(version, group, When::Candidate));
+    let against = || {
+        critical()
+            .filter(|group| group.kind.is_negative())
+            .find(|group| group.any_of.iter().any(|wanted| states.hits(version, group, wanted, When::Install)))
+    };
+    if let Some(group) = hopeless.or_else(against) {
+        return Some(one(states, version, group, wishes, depth));
+    }
+    let enemy = states.installed().into_iter().find_map(|node| {
+        let other = states.get(node).install?;
+        let hostile = states.relations(other).iter().any(|group| {
+            group.kind.is_negative()
+                && depends::possible(states.universe, other, group, &group.any_of[0]).contains(&version)
+        });
+        hostile.then_some(other)
+    });
+    enemy.map(|other| {
+        let (a, b) = (states.universe.show(other), states.universe.show(version));
+        format!("`{a}` cannot be installed together with `{b}`")
+    })
+}
