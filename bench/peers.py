@@ -1,0 +1,153 @@
+"""What is timed: kiln and its peers, each in the states cold, warm and hostname."""
+
+import os
+
+from machine import ROOT, WORK as FOLDER, Command, empty, kiln, mirror
+
+# Debian package → the program that tells it is there.
+PACKAGES = {"debootstrap": "debootstrap", "mmdebstrap": "mmdebstrap", "mkosi": "mkosi"}
+
+SUITE = "trixie"
+
+
+class Subject:
+    """Something that makes an image; `ready` brings about a state and returns the command."""
+
+    environment = {}
+
+    def __init__(self):
+        self.folder = FOLDER / f"{self.work}-{self.name}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+
+class Kiln(Subject):
+    name = "kiln"
+
+    def __init__(self):
+        super().__init__()
+        self.program = kiln()
+        self.environment = {"KILN_CACHE": str(self.folder / "cache"), "KILN_MIRROR_DEBIAN": mirror()}
+
+    def ready(self, state, number):
+        recipe = self.folder / "image.toml"
+        text = (ROOT / "examples" / self.recipe).read_text()
+        name = f"bench-{number}" if state == "hostname" else "bench"
+        recipe.write_text(text + f'\n[system]\nhostname = "{name}"\n')
+        words = [self.program, "build", recipe, "--plain", "--no-verify", "--out", self.folder / "out"]
+        if state != "hostname":
+            recipe.with_suffix(".lock").unlink(missing_ok=True)
+            empty(self.folder / "out")
+        if state == "cold":
+            empty(self.folder / "cache")
+        if state == "warm":
+            words.append("--force")
+        return Command(words, self.folder / "out" / self.output, self.folder)
+
+
+class KilnTree(Kiln):
+    work, recipe, output = "tree", "debian-minbase-tar.toml", "debian-minbase-tar.tar"
+
+
+class KilnDisk(Kiln):
+    work, recipe, output = "disk", "debian-minimal.toml", "debian-minimal.raw"
+
+
+class Debootstrap(Subject):
+    """A folder, then tar."""
+
+    work, name = "tree", "debootstrap"
+
+    def ready(self, state, number):
+        cache, tree, output = self.folder / "cache", self.folder / "tree", self.folder / "out.tar"
+        empty(tree)
+        if state == "cold" or not cache.exists():
+            empty(cache)
+        steps = [
+            f"debootstrap --variant=minbase --cache-dir={cache} {SUITE} {tree} {mirror()}",
+            f"echo bench-{number} > {tree}/etc/hostname",
+            f"rm -f {tree}/var/cache/apt/archives/*.deb",
+            f"tar --xattrs --numeric-owner -C {tree} -cf {output} .",
+        ]
+        return Command(["sh", "-ec", "\n".join(steps)], output, self.folder)
+
+
+class Mmdebstrap(Subject):
+    """With its manual's way to keep packages and lists between runs."""
+
+    work, name = "tree", "mmdebstrap"
+
+    def ready(self, state, number):
+        debs, lists = self.folder / "debs", self.folder / "lists"
+        if state == "cold" or not debs.exists():
+            empty(debs), empty(lists)
+        hooks = [
+            '--setup-hook=mkdir -p "$1"/var/cache/apt/archives "$1"/var/lib/apt/lists',
+            f"--setup-hook=sync-in {debs} /var/cache/apt/archives/",
+            f"--setup-hook=sync-in {lists} /var/lib/apt/lists/",
+            f"--customize-hook=sync-out /var/cache/apt/archives {debs}",
+            f"--customize-hook=sync-out /var/lib/apt/lists {lists}",
+            f'--customize-hook=echo bench-{number} > "$1"/etc/hostname',
+        ]
+        keep = ["--skip=download/empty", "--skip=essential/unlink"]
+        output = self.folder / "out.tar"
+        words = ["mmdebstrap", "--variant=minbase", *keep, *hooks, SUITE, output, mirror()]
+        return Command(words, output, self.folder)
+
+
+class Mkosi(Subject):
+    """A disk with the same parts; its tools tree is made before anything is timed."""
+
+    work, name = "disk", "mkosi"
+
+    def __init__(self):
+        super().__init__()
+        self.program = os.environ.get("MKOSI", "mkosi")
+        self.conf("bench")
+
+    def conf(self, hostname):
+        (self.folder / "mkosi.conf").write_text(MKOSI.format(mirror=mirror(), suite=SUITE, hostname=hostname))
+
+    def ready(self, state, number):
+        self.conf(f"bench-{number}" if state == "hostname" else "bench")
+        if state == "cold":
+            empty(self.folder / "packages")
+        if state != "hostname":
+            empty(self.folder / "cache")
+        for folder in ("packages", "cache", "out"):
+            (self.folder / folder).mkdir(exist_ok=True)
+        return Command([self.program, "--force", "build"], self.folder / "out/image.raw", self.folder)
+
+
+MKOSI = """\
+[Distribution]
+Distribution=debian
+Release={suite}
+Mirror={mirror}
+
+[Output]
+Format=disk
+Output=image
+OutputDirectory=out
+
+[Build]
+Incremental=yes
+CacheDirectory=cache
+PackageCacheDirectory=packages
+ToolsTree=default
+
+[Content]
+Bootable=yes
+Bootloader=systemd-boot
+Hostname={hostname}
+Packages=
+    apt
+    dbus
+    linux-image-amd64
+    openssh-server
+    systemd
+    systemd-boot
+    systemd-sysv
+    udev
+"""
+
+WORK = {"tree": [KilnTree, Mmdebstrap, Debootstrap], "disk": [KilnDisk, Mkosi]}
