@@ -22,7 +22,7 @@ pub fn table(desk: &Desk<'_>, table: &'static Table, entries: &mut [Entry]) {
 }
 
 fn unknown_key(table: &'static Table, entry: &Entry) -> Note {
-    let place = if table.name.is_empty() { "the top of a recipe".into() } else { format!("`{}`", table.name) };
+    let place = if table.name.is_empty() { "a recipe itself".into() } else { format!("`{}`", table.name) };
     let words: Vec<&str> = table.all().map(|key| key.name).collect();
     let hint = match (nearest(&entry.key, words.iter().copied()), elsewhere(&entry.key)) {
         (Some(word), _) => Some(format!("did you mean `{word}`?")),
@@ -148,7 +148,10 @@ fn map(desk: &Desk<'_>, form: &crate::shape::Form, of: &'static Shape, entries: 
 /// Tells the keys that are missing; those that are there but wrong were told already.
 pub fn needed(desk: &Desk<'_>, of: &'static Table, entries: &[Entry], span: Span, when: Needed) {
     for key in of.all().filter(|key| key.needed == when && get(entries, key.name).is_none()) {
-        let hint = (!key.example.is_empty()).then(|| format!("for example: {} = {}", key.name, key.example));
+        let hint = match key.shape {
+            Shape::Table(table) | Shape::Tables(table) => Some(format!("add a part headed `{}`", table.name)),
+            _ => (!key.example.is_empty()).then(|| format!("for example: {} = {}", key.name, key.example)),
+        };
         let place = if of.name.is_empty() { "the recipe".to_owned() } else { format!("`{}`", of.name) };
         desk.say(Note::error(span, "missing-key", format!("{place} does not say `{}`", key.name)).maybe_hint(hint));
     }

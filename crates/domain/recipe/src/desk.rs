@@ -75,6 +75,8 @@ struct File {
     path: String,
     text: String,
     digest: Digest,
+    /// From here on nothing is certain but that it is not of its language.
+    doubtful_from: usize,
     /// Stretches that must not be shown.
     hidden: Vec<(usize, usize)>,
 }
@@ -95,7 +97,13 @@ impl<'a> Desk<'a> {
     /// Takes a file in and returns its number.
     pub fn open(&self, path: &str, text: &str) -> usize {
         let digest = Digest::of(text);
-        let file = File { path: path.to_owned(), text: text.to_owned(), digest, hidden: Vec::new() };
+        let file = File {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            digest,
+            doubtful_from: usize::MAX,
+            hidden: Vec::new(),
+        };
         self.files.borrow_mut().push(file);
         self.files.borrow().len() - 1
     }
@@ -109,6 +117,11 @@ impl<'a> Desk<'a> {
 
     pub fn set_broken(&self) {
         self.broken.set(true);
+    }
+
+    /// Says that a file is not to be trusted from a byte on.
+    pub fn doubt(&self, file: usize, from: usize) {
+        self.files.borrow_mut()[file].doubtful_from = from;
     }
 
     pub fn broken(&self) -> bool {
@@ -153,7 +166,22 @@ impl<'a> Desk<'a> {
     pub fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut notes = self.notes.borrow().clone();
         notes.sort_by_key(|note| note.span);
+        let slips = notes.iter().filter(|note| note.code == "syntax").map(|note| self.line(note.span));
+        let slips: Vec<(usize, usize)> = slips.collect();
+        notes.retain(|note| note.code == "syntax" || !self.doubtful(note.span, &slips));
         notes.iter().map(|note| self.diagnostic(note)).collect()
+    }
+
+    /// What a line that is not TOML seems to say is not worth a word.
+    fn doubtful(&self, span: Span, slips: &[(usize, usize)]) -> bool {
+        let from = self.files.borrow().get(span.file).map_or(usize::MAX, |file| file.doubtful_from);
+        from <= span.start || slips.contains(&self.line(span))
+    }
+
+    fn line(&self, span: Span) -> (usize, usize) {
+        let files = self.files.borrow();
+        let text = files.get(span.file).map_or("", |file| file.text.as_str());
+        (span.file, text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count())
     }
 
     fn diagnostic(&self, note: &Note) -> Diagnostic {

@@ -60,6 +60,9 @@ impl Loader<'_, '_> {
         if !read.mistakes.is_empty() {
             self.desk.set_broken();
         }
+        if let Some(from) = read.doubtful {
+            self.desk.doubt(file, from);
+        }
         for mistake in read.mistakes {
             self.desk.say(Note::error(mistake.span, "syntax", mistake.message).maybe_hint(mistake.hint));
         }
@@ -122,7 +125,7 @@ impl Loader<'_, '_> {
             Err(error) => {
                 let message = format!("cannot read `{written}`");
                 let note = Note::error(span, "unreadable", message).label(error.to_string());
-                self.desk.say(note.hint(format!("looked for `{path}`")));
+                self.desk.say(if path == written { note } else { note.hint(format!("looked for `{path}`")) });
                 Vec::new()
             }
         }

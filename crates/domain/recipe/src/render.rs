@@ -1,6 +1,9 @@
 //! Shows diagnostics to people: file, line and column, the offending text underlined, the way out below it.
 
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, SourceCode};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, MietteError, MietteSpanContents, SourceCode,
+    SourceSpan, SpanContents,
+};
 
 use crate::diagnostic::{Diagnostic, Files, Severity};
 
@@ -32,11 +35,11 @@ fn one(diagnostic: &Diagnostic, files: &Files, look: Look) -> String {
     let theme = if look.colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(look.width)
-        .with_context_lines(0)
+        .with_context_lines(1)
         .with_links(false)
         .with_wrap_lines(true);
     let place = &diagnostic.place;
-    let source = NamedSource::new(&place.file, files.text(&place.file).unwrap_or_default().to_owned());
+    let source = Lines { name: place.file.clone(), text: files.text(&place.file).unwrap_or_default().to_owned() };
     let mut text = String::new();
     // A formatter that writes into a string fails only when the source refuses a span, which `labels` clamps.
     let shown = handler.render_report(&mut text, &Shown { inner: labels(diagnostic, files), source });
@@ -55,7 +58,8 @@ fn labels(diagnostic: &Diagnostic, files: &Files) -> MietteDiagnostic {
         LabeledSpan::new(label, offset, len.min(end - offset))
     };
     let mut help: Vec<String> = diagnostic.hint.iter().cloned().collect();
-    let mut spans = vec![span(diagnostic.label.clone(), place.offset, place.len)];
+    let main = span(diagnostic.label.clone(), place.offset, place.len);
+    let mut spans = vec![LabeledSpan::new_primary_with_span(diagnostic.label.clone(), *main.inner())];
     for also in &diagnostic.also {
         if also.place.file == place.file {
             spans.push(span(Some(also.text.clone()), also.place.offset, also.place.len));
@@ -75,7 +79,38 @@ fn labels(diagnostic: &Diagnostic, files: &Files) -> MietteDiagnostic {
 #[derive(Debug)]
 struct Shown {
     inner: MietteDiagnostic,
-    source: NamedSource<String>,
+    source: Lines,
+}
+
+/// A text that is shown in whole lines, those that labels are in and no others.
+#[derive(Debug)]
+struct Lines {
+    name: String,
+    text: String,
+}
+
+impl SourceCode for Lines {
+    /// The handler asks for no lines around when it wants to know where a label is, and for one when it shows the text.
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let (mut start, mut end) = (span.offset(), (span.offset() + span.len()).min(self.text.len()));
+        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line = self.text[..start].matches('\n').count();
+        let mut column = self.text[line_start..start].chars().count();
+        if before + after > 0 {
+            start = line_start;
+            end = self.text[end..].find('\n').map_or(self.text.len(), |at| end + at);
+            column = 0;
+        }
+        let data = &self.text.as_bytes()[start..end];
+        let (name, lines) = (self.name.clone(), self.text[start..end].matches('\n').count() + 1);
+        let at = SourceSpan::from((start, end - start));
+        Ok(Box::new(MietteSpanContents::new_named(name, data, at, line, column, lines)))
+    }
 }
 
 impl std::fmt::Display for Shown {

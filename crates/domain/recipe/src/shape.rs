@@ -175,7 +175,7 @@ impl Shape {
             Self::Word(words) => one_of(&words.iter().map(|(word, _)| *word).collect::<Vec<_>>()),
             Self::List(of) => format!("a list, each {}", of.wanted()),
             Self::Table(_) | Self::Map(..) => "a table".into(),
-            Self::Tables(table) => format!("tables, each headed `{}`", table.name),
+            Self::Tables(table) => format!("a list of tables, each headed `{}`", table.name),
             Self::Secret => "`{ secret = \"NAME\" }`".into(),
             Self::Either(shapes) => shapes.iter().map(Self::wanted).collect::<Vec<_>>().join(", or "),
         }

@@ -44,11 +44,20 @@ pub fn stamp(text: &str) -> Option<String> {
     let number = |from: usize, to: usize| digits.get(from..to)?.parse::<u32>().ok();
     let fine = digits.bytes().all(|b| b.is_ascii_digit())
         && (1..=12).contains(&number(4, 6)?)
-        && (1..=31).contains(&number(6, 8)?)
+        && (1..=days(number(0, 4)?, number(4, 6)?)).contains(&number(6, 8)?)
         && number(8, 10)? < 24
         && number(10, 12)? < 60
         && number(12, 14)? < 61;
     fine.then(|| format!("{}T{}Z", &digits[..8], &digits[8..]))
+}
+
+fn days(year: u32, month: u32) -> u32 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
+        2 => 28,
+        _ => 31,
+    }
 }
 
 pub static TIMEZONE: Form = Form {

@@ -9,6 +9,8 @@ use crate::node::{Entry, Span};
 pub struct Read {
     pub entries: Vec<Entry>,
     pub mistakes: Vec<Mistake>,
+    /// From this byte on, values may not be where they seem to be.
+    pub doubtful: Option<usize>,
 }
 
 /// Something that is not the language.

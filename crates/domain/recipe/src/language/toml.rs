@@ -12,8 +12,23 @@ pub fn read(text: &str, file: usize) -> Read {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader { file, mistakes: Vec::new() };
     let entries = reader.table(table.get_ref());
-    let mistakes = errors.iter().map(|error| mistake(text, file, error)).chain(reader.mistakes).collect();
-    Read { entries, mistakes }
+    if errors.is_empty() {
+        return Read { entries, mistakes: reader.mistakes, doubtful: None };
+    }
+    let mut mistakes: Vec<Mistake> = errors.iter().map(|error| mistake(text, file, error)).collect();
+    let open = mistakes.iter().position(|mistake| is_open(&mistake.message));
+    if let (Some(first), true) = (open, mistakes.iter().any(|mistake| mistake.message.starts_with("unclosed array"))) {
+        // A list without its end swallows what follows; every line of it would be a mistake.
+        mistakes.truncate(first + 1);
+        mistakes[first].hint = Some("is a `]` missing before this?".into());
+    }
+    let doubtful = open.map(|first| mistakes[first].span.start);
+    Read { entries, mistakes, doubtful }
+}
+
+/// Whether the mistake leaves open where the next line belongs.
+fn is_open(message: &str) -> bool {
+    ["unclosed", "array", "inline table", "missing comma"].iter().any(|word| message.contains(word))
 }
 
 /// Words the parser's message as ours are, and points at a character where it points between two.
@@ -29,9 +44,19 @@ fn mistake(text: &str, file: usize, error: &toml::de::Error) -> Mistake {
     let one = text[start..].chars().next().map_or(0, char::len_utf8);
     let end = if end > start { end.min(text.len()) } else { start + one };
     let message = error.message().trim().to_owned();
-    let octal = message.contains("leading zero") || (text[start..end].starts_with('0') && end - start > 1);
-    let hint =
-        octal.then(|| format!("write it as text: \"{}\"", text[start..].split_whitespace().next().unwrap_or("")));
+    if message.contains("leading zero") {
+        let length = text[start..].find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len() - start);
+        let hint = Some(format!("write it as text: \"{}\"", &text[start..start + length]));
+        let message = "a number does not begin with a zero".to_owned();
+        return Mistake { span: Span { file, start, end: start + length }, message, hint };
+    }
+    let (message, hint) = match message.as_str() {
+        text if text.starts_with("invalid basic string") => {
+            ("this text does not end on its line".into(), Some("a `\"` is missing".into()))
+        }
+        text if text.starts_with("string values must be quoted") => ("text must stand in quotes".into(), None),
+        _ => (message, None),
+    };
     Mistake { span: Span { file, start, end }, message, hint }
 }
 

@@ -110,7 +110,7 @@ pub fn local(said: Said<&str>, desk: &Desk<'_>) -> Option<(LocalFile, bool)> {
         Err(error) => {
             let message = format!("cannot read `{}`", said.value);
             let note = Note::error(said.span, "unreadable", message).label(error.to_string());
-            desk.say(note.hint(format!("looked for `{host}`")));
+            desk.say(if host == said.value { note } else { note.hint(format!("looked for `{host}`")) });
             None
         }
     }

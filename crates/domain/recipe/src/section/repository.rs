@@ -199,7 +199,11 @@ fn unique(uris: Vec<String>) -> Vec<String> {
 fn in_image(archive: &Archive, base: View<'_>, ground: &Ground) -> String {
     let first = ground.release.repositories_for(ground.architecture).next().map(|first| first.mirror.as_str());
     let main = first == Some(archive.mirror.as_str());
-    let own = base.string("mirror-in-image").filter(|_| main).map(|uri| uri.trim_end_matches('/').to_owned());
+    let own = base.string("mirror-in-image").map(|uri| uri.trim_end_matches('/').to_owned());
+    if own.is_some() && !main {
+        let security = archive.mirror.strip_suffix("-security").is_some_and(|main| first == Some(main));
+        return own.filter(|_| security).and_then(|uri| beside(&uri)).unwrap_or_else(|| archive.uris[0].clone());
+    }
     let recipe = || recipe_mirrors(archive, base, ground).into_iter().find(|uri| !uri.starts_with("file:"));
     own.or_else(recipe).unwrap_or_else(|| archive.uris[0].clone())
 }

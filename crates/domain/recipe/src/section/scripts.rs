@@ -6,7 +6,6 @@ use super::files::exactly_one;
 use super::secrets::Secrets;
 use crate::desk::{Desk, Note};
 use crate::forms::{LINE, LOCAL_PATH, NAME, TEXT, VARIABLE};
-use crate::path;
 use crate::shape::{Shape, Table, key};
 use crate::spec::{Point, Script};
 use crate::view::{Said, View};
@@ -65,7 +64,7 @@ fn program(source: Said<&str>, desk: &Desk<'_>) -> Option<String> {
         .map_err(|error| {
             let message = format!("cannot read the script `{}`", source.value);
             let note = Note::error(source.span, "unreadable", message).label(error.to_string());
-            desk.say(note.hint(format!("looked for `{}`", path::join("", &host))));
+            desk.say(if host == source.value { note } else { note.hint(format!("looked for `{host}`")) });
         })
         .ok()
 }

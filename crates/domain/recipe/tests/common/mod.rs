@@ -1,0 +1,73 @@
+//! The files of this checkout as [`Sources`], and goldens beside them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kiln_model::Digest;
+use kiln_recipe::{Local, Sources};
+
+/// Paths are from `root`.
+pub struct Folder(pub PathBuf);
+
+impl Sources for Folder {
+    fn read(&self, path: &str) -> io::Result<String> {
+        std::fs::read_to_string(self.0.join(path)).map_err(plain)
+    }
+
+    fn digest(&self, path: &str) -> io::Result<Local> {
+        let path = self.0.join(path);
+        let folder = path.metadata().map_err(plain)?.is_dir();
+        let digest = if folder { Digest::of(listing(&path)?) } else { Digest::of(std::fs::read(&path)?) };
+        Ok(Local { digest, folder })
+    }
+}
+
+/// Operating systems word their errors differently; goldens do not.
+fn plain(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => io::Error::other("no such file"),
+        kind => io::Error::other(kind.to_string()),
+    }
+}
+
+fn listing(folder: &Path) -> io::Result<String> {
+    let mut lines = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        lines.push(format!("{} {}\n", entry.file_name().display(), Digest::of(std::fs::read(entry.path())?)));
+    }
+    lines.sort();
+    Ok(lines.concat())
+}
+
+/// Returns the top of the checkout.
+pub fn checkout() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..")
+}
+
+/// Returns the stems of the recipes in a folder, sorted.
+pub fn recipes(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("list `{}`: {error}", folder.display()));
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut stems: Vec<String> = names.filter_map(|name| name.strip_suffix(".toml").map(str::to_owned)).collect();
+    stems.sort();
+    stems
+}
+
+/// Compares `text` with a file, or writes it there under `KILN_BLESS=1`; no text means that there must be no file.
+/// Returns what is different.
+pub fn golden(path: &Path, text: Option<&str>) -> Option<String> {
+    let known = std::fs::read_to_string(path).ok();
+    if known.as_deref() == text {
+        return None;
+    }
+    if std::env::var_os("KILN_BLESS").is_none() {
+        let (known, text) = (known.unwrap_or("(no file)\n".into()), text.unwrap_or("(nothing)\n"));
+        return Some(format!("--- {}\n{known}+++ now (KILN_BLESS=1 accepts it)\n{text}", path.display()));
+    }
+    match text {
+        Some(text) => std::fs::write(path, text).unwrap_or_else(|error| panic!("write `{}`: {error}", path.display())),
+        None => std::fs::remove_file(path).unwrap_or_else(|error| panic!("remove `{}`: {error}", path.display())),
+    }
+    None
+}
