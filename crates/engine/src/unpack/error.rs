@@ -48,8 +48,17 @@ impl From<Error> for Fault {
             Error::Tree { ref source, .. } if source.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Self::farm("unpack")
                 .because(error)
                 .hint("the owner of a file may have no place among the subordinate ids of this user; `kiln doctor` knows more"),
+            // The tree is ours alone, so a path that leads nowhere is an archive's doing.
+            Error::Tree { ref source, .. } if leads_nowhere(source) => Self::package("unpack").because(error),
             Error::Tree { .. } | Error::Archive { .. } => Self::farm("unpack").because(error),
             error => Self::package("unpack").because(error),
         }
     }
+}
+
+fn leads_nowhere(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    [Errno::NOENT, Errno::LOOP, Errno::NOTDIR, Errno::NAMETOOLONG]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
 }
