@@ -37,7 +37,7 @@ impl Overlay {
         let (upper, work) = (Handles::of(&[upper])?, Handles::of(&[work])?);
         let options = format!("userxattr,volatile,lowerdir={lowers},upperdir={upper},workdir={work}");
         overlay(target, MountFlags::NODEV, &options).doing(doing)?;
-        Ok(Self { mounted: Bound { target: target.into() } })
+        Ok(Self { mounted: Bound { target: target.into(), mounted: true } })
     }
 
     /// Mounts `lowers` (topmost first, at least one) read-only; `target` is made when missing.
@@ -50,7 +50,7 @@ impl Overlay {
         let lowers = Handles::of(lowers)?;
         let options = format!("userxattr,lowerdir={lowers}");
         overlay(target, MountFlags::NODEV | MountFlags::RDONLY, &options).doing(doing)?;
-        Ok(Self { mounted: Bound { target: target.into() } })
+        Ok(Self { mounted: Bound { target: target.into(), mounted: true } })
     }
 
     pub fn target(&self) -> &Path {
@@ -95,6 +95,7 @@ impl std::fmt::Display for Handles {
 #[derive(Debug)]
 pub struct Bound {
     target: PathBuf,
+    mounted: bool,
 }
 
 impl Bound {
@@ -108,7 +109,7 @@ impl Bound {
             sys::mount_add(&tree, libc::MOUNT_ATTR_RDONLY, true).doing(doing)?;
         }
         move_mount(tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).doing(doing)?;
-        Ok(Self { target: target.into() })
+        Ok(Self { target: target.into(), mounted: true })
     }
 
     pub fn target(&self) -> &Path {
@@ -116,20 +117,17 @@ impl Bound {
     }
 
     /// Unmounts and tells when that failed.
-    pub fn unmount(self) -> Result<()> {
+    pub fn unmount(mut self) -> Result<()> {
         let result = unmount(&self.target, UnmountFlags::NOFOLLOW);
-        let result = result.doing(|| format!("unmount `{}`", self.target.display()));
-        if result.is_ok() {
-            std::mem::forget(self);
-        }
-        result
+        self.mounted = result.is_err();
+        result.doing(|| format!("unmount `{}`", self.target.display()))
     }
 }
 
 impl Drop for Bound {
     /// Somebody may still have a file open: the mount then goes when they close it.
     fn drop(&mut self) {
-        if unmount(&self.target, UnmountFlags::NOFOLLOW).is_err() {
+        if self.mounted && unmount(&self.target, UnmountFlags::NOFOLLOW).is_err() {
             let _ = unmount(&self.target, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH);
         }
     }

@@ -1,8 +1,16 @@
 //! Tries on this machine what a build will need.
 
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use serde::Serialize;
+
+use crate::enter::{entered, trial};
+use crate::error::Doing;
+use crate::janitor::Janitor;
+use crate::{Command, Error, Limits, Namespaces, Overlay, Result, Sandbox, Scratch};
 
 /// One operation that was really tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,9 +26,132 @@ pub struct Probe {
     pub mend: Option<String>,
 }
 
+impl Probe {
+    fn new(name: &str, optional: bool, tried: Result<String>) -> Self {
+        let name = name.to_owned();
+        match tried {
+            Ok(cause) => Self { name, ok: true, optional, cause, mend: None },
+            Err(error) => {
+                Self { name, ok: false, optional, cause: chain(&error), mend: error.mend().map(str::to_owned) }
+            }
+        }
+    }
+}
+
+fn chain(error: &Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// A bootable image, its trees and its packages fit in this many bytes.
+const ROOM: u64 = 6 << 30;
+
 /// Tries every operation a build needs, each in a child process; scratch files go to `folder`.
 ///
-/// Must be called before [`enter`](crate::enter), while the process has one thread.
-pub fn probe(_folder: &Path) -> Vec<Probe> {
-    Vec::new()
+/// Must be called before [`enter`](crate::enter()), while the process has one thread.
+pub fn probe(folder: &Path) -> Vec<Probe> {
+    vec![
+        Probe::new("user namespace with 65536 ids", false, user_namespace()),
+        Probe::new("overlay in a user namespace", false, overlay(folder)),
+        Probe::new("command in a sandbox", false, sandbox()),
+        Probe::new("free disk", false, disk(folder)),
+        Probe::new("limits by cgroup", true, cgroup()),
+        Probe::new("virtual machines (/dev/kvm)", true, kvm()),
+        Probe::new("foreign programs (binfmt_misc in a user namespace)", true, foreign()),
+    ]
+}
+
+fn user_namespace() -> Result<String> {
+    trial(|| Ok(()))?;
+    let how = if rustix::process::geteuid().is_root() { "as root" } else { "with subordinate ids" };
+    Ok(format!("made, {how}"))
+}
+
+fn overlay(folder: &Path) -> Result<String> {
+    trial(|| {
+        let scratch = Scratch::new(folder, "probe")?;
+        let [lower, upper, work, target] = ["lower", "upper", "work", "target"].map(|name| scratch.path().join(name));
+        fs::create_dir(&lower).doing(|| format!("make `{}`", lower.display()))?;
+        fs::write(lower.join("file"), "").doing(|| "write a file".into())?;
+        let overlay = Overlay::mount(&[&lower], &upper, &work, &target)?;
+        fs::remove_file(target.join("file")).doing(|| "remove a file of a lower layer".into())?;
+        overlay.unmount()
+    })?;
+    Ok(format!("mounted in `{}`", folder.display()))
+}
+
+/// The whole of a run, with the host's own files as a read-only root.
+fn sandbox() -> Result<String> {
+    trial(|| {
+        Janitor::hire()?;
+        let mut command = Command::new("/", ["true"]);
+        command.read_only_root = true;
+        command.limits = Limits { memory: Some(1 << 30), processes: Some(100), ..Limits::default() };
+        let exit = Namespaces::new(&entered()?).run(&command, &mut |_, _| ())?;
+        if exit.success() { Ok(()) } else { Err(refused(format!("`true` in a sandbox: {exit}"), None)) }
+    })?;
+    Ok("all namespaces, /proc, devices and the system call filter work".into())
+}
+
+fn disk(folder: &Path) -> Result<String> {
+    let doing = || format!("look at `{}`", folder.display());
+    let state = rustix::fs::statvfs(folder).doing(doing)?;
+    let free = state.f_bavail * state.f_frsize;
+    let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+    let what = format!("{:.1} GiB free in `{}`", gibibytes(free), folder.display());
+    if free >= ROOM {
+        return Ok(what);
+    }
+    Err(refused(format!("{what}, {:.0} GiB are needed", gibibytes(ROOM)), None))
+}
+
+/// Whether this process's own group of the unified hierarchy is ours to divide; limits do not depend on it today.
+fn cgroup() -> Result<String> {
+    let doing = || "look at the cgroup".to_owned();
+    let groups = fs::read_to_string("/proc/self/cgroup").doing(doing)?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+    let path = format!("/sys/fs/cgroup{own}");
+    let controllers = fs::read_to_string(Path::new(&path).join("cgroup.controllers")).unwrap_or_default();
+    let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
+    let watched = "limits are kept by looking at the processes every 20 ms";
+    if !has("memory") || !has("pids") {
+        return Err(refused(format!("no memory and pids controllers here; {watched}"), None));
+    }
+    let writable = rustix::fs::access(Path::new(&path).join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
+    if writable {
+        Ok(format!("delegated, not used yet; {watched}"))
+    } else {
+        Err(refused(format!("not delegated; {watched}"), None))
+    }
+}
+
+fn kvm() -> Result<String> {
+    match File::options().read(true).write(true).open("/dev/kvm") {
+        Ok(_) => Ok("opens; whether a guest runs is tried at boot".into()),
+        Err(error) => {
+            let mend = match error.kind() {
+                io::ErrorKind::PermissionDenied => "sudo usermod --append --groups kvm \"$USER\" (then log in again)",
+                _ => "sudo modprobe --all kvm_intel kvm_amd",
+            };
+            let what = "open `/dev/kvm`; guests run without it, slowly".to_owned();
+            Err(Error::Refused { what, mend: Some(mend.into()), source: Some(error) })
+        }
+    }
+}
+
+fn foreign() -> Result<String> {
+    trial(|| {
+        let doing = || "mount `binfmt_misc` (Linux 6.7 or newer allows it)".to_owned();
+        let context = fsopen("binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC).doing(doing)?;
+        fsconfig_create(&context).doing(doing)?;
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).doing(doing)?;
+        Ok(())
+    })?;
+    Ok("mounted".into())
+}
+
+fn refused(what: String, mend: Option<String>) -> Error {
+    Error::Refused { what, mend, source: None }
 }

@@ -307,3 +307,43 @@ fn a_shell_without_a_terminal_uses_the_streams_as_they_are() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(5), b"hi\n".as_slice()));
 }
+
+#[test]
+fn probes_pass_where_builds_do() {
+    for &ordinary in users() {
+        let place = Folder::new(&format!("probe-{ordinary}"));
+        let output =
+            as_user(ordinary, &place.install(&helper())).arg("probe").env("TMPDIR", &place.0).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        for name in
+            ["user namespace with 65536 ids", "overlay in a user namespace", "command in a sandbox", "free disk"]
+        {
+            assert!(text.contains(&format!("ok  {name}: ")), "{text}");
+        }
+        assert_eq!(fs::read_dir(&place.0).unwrap().count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_mend() {
+    if !is_root() {
+        // An ordinary user cannot become one without ids; the table of `enter::ids` has the case.
+        return;
+    }
+    let place = Folder::new("missing");
+    let helper = place.install(&helper());
+    common::need_user();
+    let told = |user: &str, path: &str| {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.args(["--reuid", user, "--regid", "65534", "--clear-groups"]).arg(&helper).args(["run", "/", "true"]);
+        let output = command.env("PATH", path).output().unwrap();
+        assert_eq!(output.status.code(), Some(4));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = told("nobody", "/usr/bin");
+    assert!(text.starts_with("user `nobody` has fewer than 65536 subordinate ids in `/etc/subuid`\n"), "{text}");
+    assert!(text.contains("\nsudo usermod --add-subuids ") && text.contains(" --add-subgids "), "{text}");
+    let text = told(common::USER, "/nowhere");
+    assert!(text.starts_with("run `newuidmap`, which maps subordinate ids: No such file"), "{text}");
+    assert!(text.ends_with("\nsudo apt-get install uidmap\n"), "{text}");
+}

@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::{getgid, getuid};
 
-use super::IdRange;
+use super::{Entered, IdRange};
 use crate::error::Doing;
 use crate::{Error, Result, sys};
 
@@ -30,11 +30,29 @@ pub(crate) fn maps() -> Result<Maps> {
     }
     let uid = getuid().as_raw();
     let user = sys::user_name(uid).unwrap_or_else(|| uid.to_string());
-    Ok(Maps {
-        uids: lent("/etc/subuid", "subuids", &user, uid, uid)?,
-        gids: lent("/etc/subgid", "subgids", &user, uid, getgid().as_raw())?,
-        own_right: false,
-    })
+    let text = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    lent(&user, uid, getgid().as_raw(), &text("/etc/subuid"), &text("/etc/subgid"))
+}
+
+/// Decides the maps of an ordinary user from the texts of `/etc/subuid` and `/etc/subgid`.
+fn lent(user: &str, uid: u32, gid: u32, subuid: &str, subgid: &str) -> Result<Maps> {
+    let uids = stack(uid, &parse_subordinate(subuid, user, uid));
+    let gids = stack(gid, &parse_subordinate(subgid, user, uid));
+    let (few_uids, few_gids) = (few(&uids), few(&gids));
+    if !few_uids && !few_gids {
+        return Ok(Maps { uids, gids, own_right: false });
+    }
+    let first = free(subuid).max(free(subgid));
+    let range = format!("{first}-{}", first + 65535);
+    let add = |few, word: &str| if few { format!(" --add-{word} {range}") } else { String::new() };
+    let mend = format!("sudo usermod{}{} {user}", add(few_uids, "subuids"), add(few_gids, "subgids"));
+    let file = if few_uids { "/etc/subuid" } else { "/etc/subgid" };
+    let what = format!("user `{user}` has fewer than 65536 subordinate ids in `{file}`");
+    Err(Error::Refused { what, mend: Some(mend), source: None })
+}
+
+fn few(ranges: &[IdRange]) -> bool {
+    ranges.iter().map(|range| u64::from(range.count)).sum::<u64>() < NEEDED
 }
 
 /// Returns every id that exists here, each as itself.
@@ -43,8 +61,13 @@ pub(crate) fn identity(map: &str) -> Result<Vec<IdRange>> {
     Ok(read(map)?.into_iter().map(same).collect())
 }
 
+/// Returns the maps of the namespace we are in.
+pub(crate) fn entered() -> Result<Entered> {
+    Ok(Entered { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")?, _private: () })
+}
+
 /// Reads a uid_map or gid_map.
-pub(crate) fn read(map: &str) -> Result<Vec<IdRange>> {
+fn read(map: &str) -> Result<Vec<IdRange>> {
     Ok(parse_map(&fs::read_to_string(map).doing(|| format!("read `{map}`"))?))
 }
 
@@ -60,17 +83,6 @@ fn parse_map(text: &str) -> Vec<IdRange> {
 /// Writes ranges as the kernel, newuidmap and newgidmap read them.
 pub(crate) fn lines(ranges: &[IdRange]) -> String {
     ranges.iter().map(|range| format!("{} {} {}\n", range.inside, range.outside, range.count)).collect()
-}
-
-fn lent(file: &str, word: &str, user: &str, uid: u32, own: u32) -> Result<Vec<IdRange>> {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let ranges = stack(own, &parse_subordinate(&text, user, uid));
-    if ranges.iter().map(|range| u64::from(range.count)).sum::<u64>() >= NEEDED {
-        return Ok(ranges);
-    }
-    let what = format!("user `{user}` has fewer than 65536 subordinate ids in `{file}`");
-    let mend = format!("sudo usermod --add-{word} {}-{} {user}", free(&text), free(&text) + 65535);
-    Err(Error::Refused { what, mend: Some(mend), source: None })
 }
 
 /// Returns the first id that no line of a subordinate id file gives away.
@@ -129,9 +141,13 @@ mod tests {
     fn the_mending_command_takes_ids_nobody_has() {
         assert_eq!(free(""), 100_000);
         assert_eq!(free("a:100000:65536\nb:165536:65536\n"), 231_072);
-        let Err(Error::Refused { mend: Some(mend), .. }) = lent("/nonexistent", "subuids", "ada", 1000, 1000) else {
-            panic!("no ids, no entry");
+        let mend = |subuid, subgid| match lent("ada", 1000, 1000, subuid, subgid) {
+            Err(Error::Refused { mend, .. }) => mend.unwrap(),
+            _ => panic!("too few ids"),
         };
-        assert_eq!(mend, "sudo usermod --add-subuids 100000-165535 ada");
+        let both = "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ada";
+        assert_eq!(mend("", ""), both);
+        assert_eq!(mend("ada:100000:65536", "eve:100000:65536"), "sudo usermod --add-subgids 165536-231071 ada");
+        assert!(lent("ada", 1000, 1000, "ada:100000:65536", "ada:100000:65536").is_ok());
     }
 }

@@ -16,7 +16,7 @@ use crate::error::Doing;
 use crate::janitor::Janitor;
 use crate::{Error, Result, interrupt, sys};
 
-pub(crate) use ids::{identity, lines};
+pub(crate) use ids::{entered, identity, lines};
 
 /// How to enter.
 #[derive(Clone, Debug, Default)]
@@ -46,36 +46,71 @@ pub struct Entered {
 /// An error is returned in the calling process.
 pub fn enter(_options: &Enter) -> Result<Entered> {
     let maps = ids::maps()?;
-    let (here, there) = UnixStream::pair().doing(|| "make a socket pair".into())?;
     sys::block(&sys::signals(&supervisor::WATCHED));
-    let supervisor = rustix::process::getpid();
-    match sys::fork().doing(|| "fork".into())? {
-        None => {
-            drop(here);
-            Ok(worker(there, supervisor))
-        }
-        Some(worker) => {
-            drop(there);
-            let admitted = admit(worker, &maps, here);
-            if admitted.is_err() {
-                let _ = sys::kill(worker.as_raw_nonzero().get(), libc::SIGKILL);
-                let _ = sys::wait4(worker.as_raw_nonzero().get(), 0);
-                sys::unblock_all();
-            }
-            admitted?;
-            supervisor::supervise(worker)
+    let entered = cross(&maps, || {
+        Janitor::hire()?;
+        interrupt::listen();
+        sys::unblock_all();
+        ids::entered()
+    });
+    match entered {
+        Ok(Side::Inside(entered)) => Ok(entered),
+        Ok(Side::Outside(worker)) => supervisor::supervise(worker),
+        Err(error) => {
+            sys::unblock_all();
+            Err(error)
         }
     }
 }
 
+/// Runs `trial` in a child that has entered, and returns what came of it; for probes.
+pub(crate) fn trial(trial: impl FnOnce() -> Result<()>) -> Result<()> {
+    match cross(&ids::maps()?, trial)? {
+        Side::Inside(()) => sys::exit_now(0),
+        Side::Outside(child) => sys::wait4(child.as_raw_nonzero().get(), 0).map(drop).doing(|| "wait".into()),
+    }
+}
+
+/// Where a process finds itself after the fork.
+enum Side<T> {
+    Inside(T),
+    Outside(Pid),
+}
+
+/// Forks; the child becomes root of new namespaces and does `first`. An error of either side is returned outside only.
+fn cross<T>(maps: &ids::Maps, first: impl FnOnce() -> Result<T>) -> Result<Side<T>> {
+    let (mut here, mut there) = UnixStream::pair().doing(|| "make a socket pair".into())?;
+    let supervisor = rustix::process::getpid();
+    let Some(worker) = sys::fork().doing(|| "fork".into())? else {
+        drop(here);
+        return match become_root(&mut there, supervisor).and_then(|()| first()) {
+            Ok(made) => {
+                tell(&mut there, &Ok(()));
+                Ok(Side::Inside(made))
+            }
+            Err(error) => {
+                tell(&mut there, &Err(error));
+                sys::exit_now(4)
+            }
+        };
+    };
+    drop(there);
+    if let Err(error) = admit(worker, maps, &mut here) {
+        let _ = sys::kill(worker.as_raw_nonzero().get(), libc::SIGKILL);
+        let _ = sys::wait4(worker.as_raw_nonzero().get(), 0);
+        return Err(error);
+    }
+    Ok(Side::Outside(worker))
+}
+
 /// The outer half of the handshake: maps ids once the namespace is there, hears whether all went well.
-fn admit(worker: Pid, maps: &ids::Maps, mut line: UnixStream) -> Result<()> {
+fn admit(worker: Pid, maps: &ids::Maps, line: &mut UnixStream) -> Result<()> {
     // The janitor outlives the worker and becomes our child then; so does whatever else is orphaned.
     let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
-    hear(&mut line)?;
+    hear(line)?;
     map(worker, maps)?;
     let _ = line.write_all(&[0]);
-    hear(&mut line)
+    hear(line)
 }
 
 fn map(worker: Pid, maps: &ids::Maps) -> Result<()> {
@@ -96,21 +131,8 @@ fn map(worker: Pid, maps: &ids::Maps) -> Result<()> {
     Ok(())
 }
 
-/// The inner half; ends the process when it fails, with the reason told to the outer half.
-fn worker(mut line: UnixStream, supervisor: Pid) -> Entered {
-    match become_root(&mut line, supervisor) {
-        Ok(entered) => {
-            tell(&mut line, &Ok(()));
-            entered
-        }
-        Err(error) => {
-            tell(&mut line, &Err(error));
-            sys::exit_now(4)
-        }
-    }
-}
-
-fn become_root(line: &mut UnixStream, supervisor: Pid) -> Result<Entered> {
+/// The inner half: a user namespace of its own, all ids, a mount namespace, and a life tied to the outer half's.
+fn become_root(line: &mut UnixStream, supervisor: Pid) -> Result<()> {
     sys::unshare(libc::CLONE_NEWUSER).map_err(refusal::user_namespace)?;
     tell(line, &Ok(()));
     line.read_exact(&mut [0]).doing(|| "wait for the id maps".into())?;
@@ -125,11 +147,7 @@ fn become_root(line: &mut UnixStream, supervisor: Pid) -> Result<Entered> {
     }
     sys::unshare(libc::CLONE_NEWNS).map_err(refusal::mount_namespace)?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    mount_change("/", private).map_err(refusal::mount_namespace)?;
-    Janitor::hire()?;
-    interrupt::listen();
-    sys::unblock_all();
-    Ok(Entered { uids: ids::read("/proc/self/uid_map")?, gids: ids::read("/proc/self/gid_map")?, _private: () })
+    mount_change("/", private).map_err(refusal::mount_namespace)
 }
 
 /// One message of the handshake: `ok`, or an error as `what NUL mend NUL errno`, closed by a record separator.

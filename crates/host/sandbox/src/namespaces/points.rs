@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags, flock, openat2, unlinkat};
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::error::Doing;
@@ -17,6 +17,8 @@ const ALWAYS: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/tmp"];
 pub(super) struct Points {
     /// The tree as a mount of its own, on which nothing else is mounted.
     behind: OwnedFd,
+    /// A shared lock on the tree's `/proc`: removing a directory takes off what others have mounted on it.
+    shared: OwnedFd,
     made: Vec<(PathBuf, bool)>,
 }
 
@@ -24,10 +26,11 @@ impl Points {
     /// Makes the mount points that are missing; the process's root is the tree. `directories` says of each bind whether it
     /// is a directory: the host is out of sight.
     pub(super) fn make(behind: OwnedFd, command: &Command, directories: &[bool]) -> Result<Self> {
-        let mut points = Self { behind, made: Vec::new() };
         for directory in ALWAYS {
             make(Path::new(directory), true, &mut Vec::new()).doing(|| format!("make `{directory}` in the tree"))?;
         }
+        let shared = share(&behind).doing(|| "lock the tree".into())?;
+        let mut points = Self { behind, shared, made: Vec::new() };
         for (bind, directory) in command.binds.iter().zip(directories).filter(|(bind, _)| !in_memory(bind)) {
             let guest = bind.guest.under(Path::new("/"));
             make(&guest, *directory, &mut points.made).doing(|| format!("make `{}` in the tree", bind.guest))?;
@@ -44,8 +47,12 @@ impl Points {
         Ok(())
     }
 
-    /// Takes away what was made, innermost first; what the program has filled stays.
+    /// Takes away what was made, innermost first. What the program has filled stays; so does everything while another
+    /// command runs in the same tree.
     pub(super) fn remove(self) {
+        if self.made.is_empty() || flock(&self.shared, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return;
+        }
         for (path, directory) in self.made.iter().rev() {
             while unmount(path, UnmountFlags::DETACH).is_ok() {}
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
@@ -72,11 +79,19 @@ fn make(path: &Path, directory: bool, made: &mut Vec<(PathBuf, bool)>) -> io::Re
     if let Some(parent) = path.parent() {
         make(parent, true, made)?;
     }
-    if directory {
-        fs::create_dir(path)?
-    } else {
-        drop(fs::File::create_new(path)?)
+    let result = if directory { fs::create_dir(path) } else { fs::File::create_new(path).map(drop) };
+    match result {
+        Ok(()) => made.push((path.into(), directory)),
+        // Another command in the same tree was faster; a link that leads nowhere is an error all the same.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && fs::metadata(path).is_ok() => {}
+        Err(error) => return Err(error),
     }
-    made.push((path.into(), directory));
     Ok(())
+}
+
+fn share(tree: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let proc = openat2(tree, "proc", flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+    rustix::io::retry_on_intr(|| flock(&proc, FlockOperation::LockShared))?;
+    Ok(proc)
 }

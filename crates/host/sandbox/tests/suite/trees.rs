@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("a layer can be read-only", read_only_layers),
     ("a read-only root cannot be changed", read_only_root),
     ("binds appear, obey, and leave no trace", binds),
+    ("a bind stays while another command with it ends", shared_binds),
     ("a scratch directory goes with its owner", scratch),
     ("a sweep takes what is abandoned", abandoned),
     ("what is mounted in a scratch directory survives its end", mounted_scratch),
@@ -150,6 +151,24 @@ fn binds(ground: &Ground) {
         assert_eq!(list(&host), ["given", "made"]);
         assert!(!ground.tree.join("a").exists() && !ground.tree.join("etc/one").exists());
     }
+}
+
+fn shared_binds(ground: &Ground) {
+    let host = ground.folder.join("host");
+    fs::create_dir(&host).unwrap();
+    let long = ground.shell("touch /a/b/began; while [ ! -e /a/b/stop ]; do sleep 0.02; done; ls /a/b");
+    let long = long.bind(&host, "/a/b".parse().unwrap(), false);
+    let mut short = ground.shell("while [ ! -e /a/b/began ]; do sleep 0.02; done");
+    short.binds = long.binds.clone();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert_eq!(ground.run(&long).1, "began\nstop\n"));
+        }
+        for _ in 0..5 {
+            assert!(ground.run(&short).0.success());
+        }
+        fs::write(host.join("stop"), "").unwrap();
+    });
 }
 
 fn scratch(ground: &Ground) {

@@ -22,7 +22,7 @@ fn main() {
     let result = match arguments.as_slice() {
         [word, tree, command @ ..] if word == "run" || word == "shell" => run(tree, command, word == "shell"),
         [word, tree, folder] if word == "hang" => hang(Path::new(tree), Path::new(folder)),
-        _ => Err(Fault::recipe("usage: see the top of tests/helper/main.rs")),
+        _ => Err(Fault::recipe("usage: see the top of helper/main.rs")),
     };
     match result {
         Ok(exit) => exit_as(&exit),
