@@ -4,31 +4,39 @@ use kiln_model::{Digest, Fault, FaultKind};
 
 /// A download that did not come to be: what went wrong last, and all that was tried before.
 #[derive(Debug, thiserror::Error)]
-#[error("fetch `{name}`: {failure}{}", earlier(.tried))]
+#[error("fetch `{name}`{}", earlier(.tried))]
 pub struct Error {
     /// What was to be fetched, for people.
     pub name: String,
-    /// The last URL that was asked, without credentials.
-    pub url: String,
+    #[source]
     pub failure: Failure,
     /// One line for each attempt before the last.
     pub tried: Vec<String>,
 }
 
+/// How many attempts a message tells.
+const TOLD: usize = 3;
+
 fn earlier(tried: &[String]) -> String {
-    if tried.is_empty() { String::new() } else { format!(" (tried before: {})", tried.join("; ")) }
+    let more = tried.len().saturating_sub(TOLD);
+    let told = tried[more..].join("; ");
+    match (tried.len(), more) {
+        (0, _) => String::new(),
+        (_, 0) => format!(" (tried before: {told})"),
+        _ => format!(" (tried {} times before, last: {told})", tried.len()),
+    }
 }
 
-/// Why one attempt failed.
+/// Why one attempt failed. URLs are without credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    #[error("`{url}` is not there (404)")]
-    NotFound { url: String },
+    #[error("`{url}` is not there (status {status})")]
+    NotFound { url: String, status: u16 },
     #[error("`{url}` is not for us (status {status})")]
     Forbidden { url: String, status: u16 },
-    #[error("`{url}` answers status {status}")]
+    #[error("the server cannot give `{url}` now (status {status})")]
     ServerError { url: String, status: u16 },
-    #[error("`{url}` answers status {status}, which makes no sense here")]
+    #[error("`{url}` answers with status {status}, which means nothing here")]
     Unexpected { url: String, status: u16 },
     #[error("`{url}` ended after {got} of {expected} bytes")]
     Truncated { url: String, got: u64, expected: u64 },
@@ -38,24 +46,26 @@ pub enum Failure {
     WrongSize { url: String, expected: u64, got: u64 },
     #[error("`{url}` sent nothing for {seconds} s")]
     Stalled { url: String, seconds: u64 },
+    #[error("no connection to `{url}` within {seconds} s")]
+    ConnectTimeout { url: String, seconds: u64 },
     #[error("nobody listens at `{url}` (connection refused)")]
     ConnectionRefused { url: String },
-    #[error("the connection to `{url}` broke")]
-    Broken { url: String, source: std::io::Error },
+    #[error("the connection to `{url}` broke: {reason}")]
+    Broken { url: String, reason: String },
     #[error("the host of `{url}` has no address")]
     NameNotFound { url: String },
     #[error("no trusted connection to `{url}`: {reason}")]
     Tls { url: String, reason: String },
-    #[error("`{url}` is larger than the {limit} bytes allowed")]
+    #[error("`{url}` is larger than the {limit} bytes it may have")]
     TooLarge { url: String, limit: u64 },
     #[error("`{url}` redirects more than {limit} times")]
-    RedirectLoop { url: String, limit: u32 },
+    RedirectLoop { url: String, limit: usize },
     #[error("the proxy does not lead to `{url}`: {reason}")]
     Proxy { url: String, reason: String },
-    #[error("`{url}` is no URL kiln can fetch")]
-    BadUrl { url: String },
-    #[error("`{url}` answers in a way that is not HTTP: {reason}")]
-    Protocol { url: String, reason: String },
+    #[error("`{url}` is no URL that can be fetched: {reason}")]
+    BadUrl { url: String, reason: String },
+    #[error("`{url}` answers in a way that is not HTTP")]
+    NotHttp { url: String },
     #[error("no URL is known for it")]
     NoUrl,
     #[error("the bytes could not be kept")]
@@ -66,9 +76,66 @@ pub enum Failure {
     Cancelled,
 }
 
+impl Failure {
+    /// Whether the same URL may do better a little later.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::ServerError { .. }
+                | Self::Truncated { .. }
+                | Self::Stalled { .. }
+                | Self::ConnectTimeout { .. }
+                | Self::ConnectionRefused { .. }
+                | Self::Broken { .. }
+        )
+    }
+
+    /// Whether no other URL can help.
+    pub(crate) fn is_ours(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Cancelled | Self::NoUrl)
+    }
+
+    fn kind(&self) -> FaultKind {
+        match self {
+            Self::ServerError { .. } | Self::Stalled { .. } | Self::ConnectTimeout { .. } => FaultKind::Again,
+            Self::Store(_) => FaultKind::Farm,
+            Self::Cancelled => FaultKind::Interrupted,
+            _ => FaultKind::Upstream,
+        }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotFound { .. } => {
+                "the mirror may have moved on since the lock was written: `kiln lock --update` pins what is there now"
+            }
+            Self::WrongDigest { .. } | Self::WrongSize { .. } => {
+                "the mirror may be in the middle of an update, or something on the way changes what it sends: \
+                 try another mirror"
+            }
+            Self::ServerError { .. } | Self::Truncated { .. } | Self::Stalled { .. } | Self::Broken { .. } => {
+                "try again a little later, or another mirror"
+            }
+            Self::ConnectionRefused { .. } | Self::ConnectTimeout { .. } | Self::NameNotFound { .. } => {
+                "is the mirror's address right, and is this machine connected? a proxy is taken from `http_proxy` \
+                 and `https_proxy`"
+            }
+            Self::Tls { .. } => "is this machine's clock right, and is the package `ca-certificates` installed?",
+            Self::Proxy { .. } => "the proxy is taken from `http_proxy`, `https_proxy` and `no_proxy`",
+            Self::Forbidden { .. } => "does the mirror want credentials, as in `https://user:password@host/`?",
+            Self::BadUrl { .. } => "a URL begins with `http://`, `https://` or `file:/`",
+            _ => return None,
+        })
+    }
+}
+
 impl From<Error> for Fault {
-    fn from(_error: Error) -> Self {
-        let _ = (FaultKind::Again, Digest::of(""));
-        todo!()
+    fn from(error: Error) -> Self {
+        if let Failure::Cancelled = error.failure {
+            return Self::interrupted();
+        }
+        let hint = error.failure.hint();
+        let fault = Self::new(error.failure.kind(), error.to_string()).because(error.failure);
+        if let Some(hint) = hint { fault.hint(hint) } else { fault }
     }
 }

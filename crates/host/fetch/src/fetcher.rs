@@ -1,33 +1,44 @@
-//! The fetcher.
+//! The fetcher: how it behaves, what it is asked for, what it tells.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kiln_model::Digest;
-use kiln_store::Store;
 
-use crate::Result;
+use crate::Failure;
+use crate::client::Http;
 
 /// How a fetcher behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Downloads at once, over all hosts.
+    /// Downloads at once.
     pub connections: usize,
-    /// Downloads at once from one host.
-    pub per_host: usize,
     /// Time to get a connection.
     pub connect: Duration,
     /// Time without a single byte after which a download counts as stalled.
     pub stall: Duration,
-    /// Attempts after the first that each URL gets when its failure may pass.
+    /// Attempts after the first that a URL gets when its failure may pass.
     pub retries: u32,
     /// Pause before the first of these attempts; doubles each time.
     pub pause: Duration,
     pub user_agent: String,
     /// Raised by whoever wants every download to stop.
     pub cancel: Arc<AtomicBool>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connections: 12,
+            connect: Duration::from_secs(15),
+            stall: Duration::from_secs(30),
+            retries: 3,
+            pause: Duration::from_millis(500),
+            user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
+            cancel: Arc::default(),
+        }
+    }
 }
 
 /// A blob wanted in the store.
@@ -45,15 +56,15 @@ pub struct Request {
 /// How far `fetch_all` has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Bytes in place; what was cached counts as done.
+    /// Bytes in place; what was in the store already counts.
     pub done: u64,
+    /// Bytes of all requests whose size is known.
     pub total: u64,
+    /// Files in place.
     pub files: u64,
     pub of: u64,
     /// How many of `files` were in the store already.
     pub cached: u64,
-    /// How many bytes of `done` came over the network in this run.
-    pub fetched: u64,
 }
 
 /// A small document and where it came from.
@@ -67,33 +78,56 @@ pub struct Answer {
 }
 
 /// Fetches over HTTP(S) and from `file:` URLs; keeps its connections.
-pub struct Fetcher {}
+pub struct Fetcher {
+    pub(crate) options: Options,
+    pub(crate) http: Http,
+}
 
 impl Fetcher {
-    pub fn new(_options: Options) -> Self {
-        todo!()
+    pub fn new(options: Options) -> Self {
+        Self { http: Http::new(&options), options }
     }
 
-    /// Fetches a document whose digest is not known, of at most `max_bytes`. A copy of the last answer is kept in
-    /// `store` and the server is only asked whether there is a newer one.
-    pub fn fetch_small(&self, _store: Option<&Store>, _urls: &[String], _max_bytes: u64) -> Result<Answer> {
-        todo!()
+    pub(crate) fn cancelled(&self) -> bool {
+        self.options.cancel.load(Ordering::Relaxed)
     }
 
-    /// Brings one blob into the store, if it is not there, and returns its path.
-    pub fn fetch_blob(&self, _store: &Store, _request: &Request, _progress: &(dyn Fn(u64) + Sync)) -> Result<PathBuf> {
-        todo!()
+    /// Waits before attempt `number` (from 1) of the same URL.
+    pub(crate) fn pause(&self, number: u32) -> Result<(), Failure> {
+        let mut left = self.options.pause * 2_u32.pow(number.saturating_sub(1).min(6));
+        while !left.is_zero() {
+            if self.cancelled() {
+                return Err(Failure::Cancelled);
+            }
+            let step = left.min(Duration::from_millis(50));
+            std::thread::sleep(step);
+            left -= step;
+        }
+        Ok(())
+    }
+}
+
+/// What was tried in vain.
+#[derive(Default)]
+pub(crate) struct Tried(Vec<Failure>);
+
+impl Tried {
+    pub fn push(&mut self, failure: Failure) {
+        self.0.push(failure);
     }
 
-    /// Brings all blobs into the store, several at once; `on_done` hears of each (index, path) as soon as it is there,
-    /// from any thread. The first failure stops the rest.
-    pub fn fetch_all(
-        &self,
-        _store: &Store,
-        _requests: &[Request],
-        _on_done: &(dyn Fn(usize, PathBuf) + Sync),
-        _progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<()> {
-        todo!()
+    /// Becomes the error of the whole download. The failure that says most is told as its cause: wrong bytes rather
+    /// than the missing file on the next mirror.
+    pub fn into_error(mut self, name: &str) -> crate::Error {
+        let telling = |failure: &Failure| match failure {
+            Failure::Store(_) | Failure::Cancelled => 3,
+            Failure::WrongDigest { .. } | Failure::WrongSize { .. } | Failure::TooLarge { .. } => 2,
+            Failure::NotFound { .. } => 0,
+            _ => 1,
+        };
+        let most = self.0.iter().enumerate().max_by_key(|(at, failure)| (telling(failure), *at)).map(|(at, _)| at);
+        let failure = most.map_or(Failure::NoUrl, |at| self.0.remove(at));
+        let tried = self.0.iter().map(ToString::to_string).collect();
+        crate::Error { name: name.to_owned(), failure, tried }
     }
 }

@@ -93,6 +93,11 @@ impl BlobWriter<'_> {
         self.written
     }
 
+    /// Returns the digest of all that was written so far.
+    pub fn digest(&self) -> Digest {
+        Digest::from_bytes(self.hasher.clone().finalize().into())
+    }
+
     /// Starts over, as if nothing had been written.
     pub fn restart(&mut self) -> Result<()> {
         self.file.set_len(0).and_then(|()| self.file.rewind()).map_err(Error::io("empty", &self.path))?;
@@ -102,7 +107,7 @@ impl BlobWriter<'_> {
 
     /// Puts the bytes in place if they are the expected ones; what is expected is not checked when none is given.
     pub fn finish(self, expected: Option<Digest>) -> Result<(Digest, PathBuf)> {
-        let got = Digest::from_bytes(self.hasher.clone().finalize().into());
+        let got = self.digest();
         if let Some(expected) = expected.filter(|expected| *expected != got) {
             return Err(Error::WrongDigest { expected, got });
         }

@@ -1,0 +1,168 @@
+//! One blob into the store: hashed while it is written, continued where it broke, the next mirror when one fails.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use kiln_store::{BlobWriter, Store};
+
+use crate::client::{Ask, Reply, Said};
+use crate::fetcher::Tried;
+use crate::url::shown;
+use crate::{Failure, Fetcher, Request, Result};
+
+/// Bytes read at once.
+const BLOCK: usize = 128 * 1024;
+
+impl Fetcher {
+    /// Brings one blob into the store, if it is not there, and returns its path. `progress` hears how many bytes are
+    /// written; the number falls when a download must start over.
+    pub fn fetch_blob(&self, store: &Store, request: &Request, progress: &dyn Fn(u64)) -> Result<PathBuf> {
+        let ours = |failure| crate::Error { name: request.name.clone(), failure, tried: Vec::new() };
+        let kept = |error| ours(Failure::Store(error));
+        if let Some(path) = store.blob(&request.digest).map_err(kept)? {
+            return Ok(path);
+        }
+        let claim = store.claim(&request.digest, &|| self.cancelled()).map_err(kept)?;
+        let _claim = claim.ok_or_else(|| ours(Failure::Cancelled))?;
+        // Whoever had the claim before us may have brought it.
+        if let Some(path) = store.blob(&request.digest).map_err(kept)? {
+            return Ok(path);
+        }
+        let writer = store.writer().map_err(kept)?;
+        Download { fetcher: self, request, progress, writer }.run()
+    }
+}
+
+struct Download<'a> {
+    fetcher: &'a Fetcher,
+    request: &'a Request,
+    progress: &'a dyn Fn(u64),
+    writer: BlobWriter<'a>,
+}
+
+impl Download<'_> {
+    fn run(mut self) -> Result<PathBuf> {
+        let mut tried = Tried::default();
+        for url in &self.request.urls {
+            match self.from_mirror(url, &mut tried) {
+                Ok(()) => return self.keep(url, tried),
+                Err(failure) => {
+                    let ours = failure.is_ours();
+                    tried.push(failure);
+                    if ours {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(tried.into_error(&self.request.name))
+    }
+
+    /// Attempts one URL until all bytes are there and right, or it is hopeless.
+    fn from_mirror(&mut self, url: &str, tried: &mut Tried) -> Result<(), Failure> {
+        let mut attempt = 0;
+        loop {
+            let resumed = self.writer.written() > 0;
+            let failure = match self.attempt(url) {
+                Ok(()) => return Ok(()),
+                Err(failure) => failure,
+            };
+            let wrong = matches!(failure, Failure::WrongDigest { .. } | Failure::WrongSize { .. });
+            if wrong {
+                self.writer.restart().map_err(Failure::Store)?;
+            }
+            // Wrong bytes may be due to a beginning that came from elsewhere; alone they are final.
+            if attempt == self.fetcher.options.retries || !(failure.may_pass() || (wrong && resumed)) {
+                return Err(failure);
+            }
+            attempt += 1;
+            tried.push(failure);
+            self.fetcher.pause(attempt)?;
+        }
+    }
+
+    fn attempt(&mut self, url: &str) -> Result<(), Failure> {
+        let ask = Ask { from: self.writer.written(), ..Ask::default() };
+        let reply = match self.fetcher.http.open(url, &ask) {
+            Ok(Said::Reply(reply)) => reply,
+            // Nothing is left to send: either all is there, or what is here is not the beginning of it.
+            Err(Failure::Unexpected { status: 416, .. }) if ask.from > 0 => return self.check(url),
+            Ok(Said::Unchanged) => return Err(Failure::NotHttp { url: shown(url) }),
+            Err(failure) => return Err(failure),
+        };
+        if reply.from != self.writer.written() {
+            self.writer.restart().map_err(Failure::Store)?;
+        }
+        let told = reply.length;
+        self.refuse_other_size(url, told)?;
+        self.copy(url, reply)?;
+        match told.or(self.request.size) {
+            Some(expected) if self.writer.written() < expected => {
+                Err(Failure::Truncated { url: shown(url), got: self.writer.written(), expected })
+            }
+            _ => self.check(url),
+        }
+    }
+
+    fn refuse_other_size(&self, url: &str, told: Option<u64>) -> Result<(), Failure> {
+        match (self.request.size, told) {
+            (Some(expected), Some(got)) if expected != got => {
+                Err(Failure::WrongSize { url: shown(url), expected, got })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn copy(&mut self, url: &str, mut reply: Reply) -> Result<(), Failure> {
+        let mut block = vec![0; BLOCK];
+        loop {
+            if self.fetcher.cancelled() {
+                return Err(Failure::Cancelled);
+            }
+            let count = match reply.body.read(&mut block) {
+                Ok(Some(count)) => count,
+                Ok(None) => return Ok(()),
+                Err(failure) => return Err(self.truncated(url, reply.length, failure)),
+            };
+            self.writer.write_all(&block[..count]).map_err(|source| self.unwritable(source))?;
+            (self.progress)(self.writer.written());
+            if let Some(limit) = self.request.size.filter(|size| self.writer.written() > *size) {
+                return Err(Failure::WrongSize { url: shown(url), expected: limit, got: self.writer.written() });
+            }
+        }
+    }
+
+    /// A connection that ends before its time is a truncated download, whatever the client calls it.
+    fn truncated(&self, url: &str, told: Option<u64>, failure: Failure) -> Failure {
+        match (failure, told.or(self.request.size)) {
+            (Failure::Broken { .. }, Some(expected)) => {
+                Failure::Truncated { url: shown(url), got: self.writer.written(), expected }
+            }
+            (failure, _) => failure,
+        }
+    }
+
+    fn unwritable(&self, source: std::io::Error) -> Failure {
+        Failure::File { path: format!("the store's copy of {}", self.request.name), source }
+    }
+
+    /// Compares the digest of all that was written.
+    fn check(&self, url: &str) -> Result<(), Failure> {
+        let (expected, got) = (self.request.digest, self.writer.digest());
+        if got == expected { Ok(()) } else { Err(Failure::WrongDigest { url: shown(url), expected, got }) }
+    }
+
+    fn keep(self, url: &str, mut tried: Tried) -> Result<PathBuf> {
+        match self.writer.finish(Some(self.request.digest)) {
+            Ok((_, path)) => Ok(path),
+            Err(kiln_store::Error::WrongDigest { expected, got }) => {
+                tried.push(Failure::WrongDigest { url: shown(url), expected, got });
+                Err(tried.into_error(&self.request.name))
+            }
+            Err(error) => {
+                tried.push(Failure::Store(error));
+                Err(tried.into_error(&self.request.name))
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! One request: from a URL to an open body, or to the failure it is.
+
+use std::error::Error as _;
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
+
+use crate::url::{file, shown};
+use crate::{Failure, Options};
+
+/// Redirects that are followed.
+const REDIRECTS: usize = 8;
+
+pub(crate) struct Http {
+    client: Client,
+    stall: Duration,
+    connect: Duration,
+}
+
+/// What a request asks for besides its URL.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ask {
+    /// Bytes that are here already.
+    pub from: u64,
+    /// Answer only if it is no longer this.
+    pub etag: Option<String>,
+    pub last_modified: Option<String>,
+}
+
+/// An answer whose body can be read.
+pub(crate) struct Reply {
+    /// The place of the first byte of the body in the whole.
+    pub from: u64,
+    /// Length of the whole in bytes, when told.
+    pub length: Option<u64>,
+    pub etag: Option<String>,
+    pub last_modified: Option<String>,
+    pub body: Body,
+}
+
+/// What the server said.
+pub(crate) enum Said {
+    Reply(Reply),
+    /// It still is what it was.
+    Unchanged,
+}
+
+pub(crate) enum Body {
+    Http { response: Response, url: String, stall: Duration },
+    File { file: File, path: String },
+}
+
+impl Http {
+    /// Builds the client; the environment's proxies are honoured.
+    pub fn new(options: &Options) -> Self {
+        let client = Client::builder()
+            .user_agent(&options.user_agent)
+            .connect_timeout(options.connect)
+            // In the blocking client this is the time for the head, and then for each read: it bounds silence.
+            .timeout(options.stall)
+            .pool_max_idle_per_host(options.connections)
+            .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
+            .tcp_nodelay(true)
+            .build()
+            .expect("a client with these options can be built");
+        Self { client, stall: options.stall, connect: options.connect }
+    }
+
+    /// Asks for a URL.
+    pub fn open(&self, url: &str, ask: &Ask) -> Result<Said, Failure> {
+        if url.starts_with("file:") {
+            return open_file(url, ask.from).map(Said::Reply);
+        }
+        let response = self.client.get(url).headers(headers(ask)).send().map_err(|error| self.failure(url, &error))?;
+        let shown = shown(url);
+        match response.status() {
+            StatusCode::NOT_MODIFIED => Ok(Said::Unchanged),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(Said::Reply(self.reply(shown, ask, response)?)),
+            status => Err(refusal(shown, status)),
+        }
+    }
+
+    fn reply(&self, url: String, ask: &Ask, response: Response) -> Result<Reply, Failure> {
+        let text = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+        let (etag, last_modified) = (text(ETAG), text(LAST_MODIFIED));
+        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+        let (from, length) = if partial {
+            let range = text(CONTENT_RANGE).and_then(|range| content_range(&range));
+            // A range nobody asked for, or without a place, cannot be joined to what is here.
+            range.filter(|(from, _)| *from == ask.from).ok_or(Failure::NotHttp { url: url.clone() })?
+        } else {
+            (0, response.content_length())
+        };
+        Ok(Reply { from, length, etag, last_modified, body: Body::Http { response, url, stall: self.stall } })
+    }
+
+    /// Says what an error of the client is; it has few words for it, so the chain of causes is searched.
+    fn failure(&self, url: &str, error: &reqwest::Error) -> Failure {
+        let url = shown(url);
+        let reason = reason(error);
+        let io = io_kind(error);
+        if error.is_builder() {
+            return Failure::BadUrl { url, reason };
+        }
+        if error.is_redirect() {
+            return Failure::RedirectLoop { url, limit: REDIRECTS };
+        }
+        if error.is_connect() {
+            return match io {
+                _ if reason.contains("dns error") => Failure::NameNotFound { url },
+                _ if reason.contains("tunnel") || reason.contains("proxy") => Failure::Proxy { url, reason },
+                _ if reason.contains("certificate") || reason.contains("tls") => Failure::Tls { url, reason },
+                Some(io::ErrorKind::ConnectionRefused) => Failure::ConnectionRefused { url },
+                _ if error.is_timeout() => Failure::ConnectTimeout { url, seconds: self.connect.as_secs() },
+                Some(io::ErrorKind::InvalidData) => Failure::Tls { url, reason },
+                _ => Failure::Broken { url, reason },
+            };
+        }
+        if error.is_timeout() {
+            return Failure::Stalled { url, seconds: self.stall.as_secs() };
+        }
+        if reason.contains("invalid HTTP") {
+            return Failure::NotHttp { url };
+        }
+        Failure::Broken { url, reason }
+    }
+}
+
+impl Body {
+    /// Reads a little; none at the end, which a broken connection is not.
+    pub fn read(&mut self, block: &mut [u8]) -> Result<Option<usize>, Failure> {
+        let count = match self {
+            Self::File { file, path } => {
+                file.read(block).map_err(|source| Failure::File { path: path.clone(), source })?
+            }
+            Self::Http { response, url, stall } => match response.read(block) {
+                Ok(count) => count,
+                Err(error) => return Err(broken(url, *stall, &error)),
+            },
+        };
+        Ok((count > 0).then_some(count))
+    }
+}
+
+fn broken(url: &str, stall: Duration, error: &io::Error) -> Failure {
+    let url = url.to_owned();
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
+    if error.kind() == io::ErrorKind::TimedOut || inner.is_some_and(reqwest::Error::is_timeout) {
+        return Failure::Stalled { url, seconds: stall.as_secs() };
+    }
+    let mut reason = error.to_string();
+    if let Some(inner) = inner {
+        reason = self::reason(inner);
+    }
+    Failure::Broken { url, reason }
+}
+
+fn open_file(url: &str, from: u64) -> Result<Reply, Failure> {
+    let bad = || Failure::BadUrl { url: shown(url), reason: "it names no absolute path".to_owned() };
+    let path = file(url).ok_or_else(bad)?;
+    let shown_path = path.display().to_string();
+    let doing = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => Failure::NotFound { url: shown(url), status: 404 },
+        _ => Failure::File { path: shown_path.clone(), source },
+    };
+    let mut file = File::open(&path).map_err(doing)?;
+    let length = file.metadata().map_err(doing)?.len();
+    file.seek(SeekFrom::Start(from)).map_err(doing)?;
+    let body = Body::File { file, path: shown_path };
+    Ok(Reply { from, length: Some(length), etag: None, last_modified: None, body })
+}
+
+fn headers(ask: &Ask) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut put = |name, value: Option<String>| {
+        if let Some(value) = value.and_then(|value| value.parse().ok()) {
+            headers.insert(name, value);
+        }
+    };
+    put(RANGE, (ask.from > 0).then(|| format!("bytes={}-", ask.from)));
+    put(IF_NONE_MATCH, ask.etag.clone());
+    put(IF_MODIFIED_SINCE, ask.last_modified.clone());
+    headers
+}
+
+/// Reads `bytes 5-9/10` as the place and the whole length.
+fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+    let (range, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
+    Some((range.split_once('-')?.0.parse().ok()?, whole.parse().ok()))
+}
+
+fn refusal(url: String, status: StatusCode) -> Failure {
+    let number = status.as_u16();
+    match number {
+        404 | 410 => Failure::NotFound { url, status: number },
+        401 | 403 | 451 => Failure::Forbidden { url, status: number },
+        407 => Failure::Proxy { url, reason: "it wants credentials (status 407)".to_owned() },
+        408 | 425 | 429 | 500..=599 => Failure::ServerError { url, status: number },
+        _ => Failure::Unexpected { url, status: number },
+    }
+}
+
+/// Returns the last cause, which is the one that says something; never the URL, which may hold credentials.
+fn reason(error: &reqwest::Error) -> String {
+    let mut texts = Vec::new();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
+        next = cause.source();
+    }
+    texts.join(": ")
+}
+
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(error) = cause.downcast_ref::<io::Error>() {
+            return Some(error.kind());
+        }
+        next = cause.source();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read() {
+        assert_eq!(content_range("bytes 5-9/10"), Some((5, Some(10))));
+        assert_eq!(content_range("bytes 5-9/*"), Some((5, None)));
+        assert_eq!(content_range("5-9/10"), None);
+    }
+}
