@@ -63,7 +63,7 @@ pub(crate) fn identity(map: &str) -> Result<Vec<IdRange>> {
 
 /// Returns the maps of the namespace we are in.
 pub(crate) fn entered() -> Result<Entered> {
-    Ok(Entered { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")?, _private: () })
+    Ok(Entered { uids: read("/proc/self/uid_map")?, gids: read("/proc/self/gid_map")? })
 }
 
 /// Reads a uid_map or gid_map.

@@ -33,10 +33,10 @@ pub struct IdRange {
 
 /// Proof that this process is root of its own user namespace, with a mount namespace of its own.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Entered {
     pub uids: Vec<IdRange>,
     pub gids: Vec<IdRange>,
-    _private: (),
 }
 
 /// Enters the sandbox world; must be the first thing `main` does, while the process has one thread.
@@ -161,6 +161,8 @@ fn tell(line: &mut UnixStream, news: &Result<()>) {
 
 fn hear(line: &mut UnixStream) -> Result<()> {
     let mut text = Vec::new();
+    // Byte by byte: what follows the separator is for the next call.
+    #[allow(clippy::unbuffered_bytes)]
     for byte in line.bytes() {
         match byte.doing(|| "hear from the worker".into())? {
             0x1e => break,

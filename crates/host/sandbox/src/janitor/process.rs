@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{UnmountFlags, unmount};
@@ -26,7 +26,7 @@ pub(super) fn live(line: OwnedFd) -> ! {
     let (mut rooms, mut trees) = (Vec::new(), Vec::new());
     while serve(&line, &mut rooms, &mut trees) {}
     clear(rooms);
-    trees.iter().rev().for_each(raze);
+    trees.iter().rev().for_each(|tree| raze(tree));
     sys::exit_now(0)
 }
 
@@ -126,7 +126,7 @@ fn clear(rooms: Vec<Room>) {
 }
 
 /// Removes a tree, after taking away whatever kiln mounted in it.
-fn raze(tree: &PathBuf) {
+fn raze(tree: &Path) {
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     for mount in super::remove::mounts_below(&mounts, tree).into_iter().rev() {
         let _ = unmount(&mount, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW);
