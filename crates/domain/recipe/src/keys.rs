@@ -75,6 +75,12 @@ pub static SECRET_REFERENCE: Table = Table {
 pub mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use kiln_model::{Arch, Digest};
+
+    use super::*;
+    use crate::{Local, Look, Options, Sources};
 
     thread_local! {
         static READ: RefCell<BTreeSet<(&'static str, String)>> = RefCell::default();
@@ -85,8 +91,51 @@ pub mod tests {
         READ.with_borrow_mut(|read| read.insert((table, key.to_owned())));
     }
 
-    /// Returns and forgets what was read in this thread.
-    pub fn recorded() -> BTreeSet<(&'static str, String)> {
-        READ.take()
+    /// The recipes of the corpus.
+    struct Corpus;
+
+    impl Sources for Corpus {
+        fn read(&self, path: &str) -> std::io::Result<String> {
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../corpus/recipes").join(path))
+        }
+
+        fn digest(&self, _path: &str) -> std::io::Result<Local> {
+            Ok(Local { digest: Digest::of(""), folder: false })
+        }
+    }
+
+    fn collect(table: &'static Table, found: &mut BTreeSet<(&'static str, String)>) {
+        for key in table.all() {
+            if found.insert((table.name, key.name.to_owned())) {
+                tables(&key.shape, &mut |table| collect(table, found));
+            }
+        }
+    }
+
+    fn tables(shape: &'static Shape, visit: &mut dyn FnMut(&'static Table)) {
+        match shape {
+            Shape::Table(table) | Shape::Tables(table) => visit(table),
+            Shape::Map(_, of) | Shape::List(of) => tables(of, visit),
+            Shape::Either(shapes) => shapes.iter().for_each(|of| tables(of, visit)),
+            Shape::Secret => visit(&SECRET_REFERENCE),
+            Shape::Bool | Shape::Integer { .. } | Shape::Text(_) | Shape::Word(_) => {}
+        }
+    }
+
+    #[test]
+    fn every_key_of_the_table_is_read() {
+        for recipe in ["everything.toml", "own-partitions.toml"] {
+            let completed = crate::complete(&Corpus, recipe, &Options::new(Arch::Amd64));
+            completed.unwrap_or_else(|rejected| panic!("{}", rejected.render(Look::PLAIN)));
+        }
+        let mut known = BTreeSet::new();
+        collect(&ROOT, &mut known);
+        // These three are the loader's, before there is a tree to read sections from.
+        for key in ["edition", "include", "profile"] {
+            assert!(known.remove(&("", key.to_owned())), "{key}");
+        }
+        let read = READ.take();
+        let unread: Vec<_> = known.difference(&read).collect();
+        assert!(unread.is_empty(), "in the table and never read: {unread:?}");
     }
 }

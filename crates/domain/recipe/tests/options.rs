@@ -1,0 +1,190 @@
+//! What surrounds a recipe: mirrors, profiles, settings of the command line, hostile texts.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use kiln_model::{Arch, Digest};
+use kiln_recipe::{HostSource, Local, Look, Options, Sources, complete, complete_text, mirrors_from};
+use proptest::prelude::*;
+
+/// Files in memory.
+struct Memory(BTreeMap<&'static str, &'static str>);
+
+impl Sources for Memory {
+    fn read(&self, path: &str) -> io::Result<String> {
+        self.0.get(path).map(|text| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn digest(&self, path: &str) -> io::Result<Local> {
+        self.read(path).map(|text| Local { digest: Digest::of(text), folder: false })
+    }
+}
+
+const TREE: &str = "edition = 1\n[base]\nrelease = '13'\n[[output]]\nformat = 'tar'\n";
+
+fn tree(options: &Options) -> kiln_recipe::Completed {
+    let memory = Memory([("r/tree.toml", TREE)].into());
+    complete(&memory, "r/tree.toml", options).unwrap_or_else(|rejected| panic!("{}", rejected.render(Look::PLAIN)))
+}
+
+fn uris(options: &Options, repository: &str) -> Vec<String> {
+    let spec = tree(options).spec;
+    spec.base.repositories.into_iter().find(|found| found.name == repository).expect("a repository").uris
+}
+
+#[test]
+fn mirrors_come_from_environment_then_host_then_default() {
+    let mut options = Options::new(Arch::Amd64);
+    assert_eq!(uris(&options, "main"), ["http://ftp.debian.org/debian"]);
+    assert_eq!(uris(&options, "security"), ["http://ftp.debian.org/debian-security"]);
+    let host =
+        |uri: &str, suite: &str| HostSource { distribution: "debian".into(), uri: uri.into(), suite: suite.into() };
+    options.host_sources = vec![
+        host("http://host.example/debian/", "bookworm"),
+        host("http://host.example/debian/", "bookworm-updates"),
+        host("http://host.example/security/", "bookworm-security"),
+        HostSource { distribution: "ubuntu".into(), uri: "http://other.example/ubuntu".into(), suite: "noble".into() },
+    ];
+    assert_eq!(uris(&options, "main"), ["http://host.example/debian", "http://ftp.debian.org/debian"]);
+    assert_eq!(uris(&options, "security"), ["http://host.example/security", "http://ftp.debian.org/debian-security"]);
+    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    options.mirrors = mirrors_from([
+        variable("KILN_MIRROR_DEBIAN", "http://env.example/debian/ http://two.example/x"),
+        variable("PATH", "/bin"),
+        variable("KILN_MIRROR_UBUNTU", " "),
+    ]);
+    assert_eq!(
+        uris(&options, "main"),
+        ["http://env.example/debian", "http://two.example/x", "http://ftp.debian.org/debian"]
+    );
+    assert_eq!(
+        uris(&options, "security"),
+        ["http://env.example/debian-security", "http://ftp.debian.org/debian-security"]
+    );
+    let spec = tree(&options).spec;
+    assert!(
+        spec.base.repositories.iter().all(|repository| repository.uri_in_image.starts_with("http://ftp.debian.org/"))
+    );
+    assert_eq!(spec.base.tools.uris[0], "http://env.example/debian");
+}
+
+#[test]
+fn settings_of_the_command_line_win() {
+    let mut options = Options::new(Arch::Amd64);
+    let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    options.overrides = vec![
+        set("system.hostname", "edge"),
+        set("packages.include", "['vim']"),
+        set("packages.recommends", "true"),
+        set("name", "other"),
+    ];
+    let spec = tree(&options).spec;
+    assert_eq!((spec.system.hostname.as_str(), spec.name.as_str()), ("edge", "other"));
+    assert!(spec.packages.recommends);
+    assert!(spec.packages.include.iter().any(|wanted| wanted.package == "vim" && wanted.why == "recipe"));
+    options.overrides = vec![set("system.hostnam", "edge")];
+    let memory = Memory([("tree.toml", TREE)].into());
+    let rejected = complete(&memory, "tree.toml", &options).unwrap_err();
+    let first = &rejected.diagnostics[0];
+    assert_eq!((first.place.file.as_str(), first.code.as_str()), ("--set system.hostnam", "unknown-key"));
+    assert!(rejected.render(Look::PLAIN).contains("did you mean `hostname`?"));
+}
+
+#[test]
+fn profiles_are_laid_over_in_order() {
+    let text = "edition = 1\nname = 'n'\nbase.release = '13'\n[[output]]\nformat = 'tar'\n\
+                [profile.a]\nsystem.hostname = 'a'\npackages.include = ['vim']\n[profile.b]\nsystem.hostname = 'b'\n";
+    let memory = Memory([("p.toml", text)].into());
+    let mut options = Options::new(Arch::Amd64);
+    let hostname =
+        |options: &Options| complete(&memory, "p.toml", options).map(|completed| completed.spec.system.hostname);
+    assert_eq!(hostname(&options).as_deref(), Ok("n"));
+    options.profiles = vec!["a".into(), "b".into()];
+    assert_eq!(hostname(&options).as_deref(), Ok("b"));
+    options.profiles = vec!["bb".into()];
+    let rejected = hostname(&options).unwrap_err();
+    assert_eq!(rejected.diagnostics[0].code, "unknown-profile");
+    assert_eq!(rejected.diagnostics[0].hint.as_deref(), Some("possible here: `a`, `b`"));
+}
+
+#[test]
+fn packages_are_found_again_in_the_recipe() {
+    let text = "edition = 1\nbase.release = '13'\npackages.include = [\n  'vim=2',\n]\n[[output]]\nformat = 'tar'\n";
+    let completed = complete_text(text).unwrap();
+    let place = completed.locate("vim").expect("a place");
+    assert_eq!((place.file.as_str(), place.line, place.column, place.len), ("kiln.toml", 4, 3, 7));
+    assert_eq!(completed.locate("debian-archive-keyring"), None);
+}
+
+#[test]
+fn a_recipe_that_is_not_there_is_told() {
+    let rejected = complete(&Memory(BTreeMap::new()), "none.toml", &Options::new(Arch::Amd64)).unwrap_err();
+    assert_eq!(rejected.diagnostics.len(), 1);
+    assert_eq!(rejected.diagnostics[0].message, "cannot read `none.toml`");
+    assert!(!rejected.render(Look::PLAIN).is_empty());
+}
+
+/// Pieces that recipes and their mistakes are made of.
+fn piece() -> impl Strategy<Value = String> {
+    let words = [
+        "edition = 1\n",
+        "[base]\n",
+        "release = \"13\"\n",
+        "[[output]]\n",
+        "format = ",
+        "\"raw\"",
+        "board = \"generic-x86_64\"\n",
+        "[[user]]\n",
+        "name = ",
+        "password = \"x\"\n",
+        "[",
+        "]",
+        "[[",
+        "{",
+        "}",
+        "=",
+        ",",
+        "\n",
+        "\"",
+        "'",
+        "0644",
+        "1e9",
+        "é",
+        "\u{0}",
+        "include = [\"kiln.toml\"]\n",
+        "[profile.a]\n",
+        "system.hostname = ",
+        "true",
+        "1979-05-27",
+        "size = \"9999999TiB\"\n",
+        "[disk]\n",
+        "password = { secret = \"a\" }\n",
+        "99999999999999999999",
+        "\"\"\"\n",
+        "#",
+    ];
+    prop_oneof![3 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned), 1 => "\\PC{0,8}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the text, it returns, and every place lies in the text.
+    #[test]
+    fn no_text_brings_it_down(pieces in proptest::collection::vec(piece(), 0..24)) {
+        let text = pieces.concat();
+        let (diagnostics, files) = match complete_text(&text) {
+            Ok(completed) => (completed.warnings, completed.files),
+            Err(rejected) => {
+                prop_assert!(rejected.errors() > 0);
+                (rejected.diagnostics, rejected.files)
+            }
+        };
+        for diagnostic in &diagnostics {
+            let place = &diagnostic.place;
+            let shown = files.text(&place.file).unwrap_or_default();
+            prop_assert!(shown.get(place.offset..place.offset + place.len).is_some(), "{:?} in {:?}", place, text);
+        }
+        prop_assert_eq!(kiln_recipe::render(&diagnostics, &files, Look::PLAIN).is_empty(), diagnostics.is_empty());
+    }
+}
