@@ -133,7 +133,8 @@ impl<'a> Run<'a> {
         let mut marker = self.start(answer, &bent);
         let wishes = wishes(&marker)?;
         mark(&mut marker, &wishes);
-        if !mend::mend(&mut marker) {
+        let requested: Vec<Node> = wishes.iter().map(|(wish, _)| self.universe.node_of(wish.version)).collect();
+        if !mend::mend(&mut marker, &requested) {
             return Err(explain::broken(&marker, &marker.states.broken(), &bent));
         }
         sweep(&mut marker);
