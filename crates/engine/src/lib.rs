@@ -15,6 +15,7 @@ pub mod resolve;
 mod run;
 mod secrets;
 pub mod shell;
+pub mod start;
 mod target;
 pub mod twice;
 pub mod unpack;

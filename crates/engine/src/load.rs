@@ -49,15 +49,11 @@ pub fn load(config: &Config, recipe: &Path, profiles: &[String]) -> Result<Loade
         true => Ok(()),
         false => Err(io::Error::other("it is no file")),
     });
-    readable.fault(kiln_model::FaultKind::Recipe, doing).map_err(|fault| {
-        LoadError::Fault(fault.hint("`kiln new NAME` writes a recipe to start from"))
-    })?;
-    let mut options = Options::new(Arch::host());
-    options.profiles = profiles.to_vec();
-    options.mirrors = config.mirrors.clone();
-    options.host_sources = host_sources();
+    readable
+        .fault(kiln_model::FaultKind::Recipe, doing)
+        .map_err(|fault| LoadError::Fault(fault.hint("`kiln new NAME` writes a recipe to start from")))?;
     let name = recipe.to_string_lossy();
-    let completed = kiln_recipe::complete(&Disk, &name, &options).map_err(LoadError::Rejected)?;
+    let completed = kiln_recipe::complete(&Disk, &name, &options(config, profiles)).map_err(LoadError::Rejected)?;
     let folder = recipe.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let lock_path = recipe.with_extension("lock");
     Ok(Loaded { completed, path: recipe.to_owned(), folder, lock_path })
@@ -65,10 +61,7 @@ pub fn load(config: &Config, recipe: &Path, profiles: &[String]) -> Result<Loade
 
 /// Returns a recipe that asks for nothing, for work that has none: booting an image that came from elsewhere.
 pub fn empty(config: &Config) -> Result<Loaded, Fault> {
-    let mut options = Options::new(Arch::host());
-    options.mirrors = config.mirrors.clone();
-    options.host_sources = host_sources();
-    let completed = kiln_recipe::complete(&Empty, "kiln.toml", &options)?;
+    let completed = kiln_recipe::complete(&Empty, "kiln.toml", &options(config, &[]))?;
     let (path, folder) = (PathBuf::from("kiln.toml"), PathBuf::from("."));
     Ok(Loaded { completed, lock_path: path.with_extension("lock"), path, folder })
 }
@@ -78,7 +71,7 @@ struct Empty;
 
 impl Sources for Empty {
     fn read(&self, _: &str) -> io::Result<String> {
-        Ok("edition = 1\nname = \"none\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n".into())
+        Ok("edition = 1\nname = \"none\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\n[[output]]\nformat = \"dir\"\n".into())
     }
 
     fn digest(&self, path: &str) -> io::Result<Local> {
@@ -86,11 +79,21 @@ impl Sources for Empty {
     }
 }
 
+/// Returns what completes a recipe on this machine besides its own text.
+pub(crate) fn options(config: &Config, profiles: &[String]) -> Options {
+    let mut options = Options::new(Arch::host());
+    options.profiles = profiles.to_vec();
+    options.mirrors = config.mirrors.clone();
+    options.host_sources = host_sources();
+    options
+}
+
 /// Returns the archives the host's own apt uses; a host without apt has none.
 pub fn host_sources() -> Vec<HostSource> {
     let host = kiln_fetch::apt_sources::host_sources();
     let pairs = host.sources.iter().filter(|source| source.types.iter().any(|kind| kind == "deb"));
-    let pairs = pairs.flat_map(|source| source.uris.iter().flat_map(|uri| source.suites.iter().map(move |suite| (uri, suite))));
+    let pairs =
+        pairs.flat_map(|source| source.uris.iter().flat_map(|uri| source.suites.iter().map(move |suite| (uri, suite))));
     let entry = |(uri, suite): (&String, &String)| HostSource {
         distribution: host.distribution.clone(),
         uri: uri.clone(),

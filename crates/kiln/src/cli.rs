@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{cache, completions};
+use crate::command::{boot, build, cache, check, completions, diff, doctor, lock, new, plan, schema, shell, twice};
 
 /// Turns recipes into bootable operating-system images.
 ///
@@ -20,7 +20,18 @@ Exit codes: 0 ok · 1 the recipe or the build failed (diff: they differ) · 2 us
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    New(new::Args),
+    Check(check::Args),
+    Plan(plan::Args),
+    Lock(lock::Args),
+    Build(build::Args),
+    Boot(boot::Args),
+    Shell(shell::Args),
+    Diff(diff::Args),
+    Twice(twice::Args),
     Cache(cache::Args),
+    Doctor(doctor::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
     /// Prints this reference as Markdown.
     #[command(hide = true)]

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use kiln_engine::LoadError;
 use kiln_model::Fault;
 use kiln_recipe::Rejected;
 
@@ -62,6 +63,15 @@ fn of_fault(fault: &Fault) -> String {
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self::Fault(Box::new(fault))
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Rejected(rejected) => rejected.into(),
+            LoadError::Fault(fault) => fault.into(),
+        }
     }
 }
 

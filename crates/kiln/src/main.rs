@@ -4,6 +4,7 @@
 
 mod cli;
 mod command;
+mod doctor;
 mod ending;
 mod out;
 mod render;

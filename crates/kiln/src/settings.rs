@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_engine::config::{CACHE_LIMIT, Config};
 use kiln_model::Fault;
+use kiln_sandbox::{Namespaces, Sandbox};
 
 use crate::ending::Failure;
 use crate::text;
 
 /// Enters the sandbox world, for commands that run programs; call it while this process has one thread.
-pub fn enter() -> Result<(), Fault> {
-    kiln_sandbox::enter(&kiln_sandbox::Enter::default())?;
-    Ok(())
+pub fn enter() -> Result<Arc<dyn Sandbox>, Fault> {
+    let entered = kiln_sandbox::enter(&kiln_sandbox::Enter::default())?;
+    Ok(Arc::new(Namespaces::new(&entered)))
 }
 
 /// Flags of every command that works with the cache or the network.

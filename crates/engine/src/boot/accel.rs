@@ -13,7 +13,7 @@ use kiln_model::{Fault, GuestPath};
 use kiln_recipe::spec::Qemu;
 use kiln_sandbox::{Command, Limits, Sandbox, Status, Stream};
 
-use super::{Programs, qemu};
+use super::{Guest, Programs, qemu};
 
 /// How QEMU runs the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -70,6 +70,14 @@ const STEPS: [&str; 8] = [
 /// QEMU's exit status for the 0x20 that the guest ends with.
 const PASSED: Status = Status::Code(0x41);
 
+/// Returns the accelerator that was asked for, else the one the machine is found to have.
+pub fn choose(guest: &Guest<'_>) -> Result<Choice, Fault> {
+    match guest.accel {
+        Some(accel) => Ok(Choice { accel, why: "as asked".into() }),
+        None => probe(guest.programs, guest.board, guest.sandbox, guest.scratch),
+    }
+}
+
 /// Asks the machine: looks at `/dev/kvm`, then runs the probe guest on it.
 pub fn probe(programs: &Programs, board: &Qemu, sandbox: &dyn Sandbox, scratch: &Path) -> Result<Choice, Fault> {
     let host = std::env::consts::ARCH;
@@ -103,7 +111,7 @@ fn run(programs: &Programs, board: &Qemu, sandbox: &dyn Sandbox, scratch: &Path)
 }
 
 /// Returns the flat firmware that holds the guest: 64 KiB that end at the reset vector.
-fn firmware() -> Vec<u8> {
+pub fn firmware() -> Vec<u8> {
     let code = include_bytes!("guest/probe.bin");
     let mut rom = vec![0xf4; 0x1_0000];
     rom[0xf000..0xf000 + code.len()].copy_from_slice(code);

@@ -46,7 +46,7 @@ const COMMAND: u64 = 120;
 /// Under KVM that breaks down although the probe guest ran, it starts again under emulation.
 pub fn check(guest: &Guest<'_>, wanted: &Verify, log: &Path, on_line: &dyn Fn(&str)) -> Result<Verified, Fault> {
     let (disk, glance, login) = prepare(guest)?;
-    let choice = accel::probe(guest.programs, guest.board, guest.sandbox, guest.scratch)?;
+    let choice = accel::choose(guest)?;
     let mut boot = Boot { guest, wanted, log, on_line, disk, glance, login, choice, broken: Cell::new(false) };
     match boot.run() {
         Err(fault) if boot.broken.get() => {

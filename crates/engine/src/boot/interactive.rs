@@ -13,7 +13,7 @@ use super::{Guest, accel, disk, headless};
 /// The sandbox puts the terminal into raw mode and back; the guest reaches what the host reaches.
 pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
     let disk = disk::ready(guest.image, guest.scratch)?;
-    let choice = accel::probe(guest.programs, guest.board, guest.sandbox, guest.scratch)?;
+    let choice = accel::choose(guest)?;
     say(&format!("{} QEMU with {}: {}", guest.programs.whose(), choice.accel.name(), choice.why));
     say("changes are thrown away at the end; Ctrl-a x ends the machine, Ctrl-a h lists more");
     let launch = Launch {

@@ -42,4 +42,6 @@ pub struct Guest<'a> {
     pub sandbox: &'a dyn Sandbox,
     /// An empty folder for overlays, unpacked disks and firmware variables; the caller removes it.
     pub scratch: &'a Path,
+    /// What runs the guest's instructions; none: what a probe guest finds best.
+    pub accel: Option<Accel>,
 }

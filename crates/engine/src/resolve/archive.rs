@@ -9,7 +9,7 @@ use kiln_family::deb::solve::{Repository as Weight, Source};
 use kiln_family::deb::trust::{self, Policy, Verified};
 use kiln_family::deb::{Index, Keyring, Release, pin};
 use kiln_fetch::{Failure, Request};
-use kiln_model::{Arch, Digest, Fault, Unit};
+use kiln_model::{Arch, Fault, Unit};
 use kiln_recipe::spec::{Repository, Trust};
 use kiln_store::Doc;
 
@@ -27,7 +27,8 @@ const RELEASE_LIMIT: u64 = 32 << 20;
 
 impl Archive {
     pub fn read(kiln: &Kiln, repository: &Repository, architectures: &[Arch], events: &Events) -> Result<Self, Fault> {
-        let verified = release(kiln, repository).map_err(|fault| fault.doing(format!("read repository `{}`", repository.name)))?;
+        let verified =
+            release(kiln, repository).map_err(|fault| fault.doing(format!("read repository `{}`", repository.name)))?;
         let release = &verified.release;
         let mut archive = Self { locked: locked(repository, &verified), sources: vec![] };
         for (path, entry) in indexes(repository, release, architectures)? {
@@ -65,7 +66,11 @@ fn weight(repository: &Repository, release: &Release) -> Weight {
 }
 
 /// Returns the package lists to read: of every component for every architecture, and for `all` where those are apart.
-fn indexes(repository: &Repository, release: &Release, architectures: &[Arch]) -> Result<Vec<(String, FileEntry)>, Fault> {
+fn indexes(
+    repository: &Repository,
+    release: &Release,
+    architectures: &[Arch],
+) -> Result<Vec<(String, FileEntry)>, Fault> {
     let mut found = vec![];
     let name = &repository.name;
     for component in &repository.components {
@@ -77,8 +82,9 @@ fn indexes(repository: &Repository, release: &Release, architectures: &[Arch]) -
             let index = release.packages_index(component, arch.debian());
             found.push(index.ok_or_else(|| Fault::recipe(format!("repository `{name}` has nothing for `{arch}`")))?);
         }
-        // Otherwise the lists of each architecture hold the packages for all of them too.
-        let apart = !release.no_support_for_architecture_all;
+        // Otherwise the lists of each architecture hold the packages for all of them too. An archive may list such an
+        // index and not keep it up; apt goes by the `Architectures` field, and so do we.
+        let apart = !release.no_support_for_architecture_all && release.architectures.iter().any(|arch| arch == "all");
         found.extend(release.packages_index(component, "all").filter(|_| apart));
     }
     Ok(found)
@@ -157,8 +163,9 @@ fn index(
         events.progress(None, path, Unit::Bytes, done, Some(entry.size));
     })?;
     let bytes = std::fs::read(&file).map_err(|error| Fault::farm(format!("read `{path}`")).because(error))?;
-    let text = decompress(path, &bytes)
-        .map_err(|error| Fault::upstream(format!("decompress `{path}` of repository `{}`", repository.name)).because(error))?;
+    let text = decompress(path, &bytes).map_err(|error| {
+        Fault::upstream(format!("decompress `{path}` of repository `{}`", repository.name)).because(error)
+    })?;
     kiln.store.put_document(Doc::Index, &key, &text)?;
     Ok(text)
 }

@@ -40,6 +40,7 @@ impl Run<'_> {
             programs: &programs,
             scratch: scratch.path(),
             sandbox: self.kiln.sandbox()?,
+            accel: None,
         };
         let log = self.options.out.join(format!("{}.console.log", self.plan.name));
         let told = |line: &str| self.events.log(Some(StageKind::Sync), "console", line);

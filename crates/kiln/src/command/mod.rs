@@ -1,8 +1,20 @@
 //! One file per command; here only who is who.
 
+pub mod boot;
+pub mod build;
 pub mod cache;
+pub mod check;
 pub mod completions;
+pub mod diff;
+pub mod doctor;
+pub mod lock;
+pub mod new;
+pub mod plan;
+pub mod recipe;
 pub mod reference;
+pub mod schema;
+pub mod shell;
+pub mod twice;
 
 use std::process::ExitCode;
 
@@ -15,7 +27,18 @@ pub type Outcome = Result<ExitCode, Failure>;
 /// Runs a command.
 pub fn run(command: Command) -> Outcome {
     match command {
+        Command::New(args) => new::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Lock(args) => lock::run(args),
+        Command::Build(args) => build::run(args),
+        Command::Boot(args) => boot::run(args),
+        Command::Shell(args) => shell::run(args),
+        Command::Diff(args) => diff::run(args),
+        Command::Twice(args) => twice::run(args),
         Command::Cache(args) => cache::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Reference => reference::run(),
     }

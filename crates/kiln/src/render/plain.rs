@@ -6,7 +6,7 @@ use std::io::Write;
 use kiln_engine::events::Sink;
 use kiln_model::{Event, EventKind, StageKind};
 
-use crate::render::view::amount;
+use crate::render::view::{FETCH, amount};
 use crate::text;
 
 /// Progress of one kind is told at most so often, in milliseconds of the stream; its end always.
@@ -53,7 +53,7 @@ impl<W: Write> Plain<W> {
 }
 
 fn place(stage: Option<StageKind>) -> &'static str {
-    stage.map_or("resolve", StageKind::name)
+    stage.map_or(FETCH, StageKind::name)
 }
 
 impl<W: Write + Send> Sink for Plain<W> {

@@ -4,6 +4,9 @@ use kiln_model::{Event, EventKind, StageKind, Unit};
 
 use crate::text;
 
+/// The name of what happens outside of stages: indexes, resolving, downloads.
+pub const FETCH: &str = "fetch";
+
 /// What a terminal shows of a build.
 #[derive(Default)]
 pub struct View {
@@ -12,7 +15,7 @@ pub struct View {
     rows: Vec<Row>,
 }
 
-/// One line of the list: the work before the first stage, or a stage.
+/// One line of the list: the work outside of stages, or a stage.
 struct Row {
     stage: Option<StageKind>,
     state: State,
@@ -70,11 +73,12 @@ impl View {
             EventKind::StageRestored { stage, .. } => self.state(*stage, State::Cached),
             EventKind::StageFinished { stage, millis, .. } => self.state(*stage, State::Done(*millis)),
             EventKind::Progress { stage, what, unit, done, total } => {
-                self.row(*stage, at).progress(Progress { what: what.clone(), unit: *unit, done: *done, total: *total });
+                let progress = Progress { what: what.clone(), unit: *unit, done: *done, total: *total };
+                self.row(*stage, at).progress(progress, at);
             }
             EventKind::Log { stage, line, .. } => self.row(*stage, at).said = line.trim().to_owned(),
             EventKind::Failed { .. } => self.fail(at),
-            EventKind::Finished { .. } => self.resolved(at),
+            EventKind::Finished { .. } => self.fetched(at),
             EventKind::Warning { .. } | EventKind::ArtifactWritten { .. } => {}
         }
     }
@@ -86,15 +90,15 @@ impl View {
 
     /// Lists the stages; what was told before they were known keeps its row above them.
     fn start(&mut self, name: &str, stages: &[StageKind], at: u64) {
-        self.resolved(at);
+        self.fetched(at);
         self.name = name.to_owned();
         self.rows.extend(stages.iter().map(|stage| Row::new(Some(*stage), State::Waiting)));
     }
 
-    /// Ends the work before the first stage.
-    fn resolved(&mut self, at: u64) {
-        let resolving = self.rows.iter_mut().filter(|row| row.stage.is_none());
-        resolving.for_each(|row| row.end(at, State::Done));
+    /// Ends the work outside of stages, for now.
+    fn fetched(&mut self, at: u64) {
+        let outside = self.rows.iter_mut().filter(|row| row.stage.is_none());
+        outside.for_each(|row| row.end(at, State::Done));
     }
 
     fn fail(&mut self, at: u64) {
@@ -105,7 +109,7 @@ impl View {
     fn state(&mut self, stage: StageKind, state: State) {
         let row = self.row(Some(stage), 0);
         row.state = match (row.state, state) {
-            (State::Done(_), State::Cached) => return,
+            (State::Done(_), State::Cached) | (State::Cached, State::Done(_)) => return,
             (_, State::Done(millis)) => {
                 row.spent += millis;
                 State::Done(row.spent)
@@ -114,7 +118,7 @@ impl View {
         };
     }
 
-    /// Returns the row that speaks of `stage`; one is made for work before the stages, and for a stage nobody announced.
+    /// Returns the row that speaks of `stage`; one is made for work outside of stages, and for a stage nobody announced.
     fn row(&mut self, stage: Option<StageKind>, at: u64) -> &mut Row {
         let found = self.rows.iter().position(|row| row.stage == stage);
         let at = found.unwrap_or_else(|| {
@@ -131,29 +135,37 @@ impl Row {
         Self { stage, state, spent: 0, progress: Vec::new(), said: String::new() }
     }
 
-    fn progress(&mut self, new: Progress) {
+    /// Fetching has no stage to begin and end it: it runs while something of it is not complete.
+    fn progress(&mut self, new: Progress, at: u64) {
         match self.progress.iter_mut().find(|progress| progress.what == new.what) {
             Some(progress) => *progress = new,
             None => self.progress.push(new),
+        }
+        let complete = self.progress.iter().all(Progress::is_complete);
+        match self.state {
+            State::Done(_) if self.stage.is_none() && !complete => self.state = State::Running(at),
+            State::Running(_) if self.stage.is_none() && complete => self.end(at, State::Done),
+            _ => {}
         }
     }
 
     /// Ends a running row.
     fn end(&mut self, at: u64, state: fn(u64) -> State) {
         if let State::Running(since) = self.state {
-            self.state = state(at.saturating_sub(since));
+            self.spent += at.saturating_sub(since);
+            self.state = state(self.spent);
         }
     }
 
     fn line(&self, now: u64) -> Line {
         let (mark, time) = match self.state {
             State::Waiting => (Mark::Waiting, None),
-            State::Running(since) => (Mark::Running, Some(now.saturating_sub(since))),
+            State::Running(since) => (Mark::Running, Some(self.spent + now.saturating_sub(since))),
             State::Cached => (Mark::Cached, None),
             State::Done(millis) => (Mark::Done, Some(millis)),
             State::Failed(millis) => (Mark::Failed, Some(millis)),
         };
-        let name = self.stage.map_or("resolve", StageKind::name);
+        let name = self.stage.map_or(FETCH, StageKind::name);
         Line { mark, name, time: time.map(text::time).unwrap_or_default(), detail: self.detail(mark) }
     }
 
@@ -170,6 +182,10 @@ impl Row {
 }
 
 impl Progress {
+    fn is_complete(&self) -> bool {
+        self.total.is_none_or(|total| self.done >= total)
+    }
+
     fn words(&self, mark: Mark) -> String {
         let total = if mark == Mark::Done { None } else { self.total };
         format!("{} {}", self.what, amount(self.unit, self.done, total))

@@ -1,0 +1,81 @@
+//! `kiln build`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use kiln_engine::{BuildOptions, Kiln};
+use kiln_model::{Artifact, Report};
+
+use crate::command::Outcome;
+use crate::command::recipe::Recipe;
+use crate::render::Display;
+use crate::settings::{self, Flags};
+use crate::{out, text};
+
+/// Builds a recipe's image.
+///
+/// Stdout gets the paths of the artifacts when it is no terminal.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: Recipe,
+    /// Folder for the artifacts, the log and the report
+    #[arg(long, short, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Keep the tree of a stage that fails, for `kiln shell --failed`
+    #[arg(long)]
+    keep_failed: bool,
+    /// Do not boot the image, whatever the recipe says
+    #[arg(long)]
+    no_verify: bool,
+    /// Run every stage, also those whose result is in the cache
+    #[arg(long)]
+    force: bool,
+    /// Print the report as JSON
+    #[arg(long, conflicts_with = "events")]
+    json: bool,
+    #[command(flatten)]
+    display: Display,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub fn run(args: Args) -> Outcome {
+    let config = args.flags.config()?;
+    let loaded = args.recipe.load(&config)?;
+    let sandbox = settings::enter()?;
+    let events = args.display.events(Some(&args.out))?;
+    let kiln = Kiln::open(config)?.with_sandbox(Some(sandbox));
+    let report = kiln.build(&loaded, &options(&args), &events)?;
+    drop(events);
+    out::talk(&summary(&report, &args.out));
+    if args.json {
+        out::json(&report)?;
+    } else if !args.display.takes_stdout() && !out::read_by_people() {
+        out::data(&report.artifacts.iter().map(|artifact| path(artifact, &args.out) + "\n").collect::<String>())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(args: &Args) -> BuildOptions {
+    BuildOptions { out: args.out.clone(), keep_failed: args.keep_failed, no_verify: args.no_verify, force: args.force }
+}
+
+/// Returns what a build ends with: artifacts with size and digest, the time, and how to boot it.
+fn summary(report: &Report, out: &Path) -> String {
+    let mut text = "\n".to_owned();
+    for artifact in &report.artifacts {
+        let size = text::bytes(artifact.size);
+        text += &format!("{}  {size}\n  sha256 {}\n", path(artifact, out), artifact.sha256);
+    }
+    let cached = report.stages.iter().filter(|stage| stage.cached).count();
+    text += &format!("built in {}, {cached} of {} stages from cache\n", text::time(report.millis), report.stages.len());
+    if let Some(disk) = report.artifacts.iter().find(|artifact| ["raw", "qcow2"].contains(&artifact.format.as_str())) {
+        text += &format!("boot it: {} boot {}\n", out::program(), path(disk, out));
+    }
+    text
+}
+
+fn path(artifact: &Artifact, out: &Path) -> String {
+    out.join(&artifact.name).display().to_string()
+}

@@ -1,0 +1,69 @@
+//! `kiln check`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use kiln_engine::Kiln;
+use kiln_engine::config::Config;
+use kiln_engine::events::Events;
+use kiln_engine::load::load;
+use kiln_recipe::{Diagnostic, Rejected, Severity};
+
+use crate::command::Outcome;
+use crate::ending::Failure;
+use crate::settings::Flags;
+use crate::{out, text};
+
+/// Tells everything that is wrong with recipes, without building them.
+///
+/// Package names are checked against the archive's index, which is fetched when it is not in the cache.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Recipes
+    #[arg(value_name = "RECIPE", default_value = "kiln.toml")]
+    recipes: Vec<PathBuf>,
+    /// Apply a profile of the recipes; may be given several times
+    #[arg(long, value_name = "NAME")]
+    profile: Vec<String>,
+    /// Print the diagnostics as a JSON array
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub fn run(args: Args) -> Outcome {
+    let config = args.flags.config()?;
+    let found = args.recipes.iter().map(|recipe| mistakes(&config, recipe, &args.profile));
+    let found = found.collect::<Result<Vec<_>, Failure>>()?;
+    let all: Vec<&Diagnostic> = found.iter().flat_map(|rejected| &rejected.diagnostics).collect();
+    let errors = all.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
+    if args.json {
+        out::json(&all)?;
+    } else {
+        found.iter().for_each(|rejected| out::talk(&rejected.render(out::look())));
+        out::talk(&verdict(args.recipes.len(), errors, all.len() - errors));
+    }
+    Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Returns all that can be said against a recipe; its packages are looked up only when it makes sense by itself.
+fn mistakes(config: &Config, recipe: &Path, profiles: &[String]) -> Result<Rejected, Failure> {
+    let loaded = match load(config, recipe, profiles).map_err(Failure::from) {
+        Ok(loaded) => loaded,
+        Err(Failure::Rejected(rejected)) => return Ok(rejected),
+        Err(other) => return Err(other),
+    };
+    let mut diagnostics = loaded.completed.warnings.clone();
+    diagnostics.extend(Kiln::open(config.clone())?.check(&loaded, &Events::new(Vec::new()))?);
+    Ok(Rejected { diagnostics, files: loaded.completed.files })
+}
+
+fn verdict(recipes: usize, errors: usize, warnings: usize) -> String {
+    let recipes = text::count(recipes as u64, "recipe");
+    match (errors, warnings) {
+        (0, 0) => format!("{recipes}: no mistakes\n"),
+        (0, _) => format!("{recipes}: {}\n", text::count(warnings as u64, "warning")),
+        _ => format!("{recipes}: {}\n", text::count(errors as u64, "mistake")),
+    }
+}

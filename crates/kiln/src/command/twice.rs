@@ -1,0 +1,60 @@
+//! `kiln twice`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use kiln_engine::{BuildOptions, Kiln, TwiceOutcome};
+
+use crate::command::Outcome;
+use crate::command::recipe::Recipe;
+use crate::out;
+use crate::render::Display;
+use crate::settings::{self, Flags};
+
+/// Builds a recipe twice and compares every byte.
+///
+/// The second build starts from an emptied cache, under another path, umask, time and host name. Where the results
+/// differ, the file is named and the exit code is 1.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: Recipe,
+    /// Folder for the artifacts of the first build
+    #[arg(long, short, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Print the outcome as JSON
+    #[arg(long, conflicts_with = "events")]
+    json: bool,
+    #[command(flatten)]
+    display: Display,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub fn run(args: Args) -> Outcome {
+    let config = args.flags.config()?;
+    let loaded = args.recipe.load(&config)?;
+    let sandbox = settings::enter()?;
+    let events = args.display.events(None)?;
+    let options = BuildOptions { out: args.out, ..BuildOptions::default() };
+    let outcome = Kiln::open(config)?.with_sandbox(Some(sandbox)).twice(&loaded, &options, &events)?;
+    drop(events);
+    if args.json {
+        out::json(&outcome)?;
+    }
+    out::talk(&verdict(&outcome));
+    Ok(if outcome.same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Returns what was compared, file by file, and what differs first.
+fn verdict(outcome: &TwiceOutcome) -> String {
+    let mut text = "\n".to_owned();
+    for file in &outcome.files {
+        let same = file.second == Some(file.first);
+        text += &format!("{} {}  sha256 {}\n", if same { "same" } else { "differs" }, file.name, file.first);
+    }
+    match &outcome.difference {
+        Some(difference) => text + &format!("error: the builds differ: {difference}\n"),
+        None => text + "both builds have the same bytes\n",
+    }
+}
