@@ -23,6 +23,7 @@ pub static CODES: &[(&str, &str)] = &[
     ("unused-secret", "a secret is declared and never used (warning)"),
     ("without-effect", "a setting changes nothing as the recipe is (warning)"),
     ("wifi-without-country", "Wi-Fi is set up without the country whose rules it must keep (warning)"),
+    ("no-keyring", "kiln does not bring the keys of this distribution's archive, and the recipe neither"),
     ("unsigned", "a repository is used without any signature (warning)"),
     ("nobody-can-log-in", "a user who may log in has neither password nor key (warning)"),
     ("unknown-package", "no repository of the recipe has a package of this name"),

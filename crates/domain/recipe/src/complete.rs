@@ -93,6 +93,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
     let foreign = section::packages::foreign(root.section("packages"), &ground, desk);
     let repositories = section::repository::all(base, &ground, &foreign, desk);
     section::repository::check_snapshot(base, &ground, desk);
+    section::repository::check_keyrings(base, &ground, desk);
     // Last, when everything that needs a package has said so.
     let packages = section::packages::read(root.section("packages"), &ground, &needs, desk);
     let secrets = secrets.read(desk);

@@ -17,6 +17,7 @@ pub static ROOT: Table = Table {
             Shape::Integer { from: 0, to: i64::MAX },
             "The language's edition; stands at the top of every recipe.",
         )
+        .in_the_end()
         .example("1"),
         key(
             "include",

@@ -8,7 +8,7 @@ use crate::keys::{BODY, ROOT};
 use crate::shape::{Key, Needed, Shape, Table};
 
 const HEAD: &str = "# The recipe\n\n\
-    <!-- Made from the table in crates/domain/recipe by `cargo xtask docs`; change it there. -->\n\n\
+    <!-- Made from the table in crates/domain/recipe: change it there, and `KILN_BLESS=1 cargo test -p kiln-recipe` writes this. -->\n\n\
     A recipe is a TOML file that says what an image shall be. `kiln check` tells every mistake in it at once, with its place; \
     `kiln schema` prints its JSON Schema for editors. The smallest one:\n\n\
     ```toml\nedition = 1\n\n[base]\nrelease = \"13\"\n\n[[output]]\nformat = \"tar\"\n```\n";

@@ -14,7 +14,13 @@ pub use release::Release;
 
 static RELEASES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../../data/releases");
 static BOARDS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../../data/boards");
+static KEYRINGS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../../data/keyrings");
 static LAYOUTS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../../data/layouts");
+
+/// Whether kiln brings the keyring that a release names.
+pub fn has_keyring(name: &str) -> bool {
+    KEYRINGS.get_file(name).is_some()
+}
 
 /// Reads every file of a folder, in the order of their names: the file's stem and its content.
 fn all<T: DeserializeOwned>(folder: &'static Dir<'static>) -> Vec<(String, T)> {
@@ -64,6 +70,10 @@ mod tests {
                 let unique: BTreeSet<_> = repositories.iter().map(|repository| &repository.name).collect();
                 assert_eq!(unique.len(), repositories.len(), "{} {arch}", release.title);
             }
+        }
+        // Those of Kali, Devuan and Raspberry Pi OS are the recipe's to bring.
+        for name in ["debian.pgp", "ubuntu.pgp"] {
+            assert!(has_keyring(name), "{name}");
         }
         for ended in release::ended() {
             assert!(release::find(&ended.distribution, &ended.successor).is_some(), "{ended:?}");

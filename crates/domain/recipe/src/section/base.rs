@@ -5,7 +5,7 @@ use kiln_model::Arch;
 use super::repository;
 use crate::catalogue::{Board, Release, board, release};
 use crate::desk::{Desk, Note};
-use crate::forms::{COMPONENT, SNAPSHOT, URI};
+use crate::forms::{COMPONENT, FINGERPRINT, LOCAL_PATH, SNAPSHOT, URI};
 use crate::node::Span;
 use crate::shape::{Form, Shape, Table, Wrong, did_you_mean, key, nearest};
 use crate::view::{Said, View};
@@ -42,6 +42,13 @@ pub static KEYS: Table = Table {
         .default("beside the mirror: `…/debian-security` for `…/debian`, then as for `mirror`")
         .replaces(),
         key("mirror-in-image", Shape::Text(&URI), "The address that the image's own sources name instead."),
+        key(
+            "key",
+            Shape::Text(&LOCAL_PATH),
+            "A file with the public keys of the distribution's archive, in place of those that kiln brings.",
+        )
+        .default("kiln's own: it brings those of Debian and Ubuntu"),
+        key("fingerprints", Shape::List(&Shape::Text(&FINGERPRINT)), "Which of those keys count; all when it is absent."),
         key("components", Shape::List(&Shape::Text(&COMPONENT)), "Components of the archive.")
             .default("the release's own: `main` for Debian")
             .example("[\"main\", \"non-free-firmware\"]")

@@ -92,6 +92,7 @@ fn check_components(base: View<'_>, ground: &Ground, desk: &Desk<'_>) {
 
 fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_>) -> Repository {
     let snapshot = base.text("snapshot").and_then(|said| stamp(said.value));
+    let keys = release_keys(base, desk);
     let own = base.strings("components");
     let usual = archive.components.as_ref().unwrap_or(&ground.release.components);
     let uris = match (&snapshot, &archive.snapshots) {
@@ -105,11 +106,34 @@ fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_
         suite: archive.suite.clone(),
         components: if own.is_empty() || archive.components.is_some() { usual.clone() } else { own },
         architectures: Vec::new(),
-        trust: Trust::Keyring(archive.keyring.clone()),
+        signed_by: Some(keys.as_ref().map_or_else(|| archive.signed_by.clone(), |keys| key_path("base", keys))),
+        trust: keys.unwrap_or_else(|| Trust::Keyring(archive.keyring.clone())),
         priority: archive.priority,
-        signed_by: Some(archive.signed_by.clone()),
         check_valid_until: snapshot.is_none() && base.bool("check-valid-until").unwrap_or(true),
         in_image: true,
+    }
+}
+
+/// Returns the keys that the recipe brings for the distribution's own archive.
+fn release_keys(base: View<'_>, desk: &Desk<'_>) -> Option<Trust> {
+    let fingerprints = fingerprints(base);
+    if let (Some(span), false) = (base.key_span("fingerprints"), base.has("key")) {
+        desk.say(Note::error(span, "contradiction", "`fingerprints` without `key`"));
+    }
+    key_file(base, desk).map(|armored| Trust::Keys { armored, fingerprints })
+}
+
+/// Says whose archive nobody here can check.
+pub fn check_keyrings(base: View<'_>, ground: &Ground, desk: &Desk<'_>) {
+    let missing = used(base, ground).find(|archive| !crate::catalogue::has_keyring(&archive.keyring));
+    if let (Some(_), false) = (missing, base.has("key")) {
+        let message = format!("kiln does not bring the keys of {}", ground.release.title);
+        let span = base.text("release").map_or(base.span, |said| said.span);
+        let hint = format!(
+            "take them from its package `{}` and say key = \"FILE\" in `[base]`",
+            ground.release.keyring_package
+        );
+        desk.say(Note::error(span, "no-keyring", message).hint(hint));
     }
 }
 
@@ -211,13 +235,7 @@ fn in_image(archive: &Archive, base: View<'_>, ground: &Ground) -> String {
 fn of_recipe(view: View<'_>, name: Said<&str>, ground: &Ground, architectures: &[Arch], desk: &Desk<'_>) -> Repository {
     let uris: Vec<String> = view.texts("uri").iter().map(|said| said.value.trim_end_matches('/').to_owned()).collect();
     let trust = trust(view, name, desk);
-    let signed_by = match &trust {
-        Trust::Keys { armored, .. } => {
-            let ending = if armored.starts_with("-----BEGIN") { "asc" } else { "gpg" };
-            Some(format!("/usr/share/keyrings/kiln-{}.{ending}", name.value))
-        }
-        Trust::Keyring(_) | Trust::Unsigned => None,
-    };
+    let signed_by = matches!(trust, Trust::Keys { .. }).then(|| key_path(name.value, &trust));
     let components = view.strings("components");
     Repository {
         name: name.value.to_owned(),
@@ -257,20 +275,30 @@ fn trust(view: View<'_>, name: Said<&str>, desk: &Desk<'_>) -> Trust {
         }
         _ => {}
     }
-    let fingerprints = || {
-        let plain = |said: &Said<&str>| said.value.split_whitespace().collect::<String>().to_uppercase();
-        view.texts("fingerprints").iter().map(plain).collect()
-    };
     match keys(view, desk) {
-        Some(armored) => Trust::Keys { armored, fingerprints: fingerprints() },
+        Some(armored) => Trust::Keys { armored, fingerprints: fingerprints(view) },
         None => Trust::Unsigned,
     }
 }
 
+/// Returns the fingerprints without spaces, in capitals.
+fn fingerprints(view: View<'_>) -> Vec<String> {
+    let plain = |said: &Said<&str>| said.value.split_whitespace().collect::<String>().to_uppercase();
+    view.texts("fingerprints").iter().map(plain).collect()
+}
+
+/// Returns where the image gets a repository's keys.
+fn key_path(name: &str, trust: &Trust) -> String {
+    let armoured = matches!(trust, Trust::Keys { armored, .. } if armored.starts_with("-----BEGIN"));
+    format!("/usr/share/keyrings/kiln-{name}.{}", if armoured { "asc" } else { "gpg" })
+}
+
 fn keys(view: View<'_>, desk: &Desk<'_>) -> Option<String> {
-    if let Some(inline) = view.string("keys") {
-        return Some(inline);
-    }
+    view.string("keys").or_else(|| key_file(view, desk))
+}
+
+/// Returns the keys of the file that `key` names: armoured, or base64 where they are binary.
+fn key_file(view: View<'_>, desk: &Desk<'_>) -> Option<String> {
     let file = view.text("key")?;
     let bytes = match desk.sources.read_bytes(&desk.host_path(file.span, file.value)) {
         Ok(bytes) => bytes,
