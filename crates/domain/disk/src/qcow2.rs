@@ -136,7 +136,7 @@ impl Shape {
                     slot += 1;
                 }
                 let place = slot as u64 * CLUSTER + guest % ENTRIES * 8;
-                l2.put(place as usize, &((run.file + at) * CLUSTER | OWNED).to_be_bytes());
+                l2.put(place as usize, &(((run.file + at) * CLUSTER) | OWNED).to_be_bytes());
             }
         }
         file.bytes(self.l1_at() * CLUSTER, l1);

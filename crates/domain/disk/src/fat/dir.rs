@@ -60,7 +60,7 @@ fn date_and_time(seconds: i64) -> (u16, u16) {
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let date = (year - 1980) << 9 | month << 5 | day;
-    let time = rest / 3600 << 11 | rest / 60 % 60 << 5 | rest % 60 / 2;
+    let time = ((rest / 3600) << 11) | ((rest / 60 % 60) << 5) | (rest % 60 / 2);
     (date as u16, time as u16)
 }
 

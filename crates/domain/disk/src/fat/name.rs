@@ -34,7 +34,7 @@ impl Name {
         for (at, part) in parts.iter().enumerate().rev() {
             let mut entry = [0; ENTRY];
             let last = if at + 1 == parts.len() { 0x40 } else { 0 };
-            entry.u8(0, at as u8 + 1 | last);
+            entry.u8(0, (at as u8 + 1) | last);
             entry.u8(11, 0x0f);
             entry.u8(13, sum);
             let filling = part.iter().copied().chain([0]).chain(std::iter::repeat(0xffff));
