@@ -87,7 +87,7 @@ impl Loader<'_, '_> {
                 self.desk
                     .say(note.label(if newer { "a newer kiln may" } else { "there is no such edition" }).hint(write));
             }
-            return self.edition_first(entries, entry);
+            self.edition_first(entries, entry);
         }
     }
 

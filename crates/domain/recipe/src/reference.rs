@@ -28,7 +28,7 @@ pub fn reference() -> String {
     let mut page = HEAD.to_owned();
     page.push_str("\n## The top of the file\n\n");
     keys(&mut page, ROOT.keys.iter().chain(BODY.keys.iter().filter(|key| plain(key))));
-    page.push_str("\n");
+    page.push('\n');
     page.push_str(LAYING);
     for key in BODY.keys {
         if let Some(table) = key.shape.table() {
