@@ -93,6 +93,22 @@ impl<'a> Console<'a> {
         }
     }
 
+    /// Waits as [`wait`](Self::wait) does, but no longer than the console is silent for `silence`.
+    pub fn wait_while_it_talks<T>(
+        &mut self,
+        silence: Duration,
+        deadline: Instant,
+        mut find: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T, Stop> {
+        loop {
+            let before = self.text.len();
+            match self.wait(deadline.min(Instant::now() + silence), &mut find) {
+                Err(Stop::Timeout) if Instant::now() < deadline && self.text.len() > before => {}
+                done => return done,
+            }
+        }
+    }
+
     /// Reads for one look at most, longer only while something comes.
     fn read(&mut self) -> Result<(), Stop> {
         let mut space = [0; 16 * 1024];

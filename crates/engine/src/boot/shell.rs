@@ -33,6 +33,8 @@ const TYPED: usize = 400;
 const TRIES: u32 = 4;
 /// How long a shell may need to answer a typed line before it is typed again.
 const KNOCK: Duration = Duration::from_secs(3);
+/// How long the console may be silent within an answer.
+const SILENCE: Duration = Duration::from_secs(10);
 
 impl<'c, 'a> Shell<'c, 'a> {
     /// Finds the shell behind the login prompt and makes it quiet.
@@ -41,7 +43,10 @@ impl<'c, 'a> Shell<'c, 'a> {
         shell.knock("", deadline)?;
         // A plain shell without line editing; the kernel's talk would come in between.
         shell.knock("exec env TERM=dumb PS1= PS2= ENV= /bin/sh", deadline)?;
-        shell.line("stty -echo -onlcr 2>/dev/null; PS1=; PS2=; dmesg -n 1 2>/dev/null", deadline)?;
+        shell.line(
+            "stty -echo -onlcr 2>/dev/null; PS1=; PS2=; T=${KILN_FOLDER:-/run}; dmesg -n 1 2>/dev/null",
+            deadline,
+        )?;
         Ok(shell)
     }
 
@@ -56,9 +61,9 @@ impl<'c, 'a> Shell<'c, 'a> {
         for piece in base64(command.as_bytes()).as_bytes().chunks(TYPED) {
             self.line(&format!("K=${{K}}{}", String::from_utf8_lossy(piece)), deadline)?;
         }
-        self.line("umask 077; printf %s \"$K\" | base64 -d >/run/kiln-command", deadline)?;
-        self.line("/bin/sh /run/kiln-command >/run/kiln-output 2>&1 </dev/null; S=$?", deadline)?;
-        self.line(&format!("tail -c {KEPT} /run/kiln-output >/run/kiln-kept"), deadline)?;
+        self.line("umask 077; printf %s \"$K\" | base64 -d >$T/kiln-command", deadline)?;
+        self.line("/bin/sh $T/kiln-command >$T/kiln-output 2>&1 </dev/null; S=$?", deadline)?;
+        self.line(&format!("tail -c {KEPT} $T/kiln-output >$T/kiln-kept"), deadline)?;
         let mut last = Stop::Timeout;
         for _ in 0..TRIES {
             match self.fetch(deadline) {
@@ -76,10 +81,9 @@ impl<'c, 'a> Shell<'c, 'a> {
         let mark = self.next();
         let (ask, end) = (typed(&mark), format!("{mark}e:"));
         self.console.send(&format!(
-            "base64 -w 64 /run/kiln-kept | sed \"s/^/\"{ask}\"l:/;s/\\$/:/\"; set -- $(sha256sum </run/kiln-kept); echo {ask}e:$S:$1:\n"
+            "base64 -w 64 $T/kiln-kept | sed \"s/^/\"{ask}\"l:/;s/\\$/:/\"; set -- $(sha256sum <$T/kiln-kept); echo {ask}e:$S:$1:\n"
         ))?;
-        let patience = deadline.min(Instant::now() + Duration::from_secs(60));
-        let text = self.console.wait(patience, |text| {
+        let text = self.console.wait_while_it_talks(SILENCE, deadline, |text| {
             let at = text.find(&end)?;
             text[at..].contains('\n').then(|| text.to_owned())
         })?;
@@ -88,26 +92,28 @@ impl<'c, 'a> Shell<'c, 'a> {
 
     /// Types a line again and again until a shell answers.
     fn knock(&mut self, line: &str, deadline: Instant) -> Result<(), Stop> {
-        let mut first = true;
-        loop {
-            let mark = self.next();
-            let line = if first { line } else { "" };
-            // On lines of their own: `exec` never comes to what follows it on its line.
-            self.console.send(&format!("{line}\necho {}\n", typed(&mark)))?;
-            first = false;
-            let patience = deadline.min(Instant::now() + KNOCK);
-            match self.console.wait(patience, |text| answered(text, &mark)) {
-                Err(Stop::Timeout) if Instant::now() < deadline => {}
-                done => return done,
-            }
-        }
+        // The question on a line of its own: `exec` never comes to what follows it on its line.
+        self.ask(&format!("{line}\n"), deadline)
     }
 
     /// Types a line and waits until the shell is through with it.
     fn line(&mut self, line: &str, deadline: Instant) -> Result<(), Stop> {
-        let mark = self.next();
-        self.console.send(&format!("{line}; echo {}\n", typed(&mark)))?;
-        self.console.wait(deadline, |text| answered(text, &mark))
+        self.ask(&format!("{line}; "), deadline)
+    }
+
+    /// Types `line` and the question whether the shell is through; asks again, ever more patiently, since an answer may
+    /// be torn.
+    fn ask(&mut self, line: &str, deadline: Instant) -> Result<(), Stop> {
+        let (mut line, mut patience) = (line, KNOCK);
+        loop {
+            let mark = self.next();
+            self.console.send(&format!("{line}echo {}\n", typed(&mark)))?;
+            let until = deadline.min(Instant::now() + patience);
+            match self.console.wait(until, |text| text.contains(&mark).then_some(())) {
+                Err(Stop::Timeout) if Instant::now() < deadline => (line, patience) = ("", patience * 2),
+                done => return done,
+            }
+        }
     }
 
     fn next(&mut self) -> String {
@@ -118,10 +124,6 @@ impl<'c, 'a> Shell<'c, 'a> {
 /// Returns the marker as it is typed: the same to a shell, another to whoever reads the echo.
 fn typed(mark: &str) -> String {
     mark.replacen("@kiln", "@ki''ln", 1)
-}
-
-fn answered(text: &str, mark: &str) -> Option<()> {
-    text.contains(mark).then_some(())
 }
 
 /// Reads an answer out of what the console showed; nothing when its digest does not match.
