@@ -42,8 +42,19 @@ impl From<LoadError> for Fault {
     }
 }
 
+/// What the caller says about a recipe besides its text.
+#[derive(Clone, Debug, Default)]
+pub struct Choices {
+    /// Profiles to apply, in order.
+    pub profiles: Vec<String>,
+    /// Settings that win over the recipe: dotted key and value.
+    pub overrides: Vec<(String, String)>,
+    /// SOURCE_DATE_EPOCH, seconds since 1970.
+    pub epoch: Option<i64>,
+}
+
 /// Reads and completes the recipe at `recipe`.
-pub fn load(config: &Config, recipe: &Path, profiles: &[String]) -> Result<Loaded, LoadError> {
+pub fn load(config: &Config, recipe: &Path, choices: &Choices) -> Result<Loaded, LoadError> {
     let doing = || format!("read the recipe `{}`", recipe.display());
     let readable = fs::metadata(recipe).and_then(|meta| match meta.is_file() {
         true => Ok(()),
@@ -53,7 +64,7 @@ pub fn load(config: &Config, recipe: &Path, profiles: &[String]) -> Result<Loade
         .fault(kiln_model::FaultKind::Recipe, doing)
         .map_err(|fault| LoadError::Fault(fault.hint("`kiln new NAME` writes a recipe to start from")))?;
     let name = recipe.to_string_lossy();
-    let completed = kiln_recipe::complete(&Disk, &name, &options(config, profiles)).map_err(LoadError::Rejected)?;
+    let completed = kiln_recipe::complete(&Disk, &name, &options(config, choices)).map_err(LoadError::Rejected)?;
     let folder = recipe.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let lock_path = recipe.with_extension("lock");
     Ok(Loaded { completed, path: recipe.to_owned(), folder, lock_path })
@@ -61,7 +72,7 @@ pub fn load(config: &Config, recipe: &Path, profiles: &[String]) -> Result<Loade
 
 /// Returns a recipe that asks for nothing, for work that has none: booting an image that came from elsewhere.
 pub fn empty(config: &Config) -> Result<Loaded, Fault> {
-    let completed = kiln_recipe::complete(&Empty, "kiln.toml", &options(config, &[]))?;
+    let completed = kiln_recipe::complete(&Empty, "kiln.toml", &options(config, &Choices::default()))?;
     let (path, folder) = (PathBuf::from("kiln.toml"), PathBuf::from("."));
     Ok(Loaded { completed, lock_path: path.with_extension("lock"), path, folder })
 }
@@ -80,12 +91,15 @@ impl Sources for Empty {
 }
 
 /// Returns what completes a recipe on this machine besides its own text.
-pub(crate) fn options(config: &Config, profiles: &[String]) -> Options {
-    let mut options = Options::new(Arch::host());
-    options.profiles = profiles.to_vec();
-    options.mirrors = config.mirrors.clone();
-    options.host_sources = host_sources();
-    options
+fn options(config: &Config, choices: &Choices) -> Options {
+    Options {
+        profiles: choices.profiles.clone(),
+        overrides: choices.overrides.clone(),
+        host_arch: Arch::host(),
+        mirrors: config.mirrors.clone(),
+        host_sources: host_sources(),
+        epoch: choices.epoch,
+    }
 }
 
 /// Returns the archives the host's own apt uses; a host without apt has none.
@@ -108,6 +122,10 @@ struct Disk;
 impl Sources for Disk {
     fn read(&self, path: &str) -> io::Result<String> {
         fs::read_to_string(path)
+    }
+
+    fn read_bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        fs::read(path)
     }
 
     fn digest(&self, path: &str) -> io::Result<Local> {

@@ -51,7 +51,8 @@ fn place(made: &Made, out: &Path) -> Result<(), Fault> {
 
 /// Returns the documents beside the artifacts. The report holds times and so is not among what `kiln twice` compares.
 fn documents(run: &Run<'_>, report: &Report) -> Vec<(String, String)> {
-    let facts = Facts { spec: &run.loaded.completed.spec, lock: run.lock, plan: run.plan, artifacts: &report.artifacts };
+    let facts =
+        Facts { spec: &run.loaded.completed.spec, lock: run.lock, plan: run.plan, artifacts: &report.artifacts };
     let name = &run.plan.name;
     let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).expect("JSON serialises") + "\n";
     vec![
@@ -72,9 +73,10 @@ fn put(out: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
 /// Returns SHA256SUMS: what this build wrote, and the lines of other recipes' files that are still there.
 fn checksums(out: &Path, fresh: Vec<(String, Digest)>) -> String {
     let old = fs::read_to_string(out.join("SHA256SUMS")).unwrap_or_default();
-    let kept = old.lines().filter_map(|line| line.split_once("  ")).filter(|(_, name)| {
-        fresh.iter().all(|(written, _)| written != name) && out.join(name).exists()
-    });
+    let kept = old
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .filter(|(_, name)| fresh.iter().all(|(written, _)| written != name) && out.join(name).exists());
     let mut lines: Vec<_> = kept.map(|(sum, name)| format!("{sum}  {name}\n")).collect();
     let files = fresh.iter().filter(|(name, _)| !out.join(name).is_dir());
     lines.extend(files.map(|(name, sum)| format!("{sum}  {name}\n")));

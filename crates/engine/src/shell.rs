@@ -68,9 +68,8 @@ impl Kiln {
             }
             ShellTarget::Failed => {
                 let kept = read(&self.config.cache.join(ABOUT)).filter(|kept| kept.folder.is_dir());
-                let kept = kept.ok_or_else(|| {
-                    Fault::recipe("no failed tree was kept").hint("build with `--keep-failed` first")
-                })?;
+                let kept = kept
+                    .ok_or_else(|| Fault::recipe("no failed tree was kept").hint("build with `--keep-failed` first"))?;
                 self.shell_in(&self.layers_below(&kept)?, &kept.folder, argv)
             }
         }

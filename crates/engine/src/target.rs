@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use kiln_model::GuestPath;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, mkdirat, openat, openat2,
-    readlinkat, renameat, statat, symlinkat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, mkdirat, openat,
+    openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -278,7 +278,8 @@ mod tests {
 
     #[test]
     fn globs_match_as_in_a_shell() {
-        let cases = [("*", "a", true), ("*", ".a", false), ("*-", "passwd-", true), ("a*b?", "axxbc", true), ("a", "b", false)];
+        let cases =
+            [("*", "a", true), ("*", ".a", false), ("*-", "passwd-", true), ("a*b?", "axxbc", true), ("a", "b", false)];
         for (glob, name, wanted) in cases {
             assert_eq!(matches(glob.as_bytes(), name.as_bytes()), wanted, "{glob} {name}");
         }

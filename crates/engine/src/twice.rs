@@ -43,12 +43,8 @@ impl Kiln {
         let scratch = Scratch::new(&self.config.cache.join("scratch"), "twice")?;
         let (one, two) = (scratch.path().join("1"), scratch.path().join("a-longer/path/2"));
         let first = self.config.clone();
-        let second = Config {
-            now: first.now,
-            clock_offset: LATER,
-            sandbox_hostname: "another-host".into(),
-            ..first.clone()
-        };
+        let second =
+            Config { now: first.now, clock_offset: LATER, sandbox_hostname: "another-host".into(), ..first.clone() };
         let (out_one, out_two) = (options.out.clone(), two.join("out"));
         self.once(Config { cache: one.join("cache"), ..first }, 0o022, &out_one, options, loaded, events)?;
         self.once(Config { cache: two.join("cache"), ..second }, 0o077, &out_two, options, loaded, events)?;

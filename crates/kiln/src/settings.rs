@@ -78,6 +78,13 @@ fn variable<T>(env: &Environment, name: &str, read: impl Fn(&str) -> Result<T, S
         .map_err(|why| Failure::usage(format!("environment variable `{name}`: {why}")))
 }
 
+/// Returns the environment's SOURCE_DATE_EPOCH.
+pub fn source_date_epoch() -> Result<Option<i64>, Failure> {
+    let name = "SOURCE_DATE_EPOCH";
+    let env = std::env::var(name).map(|value| (name.to_owned(), value)).into_iter().collect();
+    variable(&env, name, |text| text.parse().map_err(|_| format!("`{text}` is no number of seconds since 1970")))
+}
+
 /// Returns the cache folder by the XDG rules; a kiln without a home (a bare service) keeps it in `/var/cache`.
 fn cache_folder(env: &Environment) -> PathBuf {
     let folder = |name: &str| env.get(name).filter(|value| value.starts_with('/')).map(PathBuf::from);

@@ -35,7 +35,11 @@ pub enum Error {
 }
 
 /// Returns the files with `users` in them, and their homes; `hashes` has the password field of those that have one.
-pub fn apply(accounts: &Accounts, users: &[User], hashes: &BTreeMap<String, String>) -> Result<(Accounts, Vec<Home>), Error> {
+pub fn apply(
+    accounts: &Accounts,
+    users: &[User],
+    hashes: &BTreeMap<String, String>,
+) -> Result<(Accounts, Vec<Home>), Error> {
     let mut files = Files::parse(accounts);
     let homes = users.iter().map(|user| files.put(user, hashes.get(&user.name))).collect::<Result<_, _>>()?;
     Ok((files.print(), homes))
@@ -182,7 +186,9 @@ fn add_member(members: &mut String, user: &str) {
 
 /// Returns the first id that none of the files uses.
 fn free(files: &[&Rows], system: bool, name: &str) -> Result<u32, Error> {
-    let used = |id: u32| files.iter().any(|rows| rows.iter().any(|row| row.get(2).is_some_and(|text| *text == id.to_string())));
+    let used = |id: u32| {
+        files.iter().any(|rows| rows.iter().any(|row| row.get(2).is_some_and(|text| *text == id.to_string())))
+    };
     let (found, from, to) = match system {
         true => ((100..=999).rev().find(|id| !used(*id)), 100, 999),
         false => ((1000..=59_999).find(|id| !used(*id)), 1000, 59_999),

@@ -21,7 +21,8 @@ pub struct Facts<'a> {
 pub fn spdx(facts: &Facts<'_>) -> Value {
     let packages = facts.lock.packages.iter().map(|locked| spdx_package(facts, locked));
     let root = facts.artifacts.iter().enumerate().map(|(number, artifact)| spdx_artifact(number, artifact));
-    let describes = (0..facts.artifacts.len()).map(|number| relation("SPDXRef-DOCUMENT", "DESCRIBES", &artifact_id(number)));
+    let describes =
+        (0..facts.artifacts.len()).map(|number| relation("SPDXRef-DOCUMENT", "DESCRIBES", &artifact_id(number)));
     let contains = facts.lock.packages.iter().flat_map(|locked| {
         let id = package_id(locked);
         (0..facts.artifacts.len()).map(move |number| relation(&artifact_id(number), "CONTAINS", &id))
@@ -77,7 +78,8 @@ fn artifact_id(number: usize) -> String {
 
 /// SPDX ids hold letters, digits, dots and hyphens only.
 fn package_id(locked: &Locked) -> String {
-    let name: String = locked.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+    let name: String =
+        locked.name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
     format!("SPDXRef-Package-{name}-{}-{}", locked.architecture, locked.sha256.short())
 }
 
@@ -121,7 +123,8 @@ pub fn cyclonedx(facts: &Facts<'_>) -> Value {
 
 /// Returns the in-toto statement (v1) with SLSA provenance (slsa.dev/spec/v1.0/provenance); unsigned.
 pub fn provenance(facts: &Facts<'_>) -> Value {
-    let subject = |artifact: &Artifact| json!({ "name": artifact.name, "digest": { "sha256": artifact.sha256.to_string() } });
+    let subject =
+        |artifact: &Artifact| json!({ "name": artifact.name, "digest": { "sha256": artifact.sha256.to_string() } });
     let material = |locked: &Locked| {
         json!({
             "uri": purl(facts, locked),
@@ -162,7 +165,9 @@ fn purl(facts: &Facts<'_>, locked: &Locked) -> String {
 
 fn escaped(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '~');
-    text.chars().map(|c| if plain(c) { c.to_string() } else { c.to_string().bytes().map(|b| format!("%{b:02X}")).collect() }).collect()
+    text.chars()
+        .map(|c| if plain(c) { c.to_string() } else { c.to_string().bytes().map(|b| format!("%{b:02X}")).collect() })
+        .collect()
 }
 
 fn location(facts: &Facts<'_>, locked: &Locked) -> String {

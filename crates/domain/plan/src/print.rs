@@ -75,7 +75,8 @@ fn content_words(content: &Content) -> String {
 
 fn services(enable: &[String], disable: &[String], mask: &[String]) -> String {
     let words = [("enable", enable), ("disable", disable), ("mask", mask)];
-    let said = words.iter().filter(|(_, units)| !units.is_empty()).map(|(word, units)| format!("{word} {}", units.join(" ")));
+    let said =
+        words.iter().filter(|(_, units)| !units.is_empty()).map(|(word, units)| format!("{word} {}", units.join(" ")));
     said.collect::<Vec<_>>().join("; ")
 }
 
@@ -89,7 +90,10 @@ fn image_words(image: &ImageAction) -> String {
         ImageAction::Squashfs { compression } => format!("squashfs, {compression}"),
         ImageAction::Erofs { compression } => format!("erofs, {}", compression.as_deref().unwrap_or("uncompressed")),
         ImageAction::Disk { container, disk, compression } => {
-            let parts = disk.partitions.iter().map(|p| format!("{} {:?} at {} ({:?})", p.name, p.filesystem.kind, p.mount, p.size));
+            let parts = disk
+                .partitions
+                .iter()
+                .map(|p| format!("{} {:?} at {} ({:?})", p.name, p.filesystem.kind, p.mount, p.size));
             let parts = parts.collect::<Vec<_>>().join("; ");
             format!("{container:?} disk {}: {parts}{}", disk.id, pressed(compression)).to_lowercase()
         }

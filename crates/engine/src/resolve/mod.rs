@@ -8,8 +8,8 @@ use std::fs;
 use kiln_family::deb::lock::{EDITION, Lock, LockedRepository};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault};
-use kiln_recipe::{Diagnostic, Spec};
 use kiln_recipe::spec::Repository;
+use kiln_recipe::{Diagnostic, Spec};
 
 use crate::events::Events;
 use crate::kiln::Kiln;
@@ -53,7 +53,8 @@ impl Kiln {
         if self.read_lock(loaded)?.is_some_and(|lock| lock.spec == asked(spec)) {
             return Ok(vec![]);
         }
-        let archives = self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
+        let archives =
+            self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
         solve::mistakes(loaded, &archives)
     }
 
@@ -80,7 +81,8 @@ impl Kiln {
         events: &Events,
     ) -> Result<Lock, Fault> {
         let spec = &loaded.completed.spec;
-        let archives = self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
+        let archives =
+            self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
         let packages = solve::image(loaded, &archives, old, update)?;
         let wanted = kiln_plan::tools::wanted(spec);
         let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;

@@ -7,8 +7,8 @@ use kiln_family::deb::{Index, pin};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault, FaultKind};
 use kiln_recipe::render::Look;
-use kiln_recipe::{Diagnostic, Place, Spec};
 use kiln_recipe::spec::{BaseSet, LocalFile};
+use kiln_recipe::{Diagnostic, Place, Spec};
 
 use super::{Archive, Update};
 use crate::load::Loaded;
@@ -55,7 +55,9 @@ pub fn tools(archives: &[Archive], wanted: &[&str], old: &[Locked]) -> Result<Ve
     let universe = Universe::new(Arch::host(), &[], sources);
     let include = wanted.iter().map(|&name| name.to_owned()).collect();
     let request = Request { include, prefer: preferred(old, &Update::Keep), ..Request::default() };
-    solve::solve(&universe, &request)?.locked(&universe).fault(FaultKind::Upstream, || "read the tools' package lists".into())
+    solve::solve(&universe, &request)?
+        .locked(&universe)
+        .fault(FaultKind::Upstream, || "read the tools' package lists".into())
 }
 
 fn base(set: BaseSet) -> Base {

@@ -48,7 +48,10 @@ impl Entries<'_> {
     }
 
     fn boot_loader(&self, target: &Target, kernels: &[String]) -> Result<(), Fault> {
-        let loader = read(target, &format!("{LOADERS}/systemd-bootx64.efi"))?;
+        // Debian's signed build is the same program, and the one a machine with Secure Boot accepts.
+        let signed = format!("{LOADERS}/systemd-bootx64.efi.signed");
+        let signed = target.read(&path(&signed)).farm(|| format!("read `{signed}` of the tree"))?;
+        let loader = signed.map_or_else(|| read(target, &format!("{LOADERS}/systemd-bootx64.efi")), Ok)?;
         self.put(target, "EFI/BOOT/BOOTX64.EFI", &loader)?;
         self.put(target, "EFI/systemd/systemd-bootx64.efi", &loader)?;
         self.put(target, "loader/loader.conf", format!("timeout {}\n", self.timeout).as_bytes())?;

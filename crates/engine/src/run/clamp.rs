@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, openat, statat, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, openat, statat, utimensat,
+};
 
 /// Sets every modification time after `epoch` (seconds since 1970) in the folder `root` to `epoch`.
 pub fn clamp(root: &Path, epoch: i64) -> io::Result<()> {

@@ -13,19 +13,15 @@ const LAST_LINES: usize = 20;
 
 /// Limits of a stage's command: enough for any package, little enough that a runaway ends.
 pub fn limits() -> Limits {
-    Limits {
-        memory: None,
-        processes: Some(4096),
-        disk: Some(64 << 30),
-        time: Some(Duration::from_secs(2 * 3600)),
-    }
+    Limits { memory: None, processes: Some(4096), disk: Some(64 << 30), time: Some(Duration::from_secs(2 * 3600)) }
 }
 
 impl Run<'_> {
     /// Runs `command` for `stage` under the name `source`; anything but success is a fault.
     pub fn command(&self, stage: StageKind, source: &str, command: Command) -> Result<(), Fault> {
         let mut lines = Lines::default();
-        let mut command = if stage == StageKind::Tools || stage >= StageKind::Image { command } else { self.disguise(command)? };
+        let mut command =
+            if stage == StageKind::Tools || stage >= StageKind::Image { command } else { self.disguise(command)? };
         command.hostname = self.kiln.config.sandbox_hostname.clone();
         command.limits = limits();
         let mut told = |line: &str| self.events.log(Some(stage), source, self.secrets.veil(line));

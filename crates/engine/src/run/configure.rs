@@ -37,7 +37,7 @@ impl Run<'_> {
             self.events.progress(Some(stage), "unpack", Unit::Packages, done, Some(total));
         };
         let unpacked = unpack::unpack(arrivals, target.root(), &options, &told)?;
-        let got = done.load(Ordering::Relaxed) + unpacked.real.len() as u64;
+        let got = done.load(Ordering::Relaxed);
         if got < total {
             let missing = || Fault::upstream(format!("{} of {total} packages did not arrive", total - got));
             return Err(self.downloads.fault().unwrap_or_else(missing));
@@ -87,11 +87,17 @@ impl Run<'_> {
         }
         let states = path("/var/lib/apt/extended_states");
         let existing = target.text(&states).farm(|| format!("read `{states}`"))?;
-        let asked: BTreeSet<&str> =
-            self.lock.packages.iter().filter(|locked| locked.manual || locked.base).map(|locked| locked.name.as_str()).collect();
+        let asked: BTreeSet<&str> = self
+            .lock
+            .packages
+            .iter()
+            .filter(|locked| locked.manual || locked.base)
+            .map(|locked| locked.name.as_str())
+            .collect();
         let controls = unpacked.packages.iter().chain(unpacked.real.iter().map(|(control, _)| control));
         let names = controls.map(|control| (control.name(), control.architecture()));
-        let text = extended::states(&existing, names, &asked, self.plan.arch.debian()).farm(|| format!("read `{states}`"))?;
+        let text =
+            extended::states(&existing, names, &asked, self.plan.arch.debian()).farm(|| format!("read `{states}`"))?;
         if text.is_empty() {
             return Ok(());
         }

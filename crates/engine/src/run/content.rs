@@ -40,7 +40,8 @@ impl Run<'_> {
         let mut out = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let mut words = part.splitn(4, ':');
-            let (Some(name), Some(_), Some(ssid), Some(rest)) = (words.next(), words.next(), words.next(), words.next())
+            let (Some(name), Some(_), Some(ssid), Some(rest)) =
+                (words.next(), words.next(), words.next(), words.next())
             else {
                 return Err(Fault::farm("a wireless key's word is incomplete"));
             };
@@ -58,9 +59,8 @@ fn wireless_key(secret: &str, ssid_hex: &str) -> Result<String, Fault> {
     if !(8..=63).contains(&secret.len()) {
         return Err(Fault::recipe("a wireless passphrase has 8 to 63 characters"));
     }
-    let ssid: Vec<u8> = (0..ssid_hex.len() / 2)
-        .filter_map(|at| u8::from_str_radix(&ssid_hex[at * 2..at * 2 + 2], 16).ok())
-        .collect();
+    let ssid: Vec<u8> =
+        (0..ssid_hex.len() / 2).filter_map(|at| u8::from_str_radix(&ssid_hex[at * 2..at * 2 + 2], 16).ok()).collect();
     let mut key = [0; 32];
     pbkdf2::pbkdf2_hmac::<sha1::Sha1>(secret.as_bytes(), &ssid, 4096, &mut key);
     Ok(key.iter().map(|byte| format!("{byte:02x}")).collect())

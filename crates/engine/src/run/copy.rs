@@ -14,7 +14,14 @@ use crate::target::{Ids, Target};
 
 impl Run<'_> {
     /// Copies what the plan pinned; a file that changed since is an error, not a surprise.
-    pub fn copy(&self, to: &GuestPath, from: &LocalInput, mode: Option<u32>, ids: Ids, target: &Target) -> Result<(), Fault> {
+    pub fn copy(
+        &self,
+        to: &GuestPath,
+        from: &LocalInput,
+        mode: Option<u32>,
+        ids: Ids,
+        target: &Target,
+    ) -> Result<(), Fault> {
         let path = self.loaded.folder.join(&from.path);
         let doing = || format!("copy `{}` to `{to}`", path.display());
         let digest = if path.is_dir() {

@@ -81,6 +81,13 @@ impl Iterator for Arrivals<'_> {
     }
 }
 
+/// The package that takes longest to unpack shall not come last, when every other thread is idle.
+fn large_first(packages: &[PackageRef]) -> Vec<&PackageRef> {
+    let mut sorted: Vec<_> = packages.iter().collect();
+    sorted.sort_by_key(|package| std::cmp::Reverse(package.size));
+    sorted
+}
+
 impl Run<'_> {
     /// Fetches the packages of `stages` in the background while `work` runs.
     pub fn with_downloads<T>(&self, stages: &[Stage], work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
@@ -114,7 +121,7 @@ impl Run<'_> {
     fn requests(&self, stages: &[Stage]) -> Result<Vec<Request>, Fault> {
         let mut seen = HashSet::new();
         let packages = stages.iter().flat_map(|stage| &stage.actions).filter_map(|action| match action {
-            Action::Unpack { packages, .. } => Some(packages),
+            Action::Unpack { packages, .. } => Some(large_first(packages)),
             _ => None,
         });
         let fresh = packages.flatten().filter(|package| seen.insert(package.sha256));

@@ -5,11 +5,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use kiln_disk::layout::Premade;
 use kiln_model::action::{Compression, DiskContainer, DiskLayout, FilesystemKind, ImageAction};
 use kiln_model::fault::OrFault as _;
 use kiln_model::plan::Pipeline;
-use kiln_model::{Action, Artifact, EventKind, Extents, Fault, FaultKind, GuestPath, StageKind, StageOutcome, Tree, Unit};
-use kiln_disk::layout::Premade;
+use kiln_model::{
+    Action, Artifact, EventKind, Extents, Fault, FaultKind, GuestPath, StageKind, StageOutcome, Tree, Unit,
+};
 use kiln_sandbox::{Command, Scratch};
 use kiln_store::{Doc, Layer};
 
@@ -68,7 +70,9 @@ impl Run<'_> {
                 let words = self.erofs_words("/target", compression.as_deref(), self.uuid_of(name), &[]);
                 self.by_tool(name, "erofs", words, layers)
             }
-            ImageAction::Disk { container, disk, compression } => self.disk(name, *container, disk, *compression, tree, layers),
+            ImageAction::Disk { container, disk, compression } => {
+                self.disk(name, *container, disk, *compression, tree, layers)
+            }
         }
     }
 
@@ -99,9 +103,10 @@ impl Run<'_> {
     fn premade(&self, layout: &DiskLayout, layers: &[Layer]) -> Result<(Premade, Vec<Scratch>), Fault> {
         let (mut premade, mut kept) = (Premade::new(), vec![]);
         for partition in &layout.partitions {
-            let inner = layout.partitions.iter().filter(|other| {
-                other.mount != partition.mount && other.mount.is_under(&partition.mount)
-            });
+            let inner = layout
+                .partitions
+                .iter()
+                .filter(|other| other.mount != partition.mount && other.mount.is_under(&partition.mount));
             let inner: Vec<String> = inner.map(|other| below(&partition.mount, &other.mount)).collect();
             let from = format!("/target{}", partition.mount);
             let words = match partition.filesystem.kind {
@@ -127,7 +132,8 @@ impl Run<'_> {
     }
 
     fn erofs_words(&self, from: &str, compression: Option<&str>, uuid: uuid::Uuid, without: &[String]) -> Vec<String> {
-        let mut words = vec!["mkfs.erofs".to_owned(), "--quiet".into(), format!("-T{}", self.plan.epoch), format!("-U{uuid}")];
+        let mut words =
+            vec!["mkfs.erofs".to_owned(), "--quiet".into(), format!("-T{}", self.plan.epoch), format!("-U{uuid}")];
         words.extend(compression.map(|compressor| format!("-z{compressor}")));
         words.extend(without.iter().map(|path| format!("--exclude-regex=^{path}/.+")));
         words.extend([IMAGE, from].map(str::to_owned));
@@ -135,7 +141,13 @@ impl Run<'_> {
     }
 
     /// Writes extents as a file, patching the one an earlier build left where that is still as it was written.
-    fn extents(&self, name: &str, format: &str, extents: &Extents, compression: Option<Compression>) -> Result<Made, Fault> {
+    fn extents(
+        &self,
+        name: &str,
+        format: &str,
+        extents: &Extents,
+        compression: Option<Compression>,
+    ) -> Result<Made, Fault> {
         let partial = self.partial(name);
         match compression {
             Some(compression) => self.compressed(name, format, extents, compression, partial),

@@ -68,11 +68,13 @@ impl Run<'_> {
         if owner == &Owner::default() {
             return Ok(Ids::default());
         }
-        let text = |file: &str| target.text(&kiln_plan::context::path(file)).farm(|| format!("read `{file}` of the tree"));
+        let text =
+            |file: &str| target.text(&kiln_plan::context::path(file)).farm(|| format!("read `{file}` of the tree"));
         let uid = accounts::id_of(&text("/etc/passwd")?, &owner.user);
         let gid = accounts::id_of(&text("/etc/group")?, &owner.group);
         let unknown = |what: &str, name: &str| {
-            Fault::recipe(format!("the image has no {what} called `{name}`")).hint("add it to the recipe, or use a number")
+            Fault::recipe(format!("the image has no {what} called `{name}`"))
+                .hint("add it to the recipe, or use a number")
         };
         let uid = uid.ok_or_else(|| unknown("user", &owner.user))?;
         Ok(Ids { uid, gid: gid.ok_or_else(|| unknown("group", &owner.group))? })

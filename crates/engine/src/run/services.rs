@@ -28,7 +28,8 @@ impl Run<'_> {
 
     fn init_scripts(&self, stage: StageKind, verb: &str, units: &[String], target: &Target) -> Result<(), Fault> {
         if !target.exists(&path("/usr/sbin/update-rc.d")) {
-            let what = format!("cannot {verb} `{}`: the image has neither systemd nor init scripts", units.join("`, `"));
+            let what =
+                format!("cannot {verb} `{}`: the image has neither systemd nor init scripts", units.join("`, `"));
             return Err(Fault::recipe(what).hint("add `systemd-sysv` to `packages.include`"));
         }
         let verb = if verb == "mask" { "disable" } else { verb };

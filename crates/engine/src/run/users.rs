@@ -20,7 +20,8 @@ impl Run<'_> {
         let hashes = users.iter().filter_map(|user| Some((user, self.hash(&user.password).transpose()?)));
         let hashes: BTreeMap<_, _> =
             hashes.map(|(user, hash)| Ok((user.name.clone(), hash?))).collect::<Result<_, Fault>>()?;
-        let (after, homes) = accounts::apply(&before, users, &hashes).fault(FaultKind::Recipe, || "add users".into())?;
+        let (after, homes) =
+            accounts::apply(&before, users, &hashes).fault(FaultKind::Recipe, || "add users".into())?;
         write(target, &after)?;
         homes.iter().try_for_each(|home| make_home(target, home).farm(|| format!("make the home `{}`", home.path)))
     }

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use kiln_engine::Kiln;
 use kiln_engine::config::Config;
 use kiln_engine::events::Events;
-use kiln_engine::load::load;
+use kiln_engine::load::{Choices, load};
 use kiln_recipe::{Diagnostic, Rejected, Severity};
 
 use crate::command::Outcome;
+use crate::command::recipe::Said;
 use crate::ending::Failure;
 use crate::settings::Flags;
 use crate::{out, text};
@@ -22,9 +23,8 @@ pub struct Args {
     /// Recipes
     #[arg(value_name = "RECIPE", default_value = "kiln.toml")]
     recipes: Vec<PathBuf>,
-    /// Apply a profile of the recipes; may be given several times
-    #[arg(long, value_name = "NAME")]
-    profile: Vec<String>,
+    #[command(flatten)]
+    said: Said,
     /// Print the diagnostics as a JSON array
     #[arg(long)]
     json: bool,
@@ -34,7 +34,8 @@ pub struct Args {
 
 pub fn run(args: Args) -> Outcome {
     let config = args.flags.config()?;
-    let found = args.recipes.iter().map(|recipe| mistakes(&config, recipe, &args.profile));
+    let choices = args.said.choices()?;
+    let found = args.recipes.iter().map(|recipe| mistakes(&config, recipe, &choices));
     let found = found.collect::<Result<Vec<_>, Failure>>()?;
     let all: Vec<&Diagnostic> = found.iter().flat_map(|rejected| &rejected.diagnostics).collect();
     let errors = all.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count();
@@ -48,8 +49,8 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// Returns all that can be said against a recipe; its packages are looked up only when it makes sense by itself.
-fn mistakes(config: &Config, recipe: &Path, profiles: &[String]) -> Result<Rejected, Failure> {
-    let loaded = match load(config, recipe, profiles).map_err(Failure::from) {
+fn mistakes(config: &Config, recipe: &Path, choices: &Choices) -> Result<Rejected, Failure> {
+    let loaded = match load(config, recipe, choices).map_err(Failure::from) {
         Ok(loaded) => loaded,
         Err(Failure::Rejected(rejected)) => return Ok(rejected),
         Err(other) => return Err(other),

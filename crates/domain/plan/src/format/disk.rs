@@ -27,7 +27,14 @@ fn partition(inputs: &Inputs<'_>, spec: &PartitionSpec) -> Partition {
         features: spec.features.clone(),
     };
     let r#type = role_type(inputs, &spec.role);
-    Partition { name: spec.name.clone(), r#type, id: id("partition"), mount: spec.mount.clone(), filesystem, size: spec.size }
+    Partition {
+        name: spec.name.clone(),
+        r#type,
+        id: id("partition"),
+        mount: spec.mount.clone(),
+        filesystem,
+        size: spec.size,
+    }
 }
 
 /// Returns the discoverable type of a role: `esp`, `root`, `home`, …

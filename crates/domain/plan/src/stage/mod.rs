@@ -22,9 +22,9 @@ pub use kernel::kernel;
 pub use locale::locale;
 pub use network::network;
 pub use packages::packages;
+pub use scripts::SECRET_PREFIX;
 pub use timezone::timezone;
 pub use upgrade::upgrade;
-pub use scripts::SECRET_PREFIX;
 pub use users::users;
 pub use wifi::PSK_PREFIX;
 

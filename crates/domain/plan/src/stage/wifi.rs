@@ -1,7 +1,7 @@
 //! Wireless networks: wpa_supplicant's configuration, and its service for the wireless interfaces.
 
-use kiln_model::action::{Content, Owner};
 use kiln_model::Action;
+use kiln_model::action::{Content, Owner};
 use kiln_recipe::spec::Wifi;
 
 use crate::Inputs;
@@ -19,7 +19,8 @@ pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
     let head = "ctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\nupdate_config=1\n".to_owned();
     let networks = network.wifi.iter().map(|wifi| stanza(inputs, wifi));
     let text: String = std::iter::once(head).chain(country).chain(networks).collect();
-    let wireless = network.interfaces.iter().map(|interface| interface.name.as_str()).filter(|name| name.starts_with("wl"));
+    let wireless =
+        network.interfaces.iter().map(|interface| interface.name.as_str()).filter(|name| name.starts_with("wl"));
     let mut names: Vec<_> = wireless.filter(|name| !name.contains('*')).collect();
     if names.is_empty() {
         names.push("wlan0");

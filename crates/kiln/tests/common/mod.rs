@@ -1,0 +1,117 @@
+//! What the tests of the binary share: a folder, the program in it, what it said.
+#![allow(dead_code)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Where a test works: recipes, their locks, artifacts. Removed in the end.
+pub struct Bench {
+    folder: tempfile::TempDir,
+    cache: PathBuf,
+}
+
+/// How a run of kiln ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Bench {
+    /// A bench with a cache of its own.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        let cache = folder.path().join("cache");
+        Self { folder, cache }
+    }
+
+    /// A bench whose cache is shared by the tests of the boot ring and kept between runs.
+    pub fn shared() -> Self {
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boot-ring");
+        fs::create_dir_all(&cache).expect("the shared cache");
+        Self { cache, ..Self::new() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder for the file");
+        fs::write(&path, text).expect("the file can be written");
+        path
+    }
+
+    /// Copies a recipe of `examples/`.
+    pub fn example(&self, name: &str) -> PathBuf {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+        self.write(name, &fs::read_to_string(&from).expect("the example is there"))
+    }
+
+    /// Returns kiln, about to be called in the bench's folder.
+    pub fn kiln(&self, words: &[&str]) -> Command {
+        self.program(Path::new(env!("CARGO_BIN_EXE_kiln")), words)
+    }
+
+    pub fn program(&self, kiln: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(kiln);
+        command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
+        command.env("KILN_CACHE", &self.cache).env_remove("SOURCE_DATE_EPOCH").env_remove("KILN_JOBS");
+        command
+    }
+
+    /// Runs kiln to its end.
+    pub fn run(&self, words: &[&str]) -> Done {
+        Done::of(self.kiln(words).output().expect("kiln starts"))
+    }
+
+    /// Runs kiln; it must end well.
+    pub fn ok(&self, words: &[&str]) -> Done {
+        self.run(words).well()
+    }
+
+    /// Lets everybody in, for tests that change the user.
+    pub fn open(&self) {
+        fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o777)).expect("the folder is ours");
+    }
+}
+
+impl Done {
+    pub fn of(output: Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// The same, if all went well.
+    #[track_caller]
+    pub fn well(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The same, if it ended with `code`.
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// Runs a tool that the tests compare with and returns what it prints.
+#[track_caller]
+pub fn tool(program: &str, words: &[&str]) -> String {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = Command::new(program).args(words).env("PATH", path).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("run {program} ({error}); `scripts/setup --tests` installs it"));
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {words:?}: {}\n{said}", output.status);
+    said
+}
