@@ -1,7 +1,13 @@
-//! What the tests of all crates share: a web server with faults on demand, small signed archives, goldens.
+//! What the tests of all crates share: small signed archives, a web server with faults on demand, goldens.
 
+mod archive;
+mod deb;
 mod golden;
+mod key;
 mod server;
 
+pub use archive::Archive;
+pub use deb::{Deb, Pack};
 pub use golden::golden;
+pub use key::Key;
 pub use server::{Fault, Seen, Server};

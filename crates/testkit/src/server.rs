@@ -153,10 +153,10 @@ fn converse(state: &State, stream: TcpStream) -> io::Result<()> {
     let mut peer = Peer { stream, state };
     while let Some(request) = read_request(&mut reader)? {
         if !peer.answer(&request)? {
-            let _ = peer.stream.shutdown(Shutdown::Both);
-            return Ok(());
+            break;
         }
     }
+    let _ = peer.stream.shutdown(Shutdown::Both);
     Ok(())
 }
 
@@ -167,6 +167,10 @@ struct Request {
 }
 
 fn read_request(reader: &mut impl io::BufRead) -> io::Result<Option<Request>> {
+    // A client that wants TLS begins with the byte 22 and would wait for an answer in kind.
+    if reader.fill_buf()?.first() == Some(&22) {
+        return Ok(None);
+    }
     let mut line = String::new();
     if reader.read_line(&mut line)? == 0 {
         return Ok(None);

@@ -13,6 +13,9 @@ use crate::{Failure, Fetcher, Request, Result};
 /// Bytes read at once.
 const BLOCK: usize = 128 * 1024;
 
+/// Bytes after which a broken attempt counts as headway: the next is the first again.
+const HEADWAY: u64 = 1 << 20;
+
 impl Fetcher {
     /// Brings one blob into the store, if it is not there, and returns its path. `progress` hears how many bytes are
     /// written; the number falls when a download must start over.
@@ -62,7 +65,7 @@ impl Download<'_> {
     fn from_mirror(&mut self, url: &str, tried: &mut Tried) -> Result<(), Failure> {
         let mut attempt = 0;
         loop {
-            let resumed = self.writer.written() > 0;
+            let before = self.writer.written();
             let failure = match self.attempt(url) {
                 Ok(()) => return Ok(()),
                 Err(failure) => failure,
@@ -71,14 +74,23 @@ impl Download<'_> {
             if wrong {
                 self.writer.restart().map_err(Failure::Store)?;
             }
+            if self.writer.written() >= before + HEADWAY {
+                attempt = 0;
+            }
             // Wrong bytes may be due to a beginning that came from elsewhere; alone they are final.
-            if attempt == self.fetcher.options.retries || !(failure.may_pass() || (wrong && resumed)) {
+            if attempt == self.retries(url) || !(failure.may_pass() || (wrong && before > 0)) {
                 return Err(failure);
             }
             attempt += 1;
             tried.push(failure);
             self.fetcher.pause(attempt)?;
         }
+    }
+
+    /// Where another mirror is at hand, patience with this one is short.
+    fn retries(&self, url: &str) -> u32 {
+        let retries = self.fetcher.options.retries;
+        if self.request.urls.last().is_some_and(|last| last == url) { retries } else { retries.min(1) }
     }
 
     fn attempt(&mut self, url: &str) -> Result<(), Failure> {

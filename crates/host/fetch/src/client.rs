@@ -3,12 +3,14 @@
 use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
 
+use crate::names::Names;
 use crate::url::{file, shown};
 use crate::{Failure, Options};
 
@@ -16,9 +18,9 @@ use crate::{Failure, Options};
 const REDIRECTS: usize = 8;
 
 pub(crate) struct Http {
-    client: Client,
-    stall: Duration,
-    connect: Duration,
+    options: Options,
+    /// Built when the first URL is asked for: it reads all certificates of the host, and many runs need none.
+    client: OnceLock<Client>,
 }
 
 /// What a request asks for besides its URL.
@@ -55,19 +57,26 @@ pub(crate) enum Body {
 }
 
 impl Http {
-    /// Builds the client; the environment's proxies are honoured.
     pub fn new(options: &Options) -> Self {
-        let client = Client::builder()
-            .user_agent(&options.user_agent)
-            .connect_timeout(options.connect)
-            // In the blocking client this is the time for the head, and then for each read: it bounds silence.
-            .timeout(options.stall)
-            .pool_max_idle_per_host(options.connections)
-            .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
-            .tcp_nodelay(true)
-            .build()
-            .expect("a client with these options can be built");
-        Self { client, stall: options.stall, connect: options.connect }
+        Self { options: options.clone(), client: OnceLock::new() }
+    }
+
+    /// Returns the client; the environment's proxies are honoured.
+    fn client(&self) -> &Client {
+        let build = || {
+            Client::builder()
+                .user_agent(&self.options.user_agent)
+                .connect_timeout(self.options.connect)
+                // In the blocking client this is the time for the head, and then for each read: it bounds silence.
+                .timeout(self.options.stall)
+                .pool_max_idle_per_host(self.options.connections)
+                .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
+                .tcp_nodelay(true)
+                .dns_resolver(Arc::new(Names::default()))
+                .build()
+                .expect("a client with these options can be built")
+        };
+        self.client.get_or_init(build)
     }
 
     /// Asks for a URL.
@@ -75,7 +84,8 @@ impl Http {
         if url.starts_with("file:") {
             return open_file(url, ask.from).map(Said::Reply);
         }
-        let response = self.client.get(url).headers(headers(ask)).send().map_err(|error| self.failure(url, &error))?;
+        let response =
+            self.client().get(url).headers(headers(ask)).send().map_err(|error| self.failure(url, &error))?;
         let shown = shown(url);
         match response.status() {
             StatusCode::NOT_MODIFIED => Ok(Said::Unchanged),
@@ -95,7 +105,7 @@ impl Http {
         } else {
             (0, response.content_length())
         };
-        Ok(Reply { from, length, etag, last_modified, body: Body::Http { response, url, stall: self.stall } })
+        Ok(Reply { from, length, etag, last_modified, body: Body::Http { response, url, stall: self.options.stall } })
     }
 
     /// Says what an error of the client is; it has few words for it, so the chain of causes is searched.
@@ -115,13 +125,13 @@ impl Http {
                 _ if reason.contains("tunnel") || reason.contains("proxy") => Failure::Proxy { url, reason },
                 _ if reason.contains("certificate") || reason.contains("tls") => Failure::Tls { url, reason },
                 Some(io::ErrorKind::ConnectionRefused) => Failure::ConnectionRefused { url },
-                _ if error.is_timeout() => Failure::ConnectTimeout { url, seconds: self.connect.as_secs() },
+                _ if error.is_timeout() => Failure::ConnectTimeout { url, seconds: self.options.connect.as_secs() },
                 Some(io::ErrorKind::InvalidData) => Failure::Tls { url, reason },
                 _ => Failure::Broken { url, reason },
             };
         }
         if error.is_timeout() {
-            return Failure::Stalled { url, seconds: self.stall.as_secs() };
+            return Failure::Stalled { url, seconds: self.options.stall.as_secs() };
         }
         if reason.contains("invalid HTTP") {
             return Failure::NotHttp { url };

@@ -2,28 +2,29 @@
 
 use kiln_model::{Digest, Fault, FaultKind};
 
-/// A download that did not come to be: what went wrong last, and all that was tried before.
+/// A download that did not come to be: the failure that tells most, and what else was tried.
 #[derive(Debug, thiserror::Error)]
-#[error("fetch `{name}`{}", earlier(.tried))]
+#[error("fetch `{name}`{}", earlier(.failure, .tried))]
 pub struct Error {
     /// What was to be fetched, for people.
     pub name: String,
     #[source]
     pub failure: Failure,
-    /// One line for each attempt before the last.
+    /// One line for each attempt that failed otherwise, or the same way, before or after.
     pub tried: Vec<String>,
 }
 
-/// How many attempts a message tells.
+/// How many other failures a message tells.
 const TOLD: usize = 3;
 
-fn earlier(tried: &[String]) -> String {
-    let more = tried.len().saturating_sub(TOLD);
-    let told = tried[more..].join("; ");
-    match (tried.len(), more) {
+fn earlier(failure: &Failure, tried: &[String]) -> String {
+    let mut others: Vec<&str> = tried.iter().map(String::as_str).filter(|text| *text != failure.to_string()).collect();
+    others.dedup();
+    let told = others[others.len().saturating_sub(TOLD)..].join("; ");
+    match (tried.len(), told.as_str()) {
         (0, _) => String::new(),
-        (_, 0) => format!(" (tried before: {told})"),
-        _ => format!(" (tried {} times before, last: {told})", tried.len()),
+        (count, "") => format!(" ({} attempts)", count + 1),
+        (count, told) => format!(" ({} attempts, also: {told})", count + 1),
     }
 }
 

@@ -9,6 +9,7 @@ mod blob;
 mod client;
 mod error;
 mod fetcher;
+mod names;
 mod small;
 mod url;
 
