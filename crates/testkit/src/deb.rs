@@ -292,7 +292,8 @@ fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
     header.set_mode(mode);
     header.set_size(size as u64);
     header.set_mtime(TIME);
-    (header.set_uid(0), header.set_gid(0));
+    header.set_uid(0);
+    header.set_gid(0);
     header.set_username("root").and_then(|()| header.set_groupname("root")).expect("root is short");
     header
 }

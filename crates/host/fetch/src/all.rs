@@ -64,7 +64,7 @@ impl Fetcher {
         for (index, request) in requests.iter().enumerate() {
             let kept = |error| crate::Error {
                 name: request.name.clone(),
-                failure: crate::Failure::Store(error),
+                failure: Box::new(crate::Failure::Store(error)),
                 tried: Vec::new(),
             };
             match store.blob(&request.digest).map_err(kept)? {
@@ -110,7 +110,9 @@ impl<'a> Tally<'a> {
             }
             due.then_some(counts.all)
         };
-        due.map(|all| (self.progress)(all));
+        if let Some(all) = due {
+            (self.progress)(all);
+        }
     }
 
     fn done(&self, index: usize, size: Option<u64>) {

@@ -20,7 +20,7 @@ impl Fetcher {
     /// Brings one blob into the store, if it is not there, and returns its path. `progress` hears how many bytes are
     /// written; the number falls when a download must start over.
     pub fn fetch_blob(&self, store: &Store, request: &Request, progress: &dyn Fn(u64)) -> Result<PathBuf> {
-        let ours = |failure| crate::Error { name: request.name.clone(), failure, tried: Vec::new() };
+        let ours = |failure| crate::Error { name: request.name.clone(), failure: Box::new(failure), tried: Vec::new() };
         let kept = |error| ours(Failure::Store(error));
         if let Some(path) = store.blob(&request.digest).map_err(kept)? {
             return Ok(path);
@@ -47,7 +47,7 @@ impl Download<'_> {
     fn run(mut self) -> Result<PathBuf> {
         let mut tried = Tried::default();
         for url in &self.request.urls {
-            match self.from_mirror(url, &mut tried) {
+            match self.try_mirror(url, &mut tried) {
                 Ok(()) => return self.keep(url, tried),
                 Err(failure) => {
                     let ours = failure.is_ours();
@@ -62,7 +62,7 @@ impl Download<'_> {
     }
 
     /// Attempts one URL until all bytes are there and right, or it is hopeless.
-    fn from_mirror(&mut self, url: &str, tried: &mut Tried) -> Result<(), Failure> {
+    fn try_mirror(&mut self, url: &str, tried: &mut Tried) -> Result<(), Failure> {
         let mut attempt = 0;
         loop {
             let before = self.writer.written();
@@ -125,7 +125,7 @@ impl Download<'_> {
         }
     }
 
-    fn copy(&mut self, url: &str, mut reply: Reply) -> Result<(), Failure> {
+    fn copy(&mut self, url: &str, mut reply: Box<Reply>) -> Result<(), Failure> {
         let mut block = vec![0; BLOCK];
         loop {
             if self.fetcher.cancelled() {

@@ -46,7 +46,7 @@ pub(crate) struct Reply {
 
 /// What the server said.
 pub(crate) enum Said {
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// It still is what it was.
     Unchanged,
 }
@@ -82,14 +82,20 @@ impl Http {
     /// Asks for a URL.
     pub fn open(&self, url: &str, ask: &Ask) -> Result<Said, Failure> {
         if url.starts_with("file:") {
-            return open_file(url, ask.from).map(Said::Reply);
+            return open_file(url, ask.from).map(|reply| Said::Reply(Box::new(reply)));
+        }
+        if self.options.offline {
+            let known = ask.etag.is_some() || ask.last_modified.is_some();
+            return if known { Ok(Said::Unchanged) } else { Err(Failure::Offline { url: shown(url) }) };
         }
         let response =
             self.client().get(url).headers(headers(ask)).send().map_err(|error| self.failure(url, &error))?;
         let shown = shown(url);
         match response.status() {
             StatusCode::NOT_MODIFIED => Ok(Said::Unchanged),
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(Said::Reply(self.reply(shown, ask, response)?)),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+                Ok(Said::Reply(Box::new(self.reply(shown, ask, response)?)))
+            }
             status => Err(refusal(shown, status)),
         }
     }

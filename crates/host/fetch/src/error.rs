@@ -9,7 +9,7 @@ pub struct Error {
     /// What was to be fetched, for people.
     pub name: String,
     #[source]
-    pub failure: Failure,
+    pub failure: Box<Failure>,
     /// One line for each attempt that failed otherwise, or the same way, before or after.
     pub tried: Vec<String>,
 }
@@ -67,6 +67,8 @@ pub enum Failure {
     BadUrl { url: String, reason: String },
     #[error("`{url}` answers in a way that is not HTTP")]
     NotHttp { url: String },
+    #[error("`{url}` is not in the cache, and kiln is offline")]
+    Offline { url: String },
     #[error("no URL is known for it")]
     NoUrl,
     #[error("the bytes could not be kept")]
@@ -132,7 +134,7 @@ impl Failure {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        if let Failure::Cancelled = error.failure {
+        if let Failure::Cancelled = *error.failure {
             return Self::interrupted();
         }
         let hint = error.failure.hint();

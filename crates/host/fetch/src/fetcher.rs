@@ -23,6 +23,8 @@ pub struct Options {
     /// Pause before the first of these attempts; doubles each time.
     pub pause: Duration,
     pub user_agent: String,
+    /// Never asks the network: what was answered before counts as unchanged, all else is missing.
+    pub offline: bool,
     /// Raised by whoever wants every download to stop.
     pub cancel: Arc<AtomicBool>,
 }
@@ -36,6 +38,7 @@ impl Default for Options {
             retries: 3,
             pause: Duration::from_millis(500),
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
+            offline: false,
             cancel: Arc::default(),
         }
     }
@@ -128,6 +131,6 @@ impl Tried {
         let most = self.0.iter().enumerate().max_by_key(|(at, failure)| (telling(failure), *at)).map(|(at, _)| at);
         let failure = most.map_or(Failure::NoUrl, |at| self.0.remove(at));
         let tried = self.0.iter().map(ToString::to_string).collect();
-        crate::Error { name: name.to_owned(), failure, tried }
+        crate::Error { name: name.to_owned(), failure: Box::new(failure), tried }
     }
 }

@@ -76,7 +76,7 @@ impl Fetcher {
         Ok(Answer { bytes, url: shown(url), unchanged: false })
     }
 
-    fn whole(&self, url: &str, mut reply: Reply, max: u64) -> Result<Vec<u8>, Failure> {
+    fn whole(&self, url: &str, mut reply: Box<Reply>, max: u64) -> Result<Vec<u8>, Failure> {
         let too_large = || Failure::TooLarge { url: shown(url), limit: max };
         if reply.length.is_some_and(|length| length > max) {
             return Err(too_large());

@@ -141,7 +141,7 @@ fn what_no_server_answers_is_told_apart() {
         assert_eq!(Blame::from(error).kind(), *kind, "{url}");
     }
     let error = bench.fetch(&bench.request(&[], b"x")).expect_err("no URL");
-    assert!(matches!(error.failure, Failure::NoUrl));
+    assert!(matches!(*error.failure, Failure::NoUrl));
 }
 
 /// Runs `openssl s_server` (package openssl) on a free port with a certificate that nobody signed.
@@ -190,7 +190,7 @@ fn a_certificate_that_nobody_signed_is_refused() {
     let bench = bench();
     let untrusted = Untrusted::start(bench.home.path());
     let error = bench.fetch(&bench.request(&[format!("https://{}/", untrusted.address)], b"x")).unwrap_err();
-    assert!(matches!(&error.failure, Failure::Tls { reason, .. } if reason.contains("certificate")), "{error:?}");
+    assert!(matches!(&*error.failure, Failure::Tls { reason, .. } if reason.contains("certificate")), "{error:?}");
     assert!(Blame::from(error).hint_text().is_some_and(|hint| hint.contains("ca-certificates")));
 }
 
@@ -267,7 +267,7 @@ fn wrong_bytes_are_told_even_when_the_next_mirror_has_none() {
     bench.server.put("/one", *b"wrong");
     let request = Request { urls: vec![request.urls[0].clone(), bench.server.url("/none")], ..request };
     let error = bench.fetch(&request).unwrap_err();
-    assert!(matches!(&error.failure, Failure::WrongDigest { got, .. } if *got == Digest::of("wrong")), "{error:?}");
+    assert!(matches!(&*error.failure, Failure::WrongDigest { got, .. } if *got == Digest::of("wrong")), "{error:?}");
     assert_eq!(error.tried.len(), 1);
 }
 
@@ -288,7 +288,7 @@ fn local_archives_are_read() {
     let path = bench.home.path().join("a file");
     fs::write(&path, "bytes").unwrap();
     let url = format!("file://{}", path.display().to_string().replace(' ', "%20"));
-    assert_eq!(bench.fetch(&bench.request(&[url.clone()], b"bytes")).unwrap(), b"bytes");
+    assert_eq!(bench.fetch(&bench.request(std::slice::from_ref(&url), b"bytes")).unwrap(), b"bytes");
     let answer = bench.fetcher.fetch_small(Some(&bench.store), &[url], 100).unwrap();
     assert_eq!((answer.bytes.as_slice(), answer.unchanged), (&b"bytes"[..], false));
 }
@@ -325,7 +325,7 @@ fn the_first_failure_stops_the_rest() {
         bench.server.fault(&format!("/{number}"), Fault::Slow(1000, Duration::from_millis(20)));
     }
     let error = bench.fetcher.fetch_all(&bench.store, &requests, &|_, _| {}, &|_| {}).unwrap_err();
-    assert!(matches!(error.failure, Failure::NotFound { .. }), "{error:?}");
+    assert!(matches!(*error.failure, Failure::NotFound { .. }), "{error:?}");
     assert!(bench.server.seen().len() < 50, "{}", bench.server.seen().len());
 }
 
@@ -366,7 +366,7 @@ fn cancelled_downloads_end_and_leave_nothing() {
         }
     };
     let error = bench.fetcher.fetch_blob(&bench.store, &request, &progress).unwrap_err();
-    assert!(matches!(error.failure, Failure::Cancelled));
+    assert!(matches!(*error.failure, Failure::Cancelled));
     assert_eq!(Blame::from(error).kind(), FaultKind::Interrupted);
     bench.assert_nothing_kept(&request, "cancelled");
 }
@@ -387,9 +387,25 @@ fn small_documents_are_asked_for_again_only_when_they_changed() {
     for fault in [Fault::Truncate(1), Fault::WrongLength(10)] {
         bench.server.fault("/InRelease", fault);
         let error = bench.fetcher.fetch_small(None, &urls[1..], 1000).unwrap_err();
-        assert!(matches!(error.failure, Failure::Truncated { .. }), "{error:?}");
+        assert!(matches!(*error.failure, Failure::Truncated { .. }), "{error:?}");
     }
     bench.server.mend();
     let error = bench.fetcher.fetch_small(None, &urls[1..], 2).unwrap_err();
-    assert!(matches!(error.failure, Failure::TooLarge { limit: 2, .. }), "{error:?}");
+    assert!(matches!(*error.failure, Failure::TooLarge { limit: 2, .. }), "{error:?}");
+}
+
+#[test]
+fn offline_nobody_is_asked() {
+    let bench = bench();
+    let request = bench.serve("/x", b"bytes");
+    let urls = [bench.server.url("/x")];
+    bench.fetcher.fetch_small(Some(&bench.store), &urls, 1000).unwrap();
+    let asked = bench.server.seen().len();
+    let offline = Fetcher::new(Options { offline: true, ..options() });
+    assert_eq!(offline.fetch_small(Some(&bench.store), &urls, 1000).unwrap().bytes, b"bytes");
+    let error = offline.fetch_blob(&bench.store, &request, &|_| {}).unwrap_err();
+    assert!(matches!(*error.failure, Failure::Offline { .. }), "{error:?}");
+    bench.store.put(b"bytes").unwrap();
+    offline.fetch_blob(&bench.store, &request, &|_| {}).unwrap();
+    assert_eq!(bench.server.seen().len(), asked);
 }

@@ -115,7 +115,7 @@ mod tests {
         let closed = home.path().join("tree/closed");
         make_folder(&closed.join("inside")).unwrap();
         fs::write(closed.join("inside/file"), "x").unwrap();
-        fs::set_permissions(&closed, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, Permissions::from_mode(0o0)).unwrap();
         remove_tree(&home.path().join("tree")).unwrap();
         assert_eq!(names(home.path()).unwrap(), Vec::<String>::new());
         remove_tree(&home.path().join("tree")).unwrap();

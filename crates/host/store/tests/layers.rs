@@ -256,7 +256,7 @@ fn merged_layers_are_what_overlayfs_shows() {
         assert_eq!(tree, sorted, "the order is the tree's own");
         let overlay_words = |entry: &Entry| entry.xattrs.keys().any(|name| name.contains("overlay"));
         assert!(!tree.entries.iter().any(overlay_words), "overlay's attributes are its own");
-        assert!(tree.entries.iter().all(|entry| places_exist(entry)), "every place is real");
+        assert!(tree.entries.iter().all(places_exist), "every place is real");
     }
 }
 
