@@ -117,7 +117,7 @@ fn fetch_release(kiln: &Kiln, repository: &Repository, policy: &Policy<'_>) -> R
     }
     match fetch("InRelease") {
         Ok(answer) => Ok(trust::verify(&answer.bytes, policy)?),
-        Err(error) if matches!(error.failure, Failure::NotFound { .. }) => {
+        Err(error) if matches!(*error.failure, Failure::NotFound { .. }) => {
             let (release, signature) = (fetch("Release")?, fetch("Release.gpg")?);
             Ok(trust::verify_detached(&release.bytes, &signature.bytes, policy)?)
         }
