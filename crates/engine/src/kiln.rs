@@ -29,7 +29,8 @@ impl Kiln {
     pub fn open(config: Config) -> Result<Self, Fault> {
         let store = Store::open(&config.cache, Some(config.cache_limit))?;
         let cancel = Arc::new(AtomicBool::new(false));
-        let fetcher = Fetcher::new(kiln_fetch::Options { cancel: cancel.clone(), ..Default::default() });
+        let fetcher =
+            Fetcher::new(kiln_fetch::Options { offline: config.offline, cancel: cancel.clone(), ..Default::default() });
         Ok(Self { config, store, fetcher, sandbox: None, cancel })
     }
 
