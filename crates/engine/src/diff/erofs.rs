@@ -1,4 +1,4 @@
-//! A reader of EROFS: all of its metadata, and content that is stored as it is (plain, inline or in chunks).
+//! A reader of EROFS: files stored as they are, inline, in chunks, or compressed.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::block::Bytes;
 use super::ext4::zeros;
 use super::walk::{Filesystem, Inode, broken};
+use super::zerofs::Map;
 
 const MAGIC: u32 = 0xe0f5_e1e2;
-/// Compressed data that ends at the end of its block, and chunked files, change nothing for who reads metadata.
+/// A chunk that is all zeros.
 const NO_BLOCK: u32 = u32::MAX;
 
 pub(super) struct Erofs {
@@ -17,6 +18,8 @@ pub(super) struct Erofs {
     block: u64,
     root: u64,
     epoch: i64,
+    /// The file that holds the ends of others; 0 when there is none.
+    packed: u64,
     /// Where inodes are counted from, in bytes.
     inodes: u64,
     /// Where shared attributes are counted from, in bytes.
@@ -54,6 +57,7 @@ impl Erofs {
             block,
             root: u16_at(&head, 14).into(),
             epoch: u64_at(&head, 24) as i64,
+            packed: u64_at(&head, 96),
             inodes: u64::from(u32_at(&head, 40)) * block,
             shared: u64::from(u32_at(&head, 44)) * block,
             bytes,
@@ -127,6 +131,34 @@ impl Erofs {
         Ok(())
     }
 
+    fn compressed(&self, raw: &Raw, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        let map = Map::read(&*self.bytes, raw.tail, self.block.ilog2(), raw.inode.size, raw.layout == 3)?;
+        if map.whole_fragment {
+            return self.fragment(raw, map.fragment, raw.inode.size, sink);
+        }
+        for piece in map.pieces()? {
+            match piece.in_fragment {
+                true => self.fragment(raw, map.fragment, piece.length, sink)?,
+                false => sink(&map.unpack(&piece)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on a part of the packed file.
+    fn fragment(&self, of: &Raw, at: u64, length: u64, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        if self.packed == 0 || self.packed == of.inode.handle {
+            return Err(broken("a fragment without a file that holds it"));
+        }
+        let (mut seen, end) = (0, at.saturating_add(length));
+        self.content(&self.inode(self.packed)?, &mut |piece| {
+            let (start, stop) = (seen, seen + piece.len() as u64);
+            let (from, to) = (at.clamp(start, stop) - start, end.clamp(start, stop) - start);
+            sink(&piece[from as usize..to as usize]);
+            seen = stop;
+        })
+    }
+
     fn chunks(&self, raw: &Raw, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let chunk = self.block << (raw.word & 31);
         let indexes = raw.word & 0x20 != 0;
@@ -196,8 +228,9 @@ impl Filesystem for Erofs {
                 self.copy(start, whole, sink)?;
                 self.copy(raw.tail, size - whole, sink)
             }
+            1 | 3 => self.compressed(&raw, sink),
             4 => self.chunks(&raw, sink),
-            _ => Err(broken("its content is compressed, which kiln does not read in EROFS")),
+            other => Err(broken(format!("data layout {other}, which kiln does not read"))),
         }
     }
 }

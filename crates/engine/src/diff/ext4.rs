@@ -295,10 +295,26 @@ fn attributes(mut entries: &[u8], base: &[u8], found: &mut BTreeMap<String, Vec<
         let name = entries.get(16..16 + length).ok_or_else(|| broken("an attribute's name beyond its block"))?;
         let value =
             base.get(offset..offset.saturating_add(size)).ok_or_else(|| broken("an attribute beyond its block"))?;
-        found.insert(format!("{prefix}{}", String::from_utf8_lossy(name)), value.to_vec());
+        let value = if matches!(entries[1], 2 | 3) { acl(value)? } else { value.to_vec() };
+        found.insert(format!("{prefix}{}", String::from_utf8_lossy(name)), value);
         entries = entries.get((16 + length).next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(())
+}
+
+/// Brings an access control list from ext4's short form, which leaves out ids that mean nothing, to the kernel's.
+fn acl(short: &[u8]) -> io::Result<Vec<u8>> {
+    const NAMED: [u16; 2] = [0x02, 0x08];
+    let nonsense = || broken("an access control list that makes no sense");
+    let mut whole = 2u32.to_le_bytes().to_vec();
+    let mut rest = short.get(4..).ok_or_else(nonsense)?;
+    while !rest.is_empty() {
+        whole.extend_from_slice(rest.get(..4).ok_or_else(nonsense)?);
+        let named = NAMED.contains(&u16_at(rest, 0));
+        whole.extend_from_slice(if named { rest.get(4..8).ok_or_else(nonsense)? } else { &[0xff; 4] });
+        rest = &rest[if named { 8 } else { 4 }..];
+    }
+    Ok(whole)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

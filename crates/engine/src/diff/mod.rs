@@ -23,6 +23,7 @@ mod tar;
 pub mod text;
 pub mod view;
 mod walk;
+mod zerofs;
 
 pub use compare::{Diff, diff};
 pub use first::first_difference;

@@ -103,7 +103,12 @@ fn files(
         return fat::walk(window, at, path);
     }
     let Some(fs) = filesystem::open(window)? else { return Ok(Vec::new()) };
-    walk::walk(&*fs, at, path, &facts::wanted)
+    let mut entries = walk::walk(&*fs, at, path, &facts::wanted)?;
+    if partition.filesystem == "ext4" {
+        // Furniture of the filesystem: no file of the image.
+        entries.retain(|entry| !(entry.path.name() == b"lost+found" && entry.path.parent().as_ref() == Some(at)));
+    }
+    Ok(entries)
 }
 
 /// GPT types of the Discoverable Partitions Specification and where they are mounted.

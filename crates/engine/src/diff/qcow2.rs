@@ -1,6 +1,7 @@
 //! The guest's side of a qcow2 file: version 2 and 3, without backing file, encryption and external data.
 
 use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::block::Bytes;
 
@@ -19,7 +20,12 @@ pub struct Qcow2<B> {
     cluster_bits: u32,
     l1: Vec<u64>,
     zstd: bool,
+    /// Compressed clusters read last, newest at the end: metadata comes in small pieces of the same ones.
+    recent: Mutex<Vec<(u64, Arc<Vec<u8>>)>>,
 }
+
+/// How many unpacked clusters are kept.
+const RECENT: usize = 64;
 
 /// Why a file cannot be read as a qcow2 disk.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +62,7 @@ impl<B: Bytes> Qcow2<B> {
         let bytes = (&file as &dyn Bytes).take(long(40), l1_size as usize * 8)?;
         let l1 =
             bytes.chunks_exact(8).map(|entry| u64::from_be_bytes(entry.try_into().expect("eight bytes"))).collect();
-        Ok(Self { file, size, cluster_bits, l1, zstd })
+        Ok(Self { file, size, cluster_bits, l1, zstd, recent: Mutex::default() })
     }
 
     /// Returns the L2 entry of the cluster that holds `offset`.
@@ -73,7 +79,22 @@ impl<B: Bytes> Qcow2<B> {
         Ok(u64::from_be_bytes(entry))
     }
 
-    fn compressed(&self, entry: u64) -> io::Result<Vec<u8>> {
+    fn compressed(&self, entry: u64) -> io::Result<Arc<Vec<u8>>> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = recent.iter().position(|(known, _)| *known == entry).map(|at| recent.remove(at));
+        let found = match known {
+            Some(found) => found,
+            None => (entry, Arc::new(self.unpack(entry)?)),
+        };
+        let cluster = found.1.clone();
+        recent.push(found);
+        if recent.len() > RECENT {
+            recent.remove(0);
+        }
+        Ok(cluster)
+    }
+
+    fn unpack(&self, entry: u64) -> io::Result<Vec<u8>> {
         let shift = 62 - (self.cluster_bits - 8);
         let offset = entry & ((1 << shift) - 1);
         let sectors = ((entry >> shift) & ((1 << (self.cluster_bits - 8)) - 1)) + 1;

@@ -88,8 +88,9 @@ fn partitions(out: &mut String, partitions: &[PartitionDiff]) {
 
 fn fields(fields: &[Named<String>]) -> String {
     let said = |field: &Named<String>| match field.name.as_str() {
-        // Digests say nothing to people beyond that they differ.
+        // Digests and long attributes say nothing to people beyond that they differ.
         "content" => field.name.clone(),
+        name if is_long(&field.change) => name.to_owned(),
         name => match (&field.change.before, &field.change.after) {
             (Some(before), Some(after)) => format!("{name} {before} → {after}"),
             (None, Some(after)) => format!("{name} {after}"),
@@ -98,6 +99,10 @@ fn fields(fields: &[Named<String>]) -> String {
         },
     };
     fields.iter().map(said).collect::<Vec<_>>().join(", ")
+}
+
+fn is_long(change: &Change<String>) -> bool {
+    [&change.before, &change.after].into_iter().flatten().any(|value| value.len() > 64)
 }
 
 fn files(out: &mut String, files: &[FileDiff], all: bool) {
