@@ -41,7 +41,8 @@ fn read<R: Read>(
     let header = member.header();
     let (mode, mtime) = (header.mode()? & 0o7777, header.mtime()? as i64);
     let (uid, gid) = (header.uid()? as u32, header.gid()? as u32);
-    let device = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
+    // Other members may leave the fields empty.
+    let device = || Ok::<_, io::Error>((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)));
     let link = || {
         member
             .link_name_bytes()
@@ -53,8 +54,8 @@ fn read<R: Read>(
         EntryType::Symlink => Kind::Symlink(link()?),
         EntryType::Link => Kind::Hardlink(guest(&link()?)?),
         EntryType::Fifo => Kind::Fifo,
-        EntryType::Char => Kind::Char { major: device.0, minor: device.1 },
-        EntryType::Block => Kind::Block { major: device.0, minor: device.1 },
+        EntryType::Char => device().map(|(major, minor)| Kind::Char { major, minor })?,
+        EntryType::Block => device().map(|(major, minor)| Kind::Block { major, minor })?,
         EntryType::XGlobalHeader => return Ok(None),
         _ => Kind::File(body(member, artifact, keep(&path))?),
     };

@@ -108,6 +108,8 @@ impl<'a> Map<'a> {
             let at = entry.block << self.block_bits;
             pieces.push(Piece { start, length: 0, kind: entry.kind, at, stored, in_fragment: false });
         }
+        // A head may stand at the very end of the file, only to end the piece before.
+        pieces.retain(|piece| piece.start < self.size);
         let (Some(last), Some(end)) = (pieces.last_mut(), entries.last()) else { return Ok(pieces) };
         last.length = self.size.checked_sub(last.start).ok_or_else(|| broken("a cluster beyond its file"))?;
         last.in_fragment = self.advise & FRAGMENT != 0;

@@ -11,6 +11,7 @@ use kiln_model::{Arch, Digest, Fault};
 use kiln_recipe::spec::Repository;
 use kiln_recipe::{Diagnostic, Spec};
 
+use crate::config::Config;
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::Loaded;
