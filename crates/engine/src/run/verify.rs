@@ -1,5 +1,7 @@
 //! Whether the image is known to boot.
 
+use std::time::Duration;
+
 use kiln_model::{Digest, Fault, StageKind};
 use kiln_sandbox::Scratch;
 use kiln_store::Doc;
@@ -44,6 +46,10 @@ impl Run<'_> {
         };
         let log = self.options.out.join(format!("{}.console.log", self.plan.name));
         let told = |line: &str| self.events.log(Some(StageKind::Sync), "console", line);
-        boot::check(&guest, &self.loaded.completed.spec.verify, &log, &told)
+        // The guest takes its time: meanwhile the cache is made to outlive this boot of the machine.
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.kiln.store.settle(Duration::ZERO));
+            boot::check(&guest, &self.loaded.completed.spec.verify, &log, &told)
+        })
     }
 }
