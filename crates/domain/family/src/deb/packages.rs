@@ -14,8 +14,8 @@ pub(super) use scan::{Head, MultiArch, Span};
 /// A package list, kept as the bytes it came as.
 #[derive(Clone)]
 pub struct Index {
-    text: Arc<str>,
-    heads: Vec<Head>,
+    text: Arc<String>,
+    heads: Arc<[Head]>,
 }
 
 /// Why a package list cannot be used.
@@ -34,14 +34,13 @@ pub enum Error {
 impl Index {
     /// Finds the stanzas of a package list and what every search needs of them; the rest is read when asked for.
     pub fn parse(bytes: impl Into<Vec<u8>>) -> Result<Self, Error> {
-        let bytes = bytes.into();
-        deb822::text(&bytes)?;
-        let mut text = String::from_utf8(bytes).expect("checked above");
+        let text = String::from_utf8(bytes.into());
+        let mut text = text.map_err(|error| deb822::text(error.as_bytes()).expect_err("it is not UTF-8"))?;
         if memchr(b'\r', text.as_bytes()).is_some() {
             text = text.replace("\r\n", "\n");
         }
-        let heads = scan::heads(&text)?;
-        Ok(Self { text: text.into(), heads })
+        let heads = scan::heads(&text)?.into();
+        Ok(Self { text: Arc::new(text), heads })
     }
 
     /// Returns the number of stanzas.

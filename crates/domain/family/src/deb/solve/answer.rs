@@ -187,7 +187,9 @@ fn mark(marker: &mut Marker<'_>, wishes: &[Wanted]) {
         }
     }
     let mut later: Vec<(Node, &Why)> = wishes.iter().map(|(wish, why)| (universe.node_of(wish.version), why)).collect();
-    if later.len() > 1 {
+    // The members of a base need each other and little else: no order among them changes the answer, and ranks cost time.
+    let is_base = wishes.iter().all(|(_, why)| matches!(why, Why::Base(_)));
+    if later.len() > 1 && !is_base {
         later.sort_by_cached_key(|(node, _)| marker.order.rank(universe, *node));
     }
     for (node, why) in later {

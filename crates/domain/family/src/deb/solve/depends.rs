@@ -166,7 +166,7 @@ fn implicit<'u>(universe: &'u Universe, version: VersionId, groups: &mut Vec<Gro
 /// Whether a relation of `parent` does not count against a package: nobody conflicts with itself.
 pub(super) fn ignores_real(universe: &Universe, parent: VersionId, group: &Group<'_>, node: Node) -> bool {
     let own = universe.node_of(parent);
-    if !group.kind.is_negative() || universe.node_name(own) != universe.node_name(node) {
+    if !group.kind.is_negative() || !universe.same_name(own, node) {
         return false;
     }
     own == node || universe.head(parent).multi_arch == MultiArch::Same && !group.implicit
@@ -174,7 +174,7 @@ pub(super) fn ignores_real(universe: &Universe, parent: VersionId, group: &Group
 
 /// Whether a relation of `parent` does not count against a provider.
 pub(super) fn ignores_provide(universe: &Universe, parent: VersionId, group: &Group<'_>, provide: &Provide) -> bool {
-    let same_name = || universe.name(provide.version) == universe.name(parent);
+    let same_name = || universe.same_name(universe.node_of(provide.version), universe.node_of(parent));
     group.kind.is_negative() && (group.implicit || same_name())
 }
 

@@ -4,7 +4,7 @@ use super::depends::{self, Group, Target, Wanted};
 use super::mark::Marker;
 use super::state::{States, When};
 use super::universe::{Node, Universe, VersionId};
-use super::{Unsatisfiable, candidate::Wishes};
+use super::{Unsatisfiable, Why, candidate::Wishes};
 
 /// Returns the known names most like an unknown one, as a hint.
 pub(super) fn nearest(universe: &Universe, name: &str) -> Option<String> {
@@ -56,16 +56,28 @@ pub(super) fn broken(marker: &Marker<'_>, broken: &[Node], wishes: &Wishes<'_>) 
 const DEEPEST: usize = 8;
 
 fn one(states: &States<'_>, version: VersionId, group: &Group<'_>, wishes: &Wishes<'_>, depth: usize) -> String {
-    let who = states.universe.show(version);
+    let who = if depth == 0 { with_origin(states, version) } else { format!("`{}`", states.universe.show(version)) };
     if group.kind.is_negative() {
         let hit = group.any_of.iter().find_map(|wanted| states.hit(version, group, wanted, When::Install));
         let other = hit.map_or_else(|| depends::show(group), |node| states.universe.show_node(node));
-        return format!("`{who}` cannot be installed together with `{other}`");
+        return format!("{who} cannot be installed together with `{other}`");
     }
-    let needs = format!("`{who}` needs `{}`", depends::show(group));
+    let needs = format!("{who} needs `{}`", depends::show(group));
     let whys: Vec<String> =
         group.any_of.iter().map(|wanted| why_not(states, version, group, wanted, wishes, depth)).collect();
     format!("{needs}, but {}", whys.join(", and "))
+}
+
+/// Names a version and, if nobody asked for it, what did bring it in.
+fn with_origin(states: &States<'_>, version: VersionId) -> String {
+    let name = states.universe.show(version);
+    let (mut origin, mut steps) = (version, 0);
+    while let Some(Why::Needed { by, .. }) = states.why.get(&states.universe.node_of(origin))
+        && steps < 100
+    {
+        (origin, steps) = (*by, steps + 1);
+    }
+    if origin == version { format!("`{name}`") } else { format!("`{name}` (for `{}`)", states.universe.show(origin)) }
 }
 
 /// Returns why an alternative is not to be had.

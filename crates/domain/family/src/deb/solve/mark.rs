@@ -6,8 +6,8 @@
 use super::Why;
 use super::depends::{Group, Wanted};
 use super::order::Order;
-use super::providers;
-use super::state::{Mode, States, When};
+use super::providers::{self, Solution};
+use super::state::{Mode, State, States, When};
 use super::universe::{Node, VersionId};
 
 /// apt gives up on deeper chains.
@@ -122,9 +122,9 @@ impl<'u> Marker<'u> {
     ) -> bool {
         let (mut fine, mut bad) = (true, Vec::new());
         for group in against {
-            for other in self.solutions(version, group, When::Candidate, true) {
-                let (other, state) =
-                    (self.states.universe.node_of(other), self.states.get(self.states.universe.node_of(other)));
+            for other in self.solutions(version, group, When::Candidate) {
+                let other = self.states.universe.node_of(other.version);
+                let state = self.states.get(other);
                 if state.candidate.is_none() {
                     continue;
                 }
@@ -144,7 +144,7 @@ impl<'u> Marker<'u> {
                     return false;
                 }
             }
-            for other in self.solutions(version, group, When::Now, true) {
+            for Solution { version: other, .. } in self.solutions(version, group, When::Now) {
                 let node = self.states.universe.node_of(other);
                 let state = self.states.get(node);
                 if state.candidate.is_some() && state.candidate != Some(other) && !bad.contains(&node) {
@@ -283,9 +283,9 @@ impl<'u> Marker<'u> {
     /// Installs the first alternative that can be.
     fn meet(&mut self, version: VersionId, group: &Group<'u>, depth: u32, protect: bool) -> bool {
         let by = By::Solver(Some(Why::Needed { by: version, field: group.kind.field() }));
-        let solutions = self.solutions(version, group, When::Candidate, true);
+        let mut solutions = self.solutions(version, group, When::Candidate);
         let only = solutions.len() == 1;
-        for solution in solutions {
+        while let Some(solution) = providers::take_best(&self.states, &self.order, &mut solutions) {
             let node = self.states.universe.node_of(solution);
             if self.states.get(node).candidate != Some(solution) {
                 continue;
@@ -305,8 +305,8 @@ impl<'u> Marker<'u> {
 
     /// Protects the package that meets a relation if no other could.
     fn protect_only_way(&mut self, version: VersionId, group: &Group<'u>, depth: u32) -> bool {
-        let mut ways = self.solutions(version, group, When::Candidate, false);
-        ways.extend(self.solutions(version, group, When::Now, false));
+        let both = [When::Candidate, When::Now].into_iter().flat_map(|when| self.solutions(version, group, when));
+        let mut ways: Vec<VersionId> = both.map(|one| one.version).collect();
         ways.sort_unstable();
         ways.dedup();
         let [only] = ways[..] else { return true };
@@ -335,30 +335,34 @@ impl<'u> Marker<'u> {
         known.peek().is_some() && !known.any(|old| self.states.holds(current, old, When::Now))
     }
 
-    /// Returns the versions at a point of view that an alternative of a relation names, the preferred first.
-    pub(super) fn solutions(&self, version: VersionId, group: &Group<'u>, when: When, sorted: bool) -> Vec<VersionId> {
+    /// Returns the versions at a point of view that an alternative of a relation names: installed ones first, then by alternative,
+    /// then by preference.
+    fn solutions(&self, version: VersionId, group: &Group<'u>, when: When) -> Vec<Solution> {
         let (mut installed, mut new) = (Vec::new(), Vec::new());
+        let mut class = 0;
         for wanted in &group.any_of {
-            let mut found = providers::at(&self.states, version, group, wanted, when);
-            if sorted {
-                providers::sort(&self.states, &self.order, wanted, &mut found);
-            }
-            let (old, fresh): (Vec<_>, Vec<_>) = found
-                .into_iter()
-                .partition(|&one| self.states.get(self.states.universe.node_of(one)).current.is_some());
+            let found = providers::at(&self.states, version, group, wanted, when);
+            let sorted = providers::sorted(&self.states, wanted, found, class);
+            class = sorted.last().map_or(class, |last| last.class + 1);
+            let (old, fresh): (Vec<_>, Vec<_>) =
+                sorted.into_iter().partition(|one| self.state_of(one.version).current.is_some());
             installed.extend(old);
             new.extend(fresh);
         }
         installed.append(&mut new);
-        installed.dedup();
+        installed.dedup_by_key(|one| one.version);
         if !group.kind.is_negative() {
-            installed.retain(|&one| {
-                let state = self.states.get(self.states.universe.node_of(one));
+            installed.retain(|one| {
+                let state = self.state_of(one.version);
                 !(state.protected
                     && (state.mode == Mode::Delete || state.mode == Mode::Keep && state.current.is_none()))
             });
         }
         installed
+    }
+
+    fn state_of(&self, version: VersionId) -> &State {
+        self.states.get(self.states.universe.node_of(version))
     }
 
     /// Decides that a package stays as it is.

@@ -44,6 +44,12 @@ impl Order {
     }
 }
 
+/// Returns a rank that a node's own cannot exceed: that of its first stanza.
+pub(super) fn latest(universe: &Universe, node: Node) -> Rank {
+    let places = universe.versions_at(node).flat_map(|version| universe.places(version));
+    places.map(|(source, stanza)| (source, stanza, 0, 0)).min().unwrap_or((usize::MAX, 0, 0, 0))
+}
+
 fn find(universe: &Universe, node: Node) -> Rank {
     let (name, slot) = (universe.node_name(node), universe.slot(node));
     let arch = universe.architectures()[slot].debian();

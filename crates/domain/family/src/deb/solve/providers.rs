@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 
 use super::depends::{self, Group, Target, Wanted};
-use super::order::Order;
+use super::order::{self, Order, Rank};
 use super::state::{Mode, States, When};
 use super::universe::{Node, VersionId};
-use crate::deb::packages::MultiArch;
+use crate::deb::packages::{Head, MultiArch};
 use crate::deb::version::Version;
 
 /// Returns the versions at a point of view that one alternative names.
@@ -39,16 +39,60 @@ pub(super) fn at(
     found
 }
 
-/// Sorts versions that one alternative names, the preferred first.
-pub(super) fn sort(states: &States<'_>, order: &Order, wanted: &Wanted<'_>, found: &mut [VersionId]) {
+/// A version that could be chosen; those of one class are tied but for the order of the lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Solution {
+    pub version: VersionId,
+    pub class: u32,
+}
+
+/// Sorts versions that one alternative names, the preferred first; classes count up from `class`.
+pub(super) fn sorted(states: &States<'_>, wanted: &Wanted<'_>, mut found: Vec<VersionId>, class: u32) -> Vec<Solution> {
     if found.len() > 1 {
-        found.sort_by(|&a, &b| compare(states, order, wanted, a, b));
+        found.sort_by(|&a, &b| compare(states, wanted, a, b));
     }
+    let mut solutions: Vec<Solution> = Vec::with_capacity(found.len());
+    for version in found {
+        let class = match solutions.last() {
+            None => class,
+            Some(last) if compare(states, wanted, last.version, version).is_eq() => last.class,
+            Some(last) => last.class + 1,
+        };
+        solutions.push(Solution { version, class });
+    }
+    solutions
+}
+
+/// Takes the best version out of a sorted list.
+///
+/// Of tied ones it is what the lists name last. A package is named by its own stanza at the latest, so that most
+/// need not be searched for.
+pub(super) fn take_best(states: &States<'_>, order: &Order, solutions: &mut Vec<Solution>) -> Option<VersionId> {
+    let first = solutions.first()?;
+    let tied = solutions.iter().take_while(|one| one.class == first.class).count();
+    if tied == 1 {
+        return Some(solutions.remove(0).version);
+    }
+    let universe = states.universe;
+    let mut by_bound: Vec<(Rank, usize)> =
+        (0..tied).map(|at| (order::latest(universe, universe.node_of(solutions[at].version)), at)).collect();
+    by_bound.sort_unstable_by(|a, b| b.cmp(a));
+    let mut best: Option<(Rank, usize)> = None;
+    for (bound, at) in by_bound {
+        if best.is_some_and(|(known, _)| known >= bound) {
+            break;
+        }
+        let rank = order.rank(universe, universe.node_of(solutions[at].version));
+        if best.is_none_or(|(known, _)| rank > known) {
+            best = Some((rank, at));
+        }
+    }
+    best.map(|(_, at)| solutions.remove(at).version)
 }
 
 /// apt's preferences in turn: protected; a foreign sibling installed; installed; of the name asked for; essential;
-/// native; of higher priority; met later in the lists.
-fn compare(states: &States<'_>, order: &Order, wanted: &Wanted<'_>, a: VersionId, b: VersionId) -> Ordering {
+/// native; of higher priority.
+fn compare(states: &States<'_>, wanted: &Wanted<'_>, a: VersionId, b: VersionId) -> Ordering {
     let universe = states.universe;
     let (node_a, node_b) = (universe.node_of(a), universe.node_of(b));
     let (head_a, head_b) = (universe.head(a), universe.head(b));
@@ -57,9 +101,8 @@ fn compare(states: &States<'_>, order: &Order, wanted: &Wanted<'_>, a: VersionId
     let has_installed_sibling = |node: Node, version: VersionId| {
         universe.head(version).multi_arch == MultiArch::Same && universe.siblings(node).any(installed)
     };
-    let flagged = |node: Node, flag: fn(&crate::deb::packages::Head) -> bool| {
-        universe.versions_at(node).any(|v| flag(universe.head(v)))
-    };
+    let flagged =
+        |node: Node, flag: fn(&Head) -> bool| universe.versions_at(node).any(|version| flag(universe.head(version)));
     first(&|node, _| states.get(node).protected)
         .then_with(|| first(&has_installed_sibling))
         .then_with(|| first(&|node, _| installed(node)))
@@ -68,7 +111,6 @@ fn compare(states: &States<'_>, order: &Order, wanted: &Wanted<'_>, a: VersionId
         .then_with(|| first(&|node, _| flagged(node, |head| head.protected)))
         .then_with(|| universe.slot(node_a).cmp(&universe.slot(node_b)))
         .then_with(|| head_a.priority.cmp(&head_b.priority))
-        .then_with(|| order.rank(universe, node_b).cmp(&order.rank(universe, node_a)))
 }
 
 /// Whether a `Multi-Arch: same` candidate has the version that its installed siblings will have.

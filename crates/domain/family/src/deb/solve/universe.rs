@@ -84,17 +84,17 @@ impl Universe {
     pub fn new(native: Arch, foreign: &[Arch], sources: Vec<Source>) -> Self {
         let mut architectures = vec![native];
         architectures.extend(foreign.iter().copied().filter(|&arch| arch != native));
-        let names = Names::default();
+        let count: usize = sources.iter().map(|source| source.index.len()).sum();
+        let nodes = (count + count / 2) * (architectures.len() + 1);
         let mut universe = Self {
             architectures,
-            sources: Vec::new(),
-            names,
-            versions: Vec::new(),
-            newest: Vec::new(),
-            provides: Vec::new(),
-            provided: Vec::new(),
+            sources,
+            names: Names::with_capacity(count + count / 2),
+            versions: Vec::with_capacity(count),
+            newest: Vec::with_capacity(nodes),
+            provides: Vec::with_capacity(count),
+            provided: Vec::with_capacity(nodes),
         };
-        universe.sources = sources;
         for source in 0..universe.sources.len() {
             for head in 0..universe.sources[source].index.len() {
                 universe.add(Place { source: source as u16, head: head as u32 });
@@ -229,6 +229,16 @@ impl Universe {
     /// Returns every source a version lies in.
     pub(super) fn repositories(&self, version: VersionId) -> impl Iterator<Item = &Source> {
         self.versions[version.0 as usize].places.iter().map(|place| &self.sources[place.source as usize])
+    }
+
+    /// Returns where a version lies: source and stanza.
+    pub(super) fn places(&self, version: VersionId) -> impl Iterator<Item = (usize, usize)> {
+        self.versions[version.0 as usize].places.iter().map(|place| (place.source as usize, place.head as usize))
+    }
+
+    /// Whether two nodes are one name on different architectures, or the same.
+    pub(super) fn same_name(&self, a: Node, b: Node) -> bool {
+        a.0 / self.slots() == b.0 / self.slots()
     }
 
     pub(super) fn sources(&self) -> &[Source] {
@@ -402,6 +412,10 @@ struct Names {
 }
 
 impl Names {
+    fn with_capacity(count: usize) -> Self {
+        Self { table: HashTable::with_capacity(count), places: Vec::with_capacity(count), ..Self::default() }
+    }
+
     fn text<'a>(&self, sources: &'a [Source], name: u32) -> &'a str {
         let (source, span) = self.places[name as usize];
         sources[source as usize].index.slice(span)
