@@ -93,14 +93,14 @@ files: 3 added, 2 removed, 4 changed, 3 differ only in time (+2.0 MiB)
   ~ /etc/hostname: content, size 4 → 7
   ~ /etc/link: target a → b
   ~ /usr/bin/mode: mode 0755 → 4755
-  ~ /var/lib/dpkg/status: content, size 160 → 164
+  ~ /var/lib/dpkg/status: content, size 166 → 169
 directories:
+  /usr/share +2.0 MiB (0 B → 2.0 MiB)
   / +2.0 MiB (3.1 KiB → 2.0 MiB)
   /usr +2.0 MiB (2.9 KiB → 2.0 MiB)
-  /usr/share +2.0 MiB (0 B → 2.0 MiB)
   /usr/bin -2.9 KiB (2.9 KiB → 10 B)
-  /var/lib/dpkg +4 B (160 B → 164 B)
   /etc +3 B (9 B → 12 B)
+  /var/lib/dpkg +3 B (166 B → 169 B)
 ";
     assert_eq!(text::render(&diff(&before, &after), false), wanted);
 }
@@ -152,8 +152,9 @@ fn scripts_read_json() {
 fn long_lists_are_cut_unless_all_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let names: Vec<&'static str> = (0..50).map(|i| &*Box::leak(format!("f{i:02}").into_boxed_str())).collect();
-    let members: Vec<Member> = names.iter().map(|name| File(name, 0o644, Vec::new())).collect();
-    let (none, many) = (archive(folder.path(), "a.tar", 1, &[]), archive(folder.path(), "b.tar", 1, &members));
+    let files = names.iter().map(|name| File(name, 0o644, Vec::new()));
+    let members: Vec<Member> = std::iter::once(Dir("./")).chain(files).collect();
+    let (none, many) = (archive(folder.path(), "a.tar", 1, &[Dir("./")]), archive(folder.path(), "b.tar", 1, &members));
     let found = diff(&none, &many);
     let short = text::render(&found, false);
     assert!(short.contains("\n  + /f19\n  … 30 more (--all shows them)\n"), "{short}");
