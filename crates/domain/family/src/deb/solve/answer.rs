@@ -150,7 +150,8 @@ impl<'a> Run<'a> {
         there.into_iter().for_each(|version| states.set_installed(version));
         for node in states.nodes() {
             let current = states.get(node).current;
-            states.get_mut(node).candidate = candidate::choose(self.universe, node, current, bent);
+            let candidate = candidate::choose(self.universe, node, current, bent);
+            states.set_candidate(node, candidate);
         }
         Marker { states, order: Order::default() }
     }
@@ -176,9 +177,8 @@ fn mark(marker: &mut Marker<'_>, wishes: &[Wanted]) {
     let universe = marker.states.universe;
     for (wish, why) in wishes {
         let node = universe.node_of(wish.version);
-        let state = marker.states.get_mut(node);
-        state.candidate = Some(wish.version);
-        state.protected = true;
+        marker.states.set_candidate(node, Some(wish.version));
+        marker.states.get_mut(node).protected = true;
         marker.install(node, false, 0, &By::Request(why.clone()));
     }
     for (wish, _) in wishes {
@@ -211,7 +211,7 @@ fn switch_suite(marker: &mut Marker<'_>, version: VersionId, suite: &str, depth:
         let mut ways =
             group.any_of.iter().flat_map(|wanted| super::depends::possible(universe, version, group, wanted));
         if let Some(way) = ways.find(|&way| words::is_from(universe, way, suite)) {
-            marker.states.get_mut(universe.node_of(way)).candidate = Some(way);
+            marker.states.set_candidate(universe.node_of(way), Some(way));
             switch_suite(marker, way, suite, depth + 1);
         }
     }

@@ -374,6 +374,7 @@ impl<'u> Marker<'u> {
         if state.mode != Mode::Keep {
             state.mode = Mode::Keep;
             state.install = state.current;
+            state.rumoured = state.candidate;
         }
         true
     }
@@ -393,6 +394,7 @@ impl<'u> Marker<'u> {
         let state = self.states.get_mut(node);
         state.mode = if state.current.is_none() { Mode::Keep } else { Mode::Delete };
         state.install = None;
+        state.rumoured = state.candidate;
         true
     }
 
@@ -422,11 +424,12 @@ impl<'u> Marker<'u> {
         let hopeless =
             relations.iter().filter(|group| group.kind.is_critical() && !group.kind.is_negative()).any(|group| {
                 !self.states.holds(candidate, group, When::Install)
-                    && !self.states.holds(candidate, group, When::Candidate)
+                    && !self.states.holds(candidate, group, When::Rumoured)
             });
         if hopeless && !self.states.get(node).protected {
             let state = self.states.get_mut(node);
             state.candidate = state.current;
+            state.rumoured = if state.current.is_some() { state.current } else { state.rumoured };
             if state.mode != Mode::Delete {
                 state.mode = Mode::Keep;
             }
@@ -441,6 +444,7 @@ impl<'u> Marker<'u> {
         }
         let is_new = state.current.is_none();
         state.install = state.candidate;
+        state.rumoured = state.candidate;
         state.mode = if state.candidate == state.current { Mode::Keep } else { Mode::Install };
         match by {
             By::Request(_) => state.auto = false,
@@ -467,6 +471,7 @@ impl<'u> Marker<'u> {
         }
         state.install = state.current;
         state.mode = Mode::Keep;
+        state.rumoured = state.candidate;
         state.candidate = state.install;
     }
 }

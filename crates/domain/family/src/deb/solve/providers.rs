@@ -19,6 +19,9 @@ pub(super) fn at(
 ) -> Vec<VersionId> {
     let universe = states.universe;
     let mut found = Vec::new();
+    if when == When::Candidate && !states.hits(parent, group, wanted, When::Rumoured) {
+        return found;
+    }
     let (Target::Node(node) | Target::Exact(node)) = wanted.target else { return found };
     if let Some(version) = states.get(node).at(when)
         && !depends::ignores_real(universe, parent, group, node)

@@ -23,6 +23,9 @@ pub(super) struct State {
     pub current: Option<VersionId>,
     /// Would be installed.
     pub candidate: Option<VersionId>,
+    /// The candidate as other packages' relations know it: apt tells them of a candidate's loss only at the next decision
+    /// about the package, and until then tries ways that lead nowhere.
+    pub rumoured: Option<VersionId>,
     /// Will be installed.
     pub install: Option<VersionId>,
     pub mode: Mode,
@@ -39,16 +42,18 @@ impl State {
             When::Now => self.current,
             When::Install => self.install,
             When::Candidate => self.candidate,
+            When::Rumoured => self.rumoured,
         }
     }
 }
 
-/// A point of view: what is installed, what will be, what could be.
+/// A point of view: what is installed, what will be, what could be, what is thought that it could be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum When {
     Now,
     Install,
     Candidate,
+    Rumoured,
 }
 
 /// All packages.
@@ -84,6 +89,13 @@ impl<'u> States<'u> {
             why: std::collections::HashMap::new(),
             decided: Vec::new(),
         }
+    }
+
+    /// Sets a candidate and lets everybody know.
+    pub(super) fn set_candidate(&mut self, node: Node, candidate: Option<VersionId>) {
+        let state = self.get_mut(node);
+        state.candidate = candidate;
+        state.rumoured = candidate;
     }
 
     /// Takes a version as installed already.

@@ -149,7 +149,7 @@ impl<'u> Mender<'_, 'u> {
                 self.yield_to(node, other_node, wanted, is_choice, pass, last);
                 return Step::Done;
             }
-            if group.kind == depends::Kind::Breaks && self.marker.states.holds(version, group, When::Candidate) {
+            if group.kind == depends::Kind::Breaks && self.marker.states.holds(version, group, When::Rumoured) {
                 self.marker.install(other_node, false, 0, &By::Solver(None));
                 continue;
             }
@@ -255,7 +255,7 @@ impl<'u> Mender<'_, 'u> {
                     break;
                 }
                 let target = self.smart_target(wanted);
-                let could = self.marker.states.holds_one(version, group, wanted, When::Candidate);
+                let could = self.marker.states.holds_one(version, group, wanted, When::Rumoured);
                 if target.is_some_and(|node| self.marker.states.get(node).protected) {
                     failed = true;
                 } else if could {
