@@ -38,7 +38,9 @@ impl Kiln {
     #[must_use]
     pub fn with_sandbox(mut self, sandbox: Option<Arc<dyn Sandbox>>) -> Self {
         self.sandbox = sandbox;
+        // Neither is needed for a build to be right: the next one cleans up too.
         let _ = kiln_sandbox::sweep(&self.config.cache.join("scratch"));
+        let _ = kiln_sandbox::guard(self.store.session_folder());
         self
     }
 

@@ -123,9 +123,10 @@ impl Run<'_> {
     }
 
     fn squashfs_words(&self, from: &str, compression: &str, without: &[String]) -> Vec<String> {
-        let (epoch, jobs) = (self.plan.epoch.to_string(), self.kiln.config.jobs.to_string());
+        // Times come from SOURCE_DATE_EPOCH, which mksquashfs takes only without options that say the same.
+        let jobs = self.kiln.config.jobs.to_string();
         let words = ["mksquashfs", from, IMAGE, "-noappend", "-no-progress", "-quiet", "-comp", compression];
-        let words = words.into_iter().chain(["-mkfs-time", &epoch, "-processors", &jobs, "-xattrs"]).map(str::to_owned);
+        let words = words.into_iter().chain(["-processors", &jobs, "-xattrs"]).map(str::to_owned);
         // Mount points stay as empty folders.
         let excluded = without.iter().flat_map(|path| ["-wildcards".to_owned(), "-e".to_owned(), format!("{path}/*")]);
         words.chain(excluded).collect()

@@ -25,4 +25,4 @@ pub use namespaces::Namespaces;
 pub use overlay::{Bound, Overlay};
 pub use probe::{Probe, probe};
 pub use recording::Recording;
-pub use scratch::{Scratch, sweep};
+pub use scratch::{Scratch, guard, sweep};

@@ -104,6 +104,13 @@ fn lock(directory: &Path, how: FlockOperation) -> io::Result<File> {
     Ok(file)
 }
 
+/// Has the janitor remove `tree` when kiln is killed; for a folder that somebody else makes and removes otherwise.
+///
+/// Without effect before [`enter`](crate::enter).
+pub fn guard(tree: &Path) -> Result<()> {
+    Janitor::get().map_or(Ok(()), |janitor| janitor.guard(tree))
+}
+
 /// Removes the scratch directories under `parent` whose owners are gone; returns how many.
 ///
 /// Files of subordinate ids can only be removed after [`enter`](crate::enter).

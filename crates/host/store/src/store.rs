@@ -45,6 +45,12 @@ impl Store {
         &self.root
     }
 
+    /// Returns the folder that holds everything this `Store` is working on; whoever can see to it that the folder goes
+    /// when the process is killed, should.
+    pub fn session_folder(&self) -> &Path {
+        self.session.scratch()
+    }
+
     /// Makes a fresh folder in the store's filesystem. It goes with this `Store`; after a crash, when a store is next
     /// opened in the same place.
     pub fn scratch(&self, name: &str) -> Result<PathBuf> {

@@ -10,10 +10,13 @@ use crate::context::{path, write_mode};
 
 /// Globs of what goes. Each is here because it differs from run to run, repeats what the device makes itself, or tells
 /// of the build.
-const REMOVED: [&str; 22] = [
+const REMOVED: [&str; 24] = [
     "/var/cache/apt/archives/*.deb",
     "/var/cache/apt/*.bin",
-    "/var/lib/apt/lists/*",
+    // Not `partial` itself, which belongs to apt.
+    "/var/lib/apt/lists/*_*",
+    "/var/lib/apt/lists/lock",
+    "/var/lib/apt/lists/partial/*",
     "/var/cache/ldconfig/aux-cache",
     "/var/cache/man/*",
     "/var/cache/debconf/*-old",
