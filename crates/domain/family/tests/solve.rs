@@ -208,6 +208,14 @@ fn an_older_locks_versions_are_kept_unless_named() {
     assert_eq!(with(vec![]), "lib=2 tool=2");
     assert_eq!(with(vec![pin("tool"), pin("lib")]), "lib=1 tool=1");
     assert_eq!(with(vec![pin("tool")]), "lib=2 tool=1");
+    // A kept version that the updated package cannot live with is let go.
+    let strict = Universe::new(
+        Arch::Amd64,
+        &[],
+        vec![source("main", 500, "tool 2: Depends=lib (>= 2)\nlib 2\nx 2"), source("old", 500, "lib 1\nx 1")],
+    );
+    let request = Request { prefer: vec![pin("lib"), pin("x")], ..ask("tool x") };
+    assert_eq!(answer(&strict, &request), "lib=2 tool=2 x=1");
     let gone = Pin { version: "0".into(), ..pin("tool") };
     assert_eq!(with(vec![gone]), "lib=2 tool=2");
 }

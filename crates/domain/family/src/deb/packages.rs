@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_model::Digest;
+use kiln_model::{Digest, Fault};
 use memchr::memchr;
 
 use super::deb822;
@@ -29,6 +29,12 @@ pub enum Error {
     Missing { line: usize, field: &'static str },
     #[error("package `{package}`: `{field}` is `{value}`")]
     Value { package: String, field: &'static str, value: String },
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Fault::upstream(format!("package list: {error}")).hint("the mirror is damaged; try another one")
+    }
 }
 
 impl Index {

@@ -17,8 +17,11 @@ use sets::Set;
 
 #[test]
 fn every_set_gets_apts_answer() {
-    let sets = sets::read(include_str!("../apt-sets.txt"));
+    let mut sets = sets::read(include_str!("../apt-sets.txt"));
     assert!(sets.len() >= 200, "only {} sets", sets.len());
+    if std::env::var("KILN_APT_SETS").is_ok_and(|word| word == "more") {
+        sets.extend(sets::read(include_str!("../apt-sets-more.txt")));
+    }
     let mut archives: Vec<Archive> = Vec::new();
     for set in &sets {
         if !archives.iter().any(|archive| archive.architectures == set.architectures) {
@@ -93,12 +96,7 @@ fn compare(archive: &Archive, set: &Set) -> Outcome {
         installed: installed.iter().map(|word| archive::pin(word)).collect(),
         ..Request::default()
     };
-    let started = std::time::Instant::now();
-    let mine = ours(archive, &request);
-    if started.elapsed().as_secs() >= 1 {
-        println!("{set}: took {:?}", started.elapsed());
-    }
-    match (archive.apt(set, &installed), mine) {
+    match (archive.apt(set, &installed), ours(archive, &request)) {
         (Err(_), Err(_)) => Outcome::Refused,
         (Ok(apt), Ok(ours)) if apt == ours => Outcome::Same,
         (Ok(apt), Ok(ours)) => {

@@ -13,7 +13,26 @@ use super::words::{self, Wish};
 use super::{Base, Chosen, Request, Solution, Unsatisfiable, Why, explain, mend};
 
 /// Finds apt's answer.
+///
+/// Preferred versions that stand in the way of an answer are let go, and only those.
 pub fn solve(universe: &Universe, request: &Request) -> Result<Solution, Unsatisfiable> {
+    let mut request = request.clone();
+    loop {
+        let error = match attempt(universe, &request) {
+            Ok(solution) => return Ok(solution),
+            Err(error) => error,
+        };
+        let before = request.prefer.len();
+        request.prefer.retain(|pin| !error.blamed.contains(&pin.name));
+        match (before, request.prefer.len()) {
+            (0, _) => return Err(error),
+            (before, after) if before == after => request.prefer.clear(),
+            _ => {}
+        }
+    }
+}
+
+fn attempt(universe: &Universe, request: &Request) -> Result<Solution, Unsatisfiable> {
     let installed = installed(universe, request)?;
     let mut answer: HashMap<Node, Chosen> = HashMap::new();
     let mut decided = Vec::new();
@@ -52,7 +71,7 @@ fn installed(universe: &Universe, request: &Request) -> Result<Vec<VersionId>, U
             None => reasons.push(format!("the installed `{}` {} is in no repository", pin.name, pin.version)),
         }
     }
-    if reasons.is_empty() { Ok(found) } else { Err(Unsatisfiable { reasons, hint: None }) }
+    if reasons.is_empty() { Ok(found) } else { Err(Unsatisfiable::new(reasons, None)) }
 }
 
 /// A wish with the reason to tell.
@@ -71,10 +90,7 @@ fn base_wishes(marker: &Marker<'_>, request: &Request) -> Result<Vec<Wanted>, Un
         .collect();
     if wishes.is_empty() {
         let reasons = vec!["the repositories hold no base packages for this architecture".to_owned()];
-        return Err(Unsatisfiable {
-            reasons,
-            hint: Some("name a repository with the distribution's `main`".to_owned()),
-        });
+        return Err(Unsatisfiable::new(reasons, Some("name a repository with the distribution's `main`".to_owned())));
     }
     Ok(wishes)
 }
@@ -110,7 +126,7 @@ fn included_wishes(marker: &Marker<'_>, request: &Request) -> Result<Vec<Wanted>
     }
     let mut seen = HashSet::new();
     wishes.retain(|(wish, _)| seen.insert(wish.version));
-    if reasons.is_empty() { Ok(wishes) } else { Err(Unsatisfiable { reasons, hint }) }
+    if reasons.is_empty() { Ok(wishes) } else { Err(Unsatisfiable::new(reasons, hint)) }
 }
 
 /// One run of apt.

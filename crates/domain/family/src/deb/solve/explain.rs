@@ -36,7 +36,7 @@ pub(super) fn why_no_candidate(states: &States<'_>, node: Node) -> Option<String
 /// Explains what stays broken: each requested or installed package with the chain down to what cannot be met.
 pub(super) fn broken(marker: &Marker<'_>, broken: &[Node], wishes: &Wishes<'_>) -> Unsatisfiable {
     let states = &marker.states;
-    let mut reasons: Vec<String> = Vec::new();
+    let (mut reasons, mut blamed) = (Vec::<String>::new(), Vec::new());
     for &node in broken.iter().filter(|&&node| states.get(node).protected).chain(broken) {
         let Some(version) = states.get(node).install else { continue };
         for group in states.relations(version).iter().filter(|group| group.kind.is_critical()) {
@@ -44,12 +44,37 @@ pub(super) fn broken(marker: &Marker<'_>, broken: &[Node], wishes: &Wishes<'_>) 
                 let reason = one(states, version, group, wishes, 0);
                 if !reasons.contains(&reason) {
                     reasons.push(reason);
+                    blamed.extend(group.any_of.iter().flat_map(|wanted| deep_names(states, version, group, wanted, 0)));
                 }
             }
         }
     }
     reasons.truncate(6);
-    Unsatisfiable { reasons, hint: None }
+    Unsatisfiable { reasons, hint: None, blamed }
+}
+
+/// Returns the names of all that could have met an alternative, and of what those miss in turn.
+fn deep_names(
+    states: &States<'_>,
+    version: VersionId,
+    group: &Group<'_>,
+    wanted: &Wanted<'_>,
+    depth: usize,
+) -> Vec<String> {
+    let mut names = Vec::new();
+    for way in depends::possible(states.universe, version, group, wanted) {
+        names.push(states.universe.name(way).to_owned());
+        let relations = states.relations(way);
+        let unmet = relations.iter().filter(|group| {
+            !group.kind.is_negative() && group.kind.is_critical() && !states.holds(way, group, When::Candidate)
+        });
+        if depth < DEEPEST && !names[..names.len() - 1].contains(&names[names.len() - 1]) {
+            for group in unmet {
+                names.extend(group.any_of.iter().flat_map(|wanted| deep_names(states, way, group, wanted, depth + 1)));
+            }
+        }
+    }
+    names
 }
 
 /// Deeper chains say no more.

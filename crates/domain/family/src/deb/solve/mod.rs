@@ -46,6 +46,17 @@ pub struct Pin {
     pub version: String,
 }
 
+impl From<&Locked> for Pin {
+    fn from(locked: &Locked) -> Self {
+        Self { name: locked.name.clone(), architecture: locked.architecture.clone(), version: locked.version.clone() }
+    }
+}
+
+/// Returns what to prefer so that an older lock's packages stay, except those to be updated.
+pub fn keeping(old: &[Locked], update: &[String]) -> Vec<Pin> {
+    old.iter().filter(|locked| !update.contains(&locked.name)).map(Pin::from).collect()
+}
+
 /// What a tree starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Base {
@@ -99,6 +110,14 @@ pub enum Why {
 pub struct Unsatisfiable {
     pub reasons: Vec<String>,
     pub hint: Option<String>,
+    /// Names of packages that other versions of might have helped.
+    pub blamed: Vec<String>,
+}
+
+impl Unsatisfiable {
+    fn new(reasons: Vec<String>, hint: Option<String>) -> Self {
+        Self { reasons, hint, blamed: Vec::new() }
+    }
 }
 
 impl From<Unsatisfiable> for Fault {
