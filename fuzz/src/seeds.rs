@@ -17,13 +17,11 @@ pub fn packages() -> Vec<Vec<u8>> {
 }
 
 pub fn releases() -> Vec<Vec<u8>> {
-    texts(&[
-        "Origin: Debian\nSuite: stable\nCodename: trixie\nDate: Sat, 15 Nov 2025 09:48:19 UTC\n\
+    texts(&["Origin: Debian\nSuite: stable\nCodename: trixie\nDate: Sat, 15 Nov 2025 09:48:19 UTC\n\
          Valid-Until: Sat, 22 Nov 2025 09:48:19 UTC\nAcquire-By-Hash: yes\nArchitectures: all amd64\n\
          Components: main contrib\nSHA256:\n \
          e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 main/binary-amd64/Packages\n \
-         e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 32 main/binary-amd64/Packages.xz\n",
-    ])
+         e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 32 main/binary-amd64/Packages.xz\n"])
 }
 
 pub fn relations() -> Vec<Vec<u8>> {
@@ -56,7 +54,9 @@ pub fn recipes() -> Vec<Vec<u8>> {
 pub fn debs() -> Vec<Vec<u8>> {
     let control = tarball(&[("./control", b"Package: a\nVersion: 1\nArchitecture: all\n")]);
     let mut data = tar::Builder::new(tarball(&[("./usr/share/a", b"text"), ("./etc/a.conf", b"")]));
-    for (kind, name, target) in [(tar::EntryType::Symlink, "./usr/b", "share/a"), (tar::EntryType::Link, "./c", "./usr/share/a")] {
+    for (kind, name, target) in
+        [(tar::EntryType::Symlink, "./usr/b", "share/a"), (tar::EntryType::Link, "./c", "./usr/share/a")]
+    {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(0);

@@ -16,8 +16,36 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Words that parsers look for.
 const WORDS: &[&[u8]] = &[
-    b"\n", b"\n\n", b"\n ", b": ", b",", b"|", b"(", b")", b"\0", b"\xff", b"\xc3\x28", b"/", b"../", b"99999999999999999999", b"-1",
-    b"[", b"]", b"\"\"\"", b"=", b"{", b"\r\n", b"\x7f", b"0000000", b"7777777", b"`\n", b"#1/20", b"-----BEGIN", b"-----\n", b"~", b"\xe2\x80\xae",
+    b"\n",
+    b"\n\n",
+    b"\n ",
+    b": ",
+    b",",
+    b"|",
+    b"(",
+    b")",
+    b"\0",
+    b"\xff",
+    b"\xc3\x28",
+    b"/",
+    b"../",
+    b"99999999999999999999",
+    b"-1",
+    b"[",
+    b"]",
+    b"\"\"\"",
+    b"=",
+    b"{",
+    b"\r\n",
+    b"\x7f",
+    b"0000000",
+    b"7777777",
+    b"`\n",
+    b"#1/20",
+    b"-----BEGIN",
+    b"-----\n",
+    b"~",
+    b"\xe2\x80\xae",
 ];
 
 /// A small generator; what it gives depends on its seed alone.

@@ -1,5 +1,6 @@
 //! A reader of EROFS: files stored as they are, inline, in chunks, or compressed.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use super::block::Bytes;
 use super::ext4::zeros;
 use super::walk::{Filesystem, Inode, broken};
-use super::zerofs::Map;
+use super::zerofs::{Map, Piece};
 
 const MAGIC: u32 = 0xe0f5_e1e2;
 /// A chunk that is all zeros.
@@ -20,6 +21,7 @@ pub(super) struct Erofs {
     epoch: i64,
     /// The file that holds the ends of others; 0 when there is none.
     packed: u64,
+    kept: RefCell<Kept>,
     /// Where inodes are counted from, in bytes.
     inodes: u64,
     /// Where shared attributes are counted from, in bytes.
@@ -32,6 +34,13 @@ pub(super) fn identity(bytes: &dyn Bytes) -> Option<(String, String)> {
     let label = head[64..80].split(|byte| *byte == 0).next().unwrap_or_default();
     let uuid = uuid::Uuid::from_slice(&head[48..64]).ok()?.to_string();
     Some((String::from_utf8_lossy(label).into_owned(), uuid))
+}
+
+/// Of the packed file, which is asked for in small parts: where its pieces are, and the one read last.
+#[derive(Default)]
+struct Kept {
+    pieces: Vec<Piece>,
+    last: Option<(usize, Vec<u8>)>,
 }
 
 /// Where a file's bytes are.
@@ -58,6 +67,7 @@ impl Erofs {
             root: u16_at(&head, 14).into(),
             epoch: u64_at(&head, 24) as i64,
             packed: u64_at(&head, 96),
+            kept: RefCell::default(),
             inodes: u64::from(u32_at(&head, 40)) * block,
             shared: u64::from(u32_at(&head, 44)) * block,
             bytes,
@@ -150,13 +160,35 @@ impl Erofs {
         if self.packed == 0 || self.packed == of.inode.handle {
             return Err(broken("a fragment without a file that holds it"));
         }
-        let (mut seen, end) = (0, at.saturating_add(length));
-        self.content(&self.inode(self.packed)?, &mut |piece| {
-            let (start, stop) = (seen, seen + piece.len() as u64);
-            let (from, to) = (at.clamp(start, stop) - start, end.clamp(start, stop) - start);
-            sink(&piece[from as usize..to as usize]);
-            seen = stop;
-        })
+        let (raw, end) = (self.raw(self.packed)?, at.saturating_add(length));
+        let mut part = |start: u64, bytes: &[u8]| {
+            let stop = start + bytes.len() as u64;
+            sink(&bytes[(at.clamp(start, stop) - start) as usize..(end.clamp(start, stop) - start) as usize]);
+        };
+        if !matches!(raw.layout, 1 | 3) {
+            let mut seen = 0;
+            return self.content(&raw.inode, &mut |bytes| {
+                part(seen, bytes);
+                seen += bytes.len() as u64;
+            });
+        }
+        let map = Map::read(&*self.bytes, raw.tail, self.block.ilog2(), raw.inode.size, raw.layout == 3)?;
+        let mut kept = self.kept.borrow_mut();
+        if kept.pieces.is_empty() {
+            kept.pieces = map.pieces()?;
+        }
+        let first = kept.pieces.partition_point(|piece| piece.start + piece.length <= at);
+        for number in first..kept.pieces.len() {
+            let piece = kept.pieces[number];
+            if piece.start >= end {
+                break;
+            }
+            if kept.last.as_ref().is_none_or(|(known, _)| *known != number) {
+                kept.last = Some((number, map.unpack(&piece)?));
+            }
+            part(piece.start, kept.last.as_ref().map(|(_, bytes)| &bytes[..]).unwrap_or_default());
+        }
+        Ok(())
     }
 
     fn chunks(&self, raw: &Raw, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
