@@ -123,11 +123,6 @@ impl Target {
         }
     }
 
-    /// Opens a file for reading; links are followed inside the tree.
-    pub fn file(&self, path: &GuestPath) -> io::Result<File> {
-        Ok(self.open_inside(path.relative(), OFlags::RDONLY)?.into())
-    }
-
     /// Reads a text; what is not UTF-8 is replaced, and a missing file is empty.
     pub fn text(&self, path: &GuestPath) -> io::Result<String> {
         Ok(String::from_utf8_lossy(&self.read(path)?.unwrap_or_default()).into_owned())

@@ -54,9 +54,12 @@ impl Kiln {
         if self.read_lock(loaded)?.is_some_and(|lock| lock.spec == asked(spec)) {
             return Ok(vec![]);
         }
-        let archives =
-            self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
-        solve::mistakes(loaded, &archives)
+        let read = |kiln: &Self| {
+            kiln.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)
+        };
+        // What was fetched before answers at once; a check need not know this hour's versions.
+        let offline = Self::open(Config { offline: true, ..self.config.clone() })?;
+        solve::mistakes(loaded, &read(&offline).or_else(|_| read(self))?)
     }
 
     fn read_lock(&self, loaded: &Loaded) -> Result<Option<Lock>, Fault> {

@@ -33,7 +33,7 @@ use crate::unpack::Unpacked;
 
 pub(crate) use download::Downloads;
 pub(crate) use output::{Made, remove};
-pub(crate) use stage::{Room, Upper};
+pub(crate) use stage::Room;
 
 /// A build under way.
 pub(crate) struct Run<'a> {
