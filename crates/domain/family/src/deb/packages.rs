@@ -156,7 +156,9 @@ impl<'a> Stanza<'a> {
 
     /// Returns the pool path below the repository's URI.
     pub fn filename(self) -> Result<&'a str, Error> {
-        self.required("Filename")
+        let path = self.required("Filename")?;
+        let climbs = path.starts_with('/') || path.split('/').any(|part| part == "..");
+        if climbs { Err(self.wrong("Filename", path)) } else { Ok(path) }
     }
 
     /// Returns the archive's length in bytes.
@@ -251,6 +253,13 @@ mod tests {
         assert_eq!(missing.err(), Some(Error::Missing { line: 5, field: "Architecture" }));
         assert_eq!(Index::parse(b"Package: a\n\xff").err(), Some(Error::Text(deb822::Error::NotUtf8 { line: 2 })));
         assert!(Index::parse("").unwrap().is_empty());
+        let climbing = Index::parse("Package: ../a\nVersion: 1\nArchitecture: all\n");
+        assert_eq!(
+            climbing.err().map(|error| error.to_string()).as_deref(),
+            Some("package `../a`: `Package` is `../a`")
+        );
+        let stanza = Stanza::new("Package: a\nFilename: pool/../../x\n");
+        assert!(stanza.filename().is_err());
     }
 
     #[test]

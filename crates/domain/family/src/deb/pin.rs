@@ -15,11 +15,12 @@ pub const LOCAL: i32 = 1001;
 
 /// Returns a repository's priority: the recipe's word, or what its release file asks for.
 pub fn priority(recipe: Option<i32>, release: Option<&Release>) -> i32 {
-    recipe.unwrap_or_else(|| match release {
+    let asked = match release {
         Some(release) if release.not_automatic && release.but_automatic_upgrades => BUT_AUTOMATIC_UPGRADES,
         Some(release) if release.not_automatic => NOT_AUTOMATIC,
         _ => DEFAULT,
-    })
+    };
+    recipe.unwrap_or(asked)
 }
 
 #[cfg(test)]

@@ -92,9 +92,19 @@ fn finish(text: &str, heads: &mut Vec<Head>, head: &mut Head, stanza: Range<usiz
     if let Some((field, _)) = wanted.into_iter().find(|(_, span)| span.is_empty()) {
         return Err(Error::Missing { line: line(text, stanza.start), field });
     }
+    check_name(&text[head.name.range()])?;
     head.stanza = Span::new(stanza);
     heads.push(std::mem::take(head));
     Ok(())
+}
+
+/// A package's name becomes part of file names.
+fn check_name(name: &str) -> Result<(), Error> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
+    if name.as_bytes()[0].is_ascii_alphanumeric() && name.bytes().all(fits) {
+        return Ok(());
+    }
+    Err(Error::Value { package: name.to_owned(), field: "Package", value: name.to_owned() })
 }
 
 /// Returns where a field whose first line ends at `end` ends with its folded lines.
@@ -118,21 +128,28 @@ fn field(head: &mut Head, text: &str, line: Range<usize>) {
     match bytes[0].to_ascii_lowercase() {
         b'p' => {
             if let Some(span) = value("Package") {
-                head.name = span;
+                first(&mut head.name, span);
             } else if let Some(span) = value("Provides") {
-                head.provides = span;
+                first(&mut head.provides, span);
             } else if let Some(word) = word("Priority") {
                 head.priority = priority(word);
             } else if let Some(word) = word("Protected") {
                 head.protected |= word.eq_ignore_ascii_case("yes");
             }
         }
-        b'v' => head.version = value("Version").unwrap_or(head.version),
-        b'a' => head.architecture = value("Architecture").unwrap_or(head.architecture),
+        b'v' => first(&mut head.version, value("Version").unwrap_or_default()),
+        b'a' => first(&mut head.architecture, value("Architecture").unwrap_or_default()),
         b'e' => head.essential |= word("Essential").is_some_and(|word| word.eq_ignore_ascii_case("yes")),
         b'i' => head.protected |= word("Important").is_some_and(|word| word.eq_ignore_ascii_case("yes")),
         b'm' => head.multi_arch = word("Multi-Arch").map_or(head.multi_arch, multi_arch),
         _ => {}
+    }
+}
+
+/// A field that is there twice counts the first time, as for every reader of the stanza.
+fn first(field: &mut Span, span: Span) {
+    if field.is_empty() {
+        *field = span;
     }
 }
 

@@ -1,4 +1,15 @@
 //! Which packages to install: apt's answer, with a reason for every package.
+//!
+//! What comes out is not *a* solution of the dependencies but the one that apt's greedy procedure happens to find:
+//!
+//! 1. `candidate`: the one version of each package that would be installed.
+//! 2. `mark`: a relation is met by the first of its alternatives that can be installed (`providers` orders them, with `order` for
+//!    the last resort); what was asked for is protected, and so is the only way to it; what an attempt changed stays changed.
+//! 3. `mend`: where something is left broken, scores decide what gives way.
+//! 4. `sweep`: what nobody needs in the end is taken back.
+//!
+//! The base is one such run, what a recipe includes a second one upon it (`answer`). Relations are read only of versions that
+//! are looked at (`depends`, `state`), so that an answer costs milliseconds once the lists are scanned (`universe`).
 
 use kiln_model::Fault;
 

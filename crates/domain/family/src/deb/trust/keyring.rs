@@ -187,6 +187,6 @@ fn has_flags(signature: &Signature) -> bool {
     config.hashed_subpackets.iter().any(is_flags)
 }
 
-fn newest<'a>(signatures: Vec<&'a Signature>) -> Option<&'a Signature> {
+fn newest(signatures: Vec<&Signature>) -> Option<&Signature> {
     signatures.into_iter().max_by_key(|signature| signature.created())
 }
