@@ -4,6 +4,7 @@
 
 mod deps;
 mod docs;
+mod links;
 mod new;
 mod ring;
 mod shape;
@@ -83,7 +84,7 @@ fn main() -> ExitCode {
 fn check(_: &[String]) -> Done {
     let check = ["--check".to_owned()];
     let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-    let asked = [cargo(&["fmt", "--all", "--check"]), cargo(&lints), deps::run(&check), docs::run(&check)];
+    let asked = [cargo(&["fmt", "--all", "--check"]), cargo(&lints), docs::run(&check), links::check()];
     let wrong: Vec<String> = asked.into_iter().filter_map(Result::err).collect();
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\nerror: ")) }
 }

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use kiln_engine::boot::{Accel, Programs, accel};
 use kiln_engine::config::Config;
-use kiln_fetch::Fetcher;
+use kiln_family::deb::release::parse_date;
+use kiln_fetch::{Answer, Fetcher};
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 use kiln_recipe::catalogue::board;
-use kiln_recipe::spec::Repository;
 pub use kiln_sandbox::Probe as Finding;
 use kiln_sandbox::Scratch;
 
@@ -17,6 +17,8 @@ use crate::{settings, text};
 
 /// Bytes of memory that a build and one of dpkg's scripts need.
 const MEMORY: u64 = 500_000_000;
+/// Seconds by which the clock may be wrong before new signatures seem to come from the future.
+const SKEW: u64 = 300;
 /// Longest InRelease that is read, in bytes.
 const RELEASE: u64 = 4 << 20;
 
@@ -28,7 +30,7 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Fault> {
     // Guests need the sandbox, and its way in a process with one thread; the mirror comes after.
     findings.push(guests(&config.cache));
     if !config.offline {
-        findings.push(mirror(config));
+        findings.extend(mirror(config));
     }
     Ok(findings)
 }
@@ -68,20 +70,36 @@ fn guest(cache: &Path) -> Result<Result<String, String>, Fault> {
     Ok(if choice.accel == Accel::Kvm { Ok(said) } else { Err(said) })
 }
 
-/// Whether the archive that builds would ask answers.
-fn mirror(config: &Config) -> Finding {
-    let tried = kiln_engine::load::empty(config).map_err(|fault| fault.chain()).and_then(|loaded| {
-        let main = loaded.completed.spec.base.repositories.first().cloned();
-        answers(&main.ok_or("the recipe has no archive")?)
-    });
-    finding("mirror", tried, Some("name another: export KILN_MIRROR_DEBIAN=http://…/debian"), false)
+/// Whether the archive that builds would ask answers, and whether its clock and ours agree.
+fn mirror(config: &Config) -> Vec<Finding> {
+    let mend = Some("name another: export KILN_MIRROR_DEBIAN=http://…/debian");
+    match answer(config) {
+        Err(fault) => vec![finding("mirror", Err(fault.chain()), mend, false)],
+        Ok(answer) => {
+            let answers = finding("mirror", Ok(format!("`{}` answers", answer.url)), None, false);
+            let told = answer.date.as_deref().and_then(parse_date);
+            [Some(answers), told.map(|theirs| clock(theirs, config.now))].into_iter().flatten().collect()
+        }
+    }
 }
 
-fn answers(archive: &Repository) -> Result<String, String> {
+fn answer(config: &Config) -> Result<Answer, Fault> {
+    let loaded = kiln_engine::load::empty(config)?;
+    let archive = loaded.completed.spec.base.repositories.first().ok_or_else(|| Fault::farm("no archive is known"))?;
     let url = |mirror: &String| format!("{mirror}/dists/{}/InRelease", archive.suite);
     let urls: Vec<String> = archive.uris.iter().map(url).collect();
-    let answer = Fetcher::new(kiln_fetch::Options::default()).fetch_small(None, &urls, RELEASE);
-    answer.map(|answer| format!("`{}` answers", answer.url)).map_err(|error| Fault::from(error).chain())
+    Ok(Fetcher::new(kiln_fetch::Options::default()).fetch_small(None, &urls, RELEASE)?)
+}
+
+/// Signatures and the dates of archives are judged by the clock.
+fn clock(theirs: i64, ours: i64) -> Finding {
+    let apart = text::count(theirs.abs_diff(ours), "second");
+    let tried = if theirs.abs_diff(ours) <= SKEW {
+        Ok(format!("{apart} from the mirror's"))
+    } else {
+        Err(format!("{apart} {} the mirror's", if ours < theirs { "behind" } else { "ahead of" }))
+    };
+    finding("clock", tried, Some("timedatectl set-ntp true"), false)
 }
 
 #[cfg(test)]
@@ -94,5 +112,12 @@ mod tests {
         assert_eq!((little.ok, little.cause.as_str()), (false, "102.4 MB available, 500.0 MB are needed"));
         assert!(memory("MemAvailable:  1000000 kB\n").ok);
         assert!(!memory("").ok);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_is_told() {
+        let cases = [(1000, 1000, true), (1000, 1300, true), (1000, 1301, false), (1000, 600, false)];
+        cases.iter().for_each(|(theirs, ours, ok)| assert_eq!(clock(*theirs, *ours).ok, *ok, "{theirs} {ours}"));
+        assert_eq!(clock(1000, 600).cause, "400 seconds behind the mirror's");
     }
 }

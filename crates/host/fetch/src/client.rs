@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE};
+use reqwest::header::{
+    AGE, CONTENT_RANGE, DATE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
+};
 
 use crate::names::Names;
 use crate::url::{file, shown};
@@ -41,6 +43,8 @@ pub(crate) struct Reply {
     pub length: Option<u64>,
     pub etag: Option<String>,
     pub last_modified: Option<String>,
+    /// The server's time as it says it, unless the answer lay in a cache on the way.
+    pub date: Option<String>,
     pub body: Body,
 }
 
@@ -103,6 +107,7 @@ impl Http {
     fn reply(&self, url: String, ask: &Ask, response: Response) -> Result<Reply, Failure> {
         let text = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let (etag, last_modified) = (text(ETAG), text(LAST_MODIFIED));
+        let date = text(DATE).filter(|_| text(AGE).is_none_or(|age| age == "0"));
         let partial = response.status() == StatusCode::PARTIAL_CONTENT;
         let (from, length) = if partial {
             let range = text(CONTENT_RANGE).and_then(|range| content_range(&range));
@@ -111,7 +116,8 @@ impl Http {
         } else {
             (0, response.content_length())
         };
-        Ok(Reply { from, length, etag, last_modified, body: Body::Http { response, url, stall: self.options.stall } })
+        let body = Body::Http { response, url, stall: self.options.stall };
+        Ok(Reply { from, length, etag, last_modified, date, body })
     }
 
     /// Says what an error of the client is; it has few words for it, so the chain of causes is searched.
@@ -187,7 +193,7 @@ fn open_file(url: &str, from: u64) -> Result<Reply, Failure> {
     let length = file.metadata().map_err(doing)?.len();
     file.seek(SeekFrom::Start(from)).map_err(doing)?;
     let body = Body::File { file, path: shown_path };
-    Ok(Reply { from, length: Some(length), etag: None, last_modified: None, body })
+    Ok(Reply { from, length: Some(length), etag: None, last_modified: None, date: None, body })
 }
 
 fn headers(ask: &Ask) -> HeaderMap {

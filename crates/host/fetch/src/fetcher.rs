@@ -78,6 +78,8 @@ pub struct Answer {
     pub url: String,
     /// Whether the server said that the stored copy is still the newest.
     pub unchanged: bool,
+    /// The server's time as its `Date` header says it, when it was asked just now.
+    pub date: Option<String>,
 }
 
 /// Fetches over HTTP(S) and from `file:` URLs; keeps its connections.

@@ -64,16 +64,19 @@ impl Fetcher {
         });
         let reply = match (self.http.open(url, &ask)?, stored) {
             (Said::Reply(reply), _) => reply,
-            (Said::Unchanged, Some((_, bytes))) => return Ok(Answer { bytes, url: shown(url), unchanged: true }),
+            (Said::Unchanged, Some((_, bytes))) => {
+                return Ok(Answer { bytes, url: shown(url), unchanged: true, date: None });
+            }
             (Said::Unchanged, None) => return Err(Failure::NotHttp { url: shown(url) }),
         };
         let copy = Copy { etag: reply.etag.clone(), last_modified: reply.last_modified.clone(), length: 0 };
+        let date = reply.date.clone();
         let bytes = self.whole(url, reply, max)?;
         if let Some(store) = store.filter(|_| copy.etag.is_some() || copy.last_modified.is_some()) {
             let text = write(&Copy { length: bytes.len(), ..copy }, &bytes);
             store.put_document(Doc::Answer, &shown(url), &text).map_err(Failure::Store)?;
         }
-        Ok(Answer { bytes, url: shown(url), unchanged: false })
+        Ok(Answer { bytes, url: shown(url), unchanged: false, date })
     }
 
     fn whole(&self, url: &str, mut reply: Box<Reply>, max: u64) -> Result<Vec<u8>, Failure> {
