@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    kiln_sandbox::give_back();
     let cli = cli::Cli::parse();
     match command::run(cli.command) {
         Ok(code) => code,

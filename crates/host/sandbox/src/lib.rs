@@ -8,6 +8,7 @@ mod error;
 mod interrupt;
 mod janitor;
 mod letter;
+mod memory;
 mod namespaces;
 mod overlay;
 mod probe;
@@ -21,6 +22,7 @@ pub use command::{Bind, Command, Exit, Limits, Network, Sandbox, Status, Stream}
 pub use enter::{Enter, Entered, IdRange, enter};
 pub use error::{Error, Result};
 pub use interrupt::{cancel, interrupted};
+pub use memory::give_back;
 pub use namespaces::Namespaces;
 pub use overlay::{Bound, Overlay};
 pub use probe::{Probe, probe};

@@ -271,3 +271,14 @@ fn command_line() -> Option<(usize, usize)> {
     let range = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     (range.0 != 0 && range.1 > range.0).then_some(range)
 }
+
+/// Makes glibc's allocator return what is free above `bytes` at the end of a heap; other allocators do so by themselves.
+pub fn trim_above(bytes: i32) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes two numbers, and a wrong one changes nothing.
+    unsafe {
+        libc::mallopt(libc::M_TRIM_THRESHOLD, bytes)
+    };
+    #[cfg(not(target_env = "gnu"))]
+    let _ = bytes;
+}
