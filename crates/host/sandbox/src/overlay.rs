@@ -15,6 +15,7 @@ use crate::{Result, sys};
 #[derive(Debug)]
 pub struct Overlay {
     mounted: Bound,
+    work: Option<PathBuf>,
 }
 
 impl Overlay {
@@ -29,37 +30,42 @@ impl Overlay {
             fs::create_dir_all(directory).doing(|| format!("make `{}`", directory.display()))?;
         }
         if lowers.is_empty() {
-            return Ok(Self { mounted: Bound::mount(upper, target, false)? });
+            return Ok(Self { mounted: Bound::mount(upper, target, false)?, work: None });
         }
         // The kernel's note that an earlier unsynced overlay used this directory; we know and do not mind.
         let _ = fs::remove_dir_all(work.join("work/incompat"));
         let lowers = Handles::of(lowers)?;
-        let (upper, work) = (Handles::of(&[upper])?, Handles::of(&[work])?);
-        let options = format!("userxattr,volatile,lowerdir={lowers},upperdir={upper},workdir={work}");
+        let (upper, place) = (Handles::of(&[upper])?, Handles::of(&[work])?);
+        let options = format!("userxattr,volatile,lowerdir={lowers},upperdir={upper},workdir={place}");
         overlay(target, MountFlags::NODEV, &options).doing(doing)?;
-        Ok(Self { mounted: Bound { target: target.into(), mounted: true } })
+        Ok(Self { mounted: Bound { target: target.into(), mounted: true }, work: Some(work.into()) })
     }
 
     /// Mounts `lowers` (topmost first, at least one) read-only; `target` is made when missing.
     pub fn read_only(lowers: &[&Path], target: &Path) -> Result<Self> {
         if let [only] = lowers {
-            return Ok(Self { mounted: Bound::mount(only, target, true)? });
+            return Ok(Self { mounted: Bound::mount(only, target, true)?, work: None });
         }
         let doing = || format!("mount a read-only overlay at `{}`", target.display());
         fs::create_dir_all(target).doing(doing)?;
         let lowers = Handles::of(lowers)?;
         let options = format!("userxattr,lowerdir={lowers}");
         overlay(target, MountFlags::NODEV | MountFlags::RDONLY, &options).doing(doing)?;
-        Ok(Self { mounted: Bound { target: target.into(), mounted: true } })
+        Ok(Self { mounted: Bound { target: target.into(), mounted: true }, work: None })
     }
 
     pub fn target(&self) -> &Path {
         self.mounted.target()
     }
 
-    /// Unmounts and tells when that failed.
+    /// Unmounts and tells when that failed; nothing changes `upper` after this.
+    ///
+    /// The whiteouts in `upper` are links to one that waits in `work`: were that removed later, theirs would show the
+    /// change.
     pub fn unmount(self) -> Result<()> {
-        self.mounted.unmount()
+        self.mounted.unmount()?;
+        let Some(work) = self.work else { return Ok(()) };
+        fs::remove_dir_all(&work).doing(|| format!("remove `{}`", work.display()))
     }
 }
 

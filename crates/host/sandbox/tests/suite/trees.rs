@@ -12,6 +12,7 @@ use crate::{Case, Ground};
 pub const CASES: &[Case] = &[
     ("twenty layers show as one tree", twenty_layers),
     ("removals land in the upper layer", removals),
+    ("an upper layer is at rest once unmounted", at_rest),
     ("an overlay without lowers is its upper", no_lowers),
     ("a layer can be read-only", read_only_layers),
     ("a read-only root cannot be changed", read_only_root),
@@ -104,6 +105,23 @@ fn removals(ground: &Ground) {
     let common = upper.join("common").metadata().unwrap();
     assert_eq!((common.uid(), common.gid()), (7, 8));
     assert_eq!(fs::read_to_string(layers[0].join("file00")).unwrap(), "x");
+}
+
+/// The kernel makes one whiteout in `work` and links the others to it: whoever takes `upper` must not see that go.
+fn at_rest(ground: &Ground) {
+    let overlay = mount(ground, &layers(ground)[..2]);
+    for name in ["file00", "file01"] {
+        fs::remove_file(overlay.target().join(name)).unwrap();
+    }
+    overlay.unmount().unwrap();
+    let changed = |name| {
+        let data = fs::symlink_metadata(ground.folder.join("upper").join(name)).unwrap();
+        assert!(data.file_type().is_char_device(), "{name}");
+        (data.ctime(), data.ctime_nsec(), data.nlink())
+    };
+    let before = ["file00", "file01"].map(changed);
+    let _ = fs::remove_dir_all(ground.folder.join("work"));
+    assert_eq!(["file00", "file01"].map(changed), before);
 }
 
 fn no_lowers(ground: &Ground) {
