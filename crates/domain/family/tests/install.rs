@@ -113,11 +113,13 @@ fn trigger_files_without_packages_stay_as_they_are() {
 #[test]
 fn automatic_packages_are_those_nobody_asked_for() {
     let existing = "Package: old\nArchitecture: amd64\nAuto-Installed: 1\n\nPackage: b\nArchitecture: amd64\nAuto-Installed: 1\n\n";
-    let asked = BTreeSet::from(["b"]);
-    let text = extended::states(existing, [("a", "all"), ("b", "amd64")], &asked, "amd64").unwrap();
+    let asked = BTreeSet::from([("b", "amd64")]);
+    let packages = [("a", "all"), ("b", "amd64"), ("b", "i386")];
+    let text = extended::states(existing, packages, &asked, "amd64").unwrap();
     assert_eq!(
         text,
-        "Package: a\nArchitecture: amd64\nAuto-Installed: 1\n\nPackage: old\nArchitecture: amd64\nAuto-Installed: 1\n\n"
+        "Package: a\nArchitecture: amd64\nAuto-Installed: 1\n\nPackage: b\nArchitecture: i386\nAuto-Installed: 1\n\n\
+         Package: old\nArchitecture: amd64\nAuto-Installed: 1\n\n"
     );
 }
 

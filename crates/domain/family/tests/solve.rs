@@ -240,10 +240,7 @@ fn a_solution_makes_a_lock() {
         name: "main".into(),
         uri: "http://archive.example".into(),
         suite: "main".into(),
-        components: vec![],
-        release: None,
-        date: None,
-        indexes: vec![],
+        ..Default::default()
     };
     let lock = Lock {
         edition: 1,

@@ -49,6 +49,9 @@ fn locked(repository: &Repository, verified: &Verified) -> LockedRepository {
         uri: repository.uri_in_image.clone(),
         suite: repository.suite.clone(),
         components: repository.components.clone(),
+        origin: verified.release.origin.clone(),
+        label: verified.release.label.clone(),
+        codename: verified.release.codename.clone(),
         release: Some(verified.digest),
         date: verified.release.date,
         indexes: vec![],
@@ -97,7 +100,8 @@ fn release(kiln: &Kiln, repository: &Repository) -> Result<Verified, Fault> {
     let seen = seen.and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse().ok());
     let (keyring, pinned) = keyring(&repository.trust)?;
     let valid_until = repository.check_valid_until;
-    let policy = Policy { keyring: &keyring, pinned: &pinned, now: kiln.config.now, valid_until, last_seen: seen };
+    let (suite, now) = (repository.suite.as_str(), kiln.config.now);
+    let policy = Policy { keyring: &keyring, pinned: &pinned, suite, now, valid_until, last_seen: seen };
     let verified = fetch_release(kiln, repository, &policy)?;
     if let Some(date) = verified.release.date.filter(|_| valid_until) {
         kiln.store.put_document(Doc::Seen, &key, date.to_string().as_bytes())?;

@@ -25,7 +25,7 @@ pub struct Lock {
 }
 
 /// A repository at the moment it was resolved against.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedRepository {
     /// The name that packages refer to; unique in the lock.
@@ -35,6 +35,13 @@ pub struct LockedRepository {
     pub suite: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<String>,
+    /// What the release file calls itself: `Origin`, `Label` and `Codename`, by which a device's apt tells it from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub codename: Option<String>,
     /// Digest of the InRelease (or Release) file; absent for an unsigned local folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Digest>,
@@ -228,6 +235,8 @@ mod write {
             let components: Vec<String> = repository.components.iter().map(|name| quoted(name)).collect();
             table.raw("components", &format!("[{}]", components.join(", ")));
         }
+        let names = [("origin", &repository.origin), ("label", &repository.label), ("codename", &repository.codename)];
+        names.iter().for_each(|(key, name)| name.iter().for_each(|name| table.text(key, name)));
         if let Some(release) = repository.release {
             table.text("release", &release.to_string());
         }
@@ -331,6 +340,9 @@ mod tests {
                 uri: "http://archive.example/debian/".into(),
                 suite: "trixie".into(),
                 components: vec!["main".into(), "contrib".into()],
+                origin: Some("Debian".into()),
+                label: Some("Debian".into()),
+                codename: Some("trixie".into()),
                 release: Some(Digest::of("release")),
                 date: Some(1_789_199_741),
                 indexes: vec![LockedIndex {

@@ -88,6 +88,24 @@ impl Release {
         })
     }
 
+    /// Whether this is the release file of the suite asked for, by its `Suite` or its `Codename`. A folder with a slash at
+    /// its end is a flat repository, no suite, and some small archives do not say what they are: nothing to compare.
+    pub fn is_suite(&self, asked: &str) -> bool {
+        let nameless = self.suite.is_none() && self.codename.is_none();
+        nameless || asked.ends_with('/') || names(asked).any(|name| self.is_called(name, asked))
+    }
+
+    /// A pocket of Ubuntu has the codename of its release, and so had Debian's old security suites (`buster/updates`):
+    /// neither may pass for the release itself.
+    fn is_called(&self, name: &str, asked: &str) -> bool {
+        let pocket =
+            self.suite.as_ref().and_then(|suite| suite.strip_prefix(name)).is_some_and(|rest| rest.starts_with('-'));
+        let called = self.suite.as_deref() == Some(name) || (self.codename.as_deref() == Some(name) && !pocket);
+        let updates = !self.components.is_empty() && self.components.iter().all(|name| name.starts_with("updates/"));
+        let security = asked.ends_with("-security") || asked.ends_with("/updates");
+        called && (security || !updates) && (updates || !asked.ends_with("/updates"))
+    }
+
     /// Returns the package list to fetch for a component and architecture: of the compressions kiln reads, the smallest.
     pub fn packages_index(&self, component: &str, arch: &str) -> Option<(String, FileEntry)> {
         let found = ["xz", "zst", "gz", "bz2"].into_iter().filter_map(|ending| {
@@ -111,6 +129,11 @@ impl Release {
         let bare = |name: &str| name.strip_prefix("updates/").unwrap_or(name).to_owned();
         self.components.is_empty() || self.components.iter().any(|name| bare(name) == bare(component))
     }
+}
+
+/// Returns what a suite may call itself: `bookworm/tool/7.0`, `bookworm/tool`, `bookworm`.
+fn names(asked: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(asked), |name| Some(name.rsplit_once('/')?.0))
 }
 
 /// Returns where an index lies under its digest: `main/binary-amd64/by-hash/SHA256/<digest>`.
@@ -204,6 +227,55 @@ mod tests {
         for (text, wanted) in cases {
             let error = Release::parse(&text).unwrap_err().to_string();
             assert!(error.starts_with(wanted), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_release_file_is_that_of_its_suite_only() {
+        // As the archives have it: suite, codename, components; what may ask for it; what may not.
+        type Row = (&'static str, &'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+        let debian = "main contrib";
+        let rows: &[Row] = &[
+            (
+                "stable",
+                "trixie",
+                debian,
+                &["trixie", "stable"],
+                &["trixie-security", "trixie-updates", "bookworm", "sid"],
+            ),
+            ("oldstable", "bookworm", debian, &["bookworm"], &["bookworm/updates", "stable", "bookworm-backports"]),
+            ("stable-updates", "trixie-updates", debian, &["trixie-updates", "stable-updates"], &["trixie", "stable"]),
+            ("stable-backports", "trixie-backports", debian, &["trixie-backports"], &["trixie", "trixie-updates"]),
+            (
+                "stable-security",
+                "trixie-security",
+                "updates/main updates/contrib",
+                &["trixie-security", "stable-security"],
+                &["trixie", "stable", "bookworm-security", "trixie/updates"],
+            ),
+            ("oldstable", "buster", "updates/main", &["buster/updates"], &["buster", "bullseye/updates"]),
+            ("oldstable", "buster", debian, &["buster"], &["buster/updates"]),
+            ("unstable", "sid", debian, &["sid", "unstable"], &["experimental", "trixie"]),
+            ("noble", "noble", "main universe", &["noble"], &["noble-updates", "noble-security", "jammy"]),
+            ("noble-updates", "noble", "main universe", &["noble-updates"], &["noble", "noble-security"]),
+            ("noble-security", "noble", "main universe", &["noble-security"], &["noble", "noble-updates"]),
+            ("kali-rolling", "kali-rolling", debian, &["kali-rolling"], &["kali-last-snapshot"]),
+            ("stable-security", "excalibur-security", debian, &["excalibur-security"], &["excalibur"]),
+            ("oldstable", "bookworm", "main contrib rpi", &["bookworm"], &["trixie"]),
+            ("", "bookworm-pgdg", "main", &["bookworm-pgdg"], &["bookworm"]),
+            ("bookworm", "", "main", &["bookworm/tool/7.0", "bookworm", "./", "x86_64/"], &["trixie/tool/7.0"]),
+            ("", "", "", &["stable", "./", "any/thing"], &[]),
+        ];
+        let name = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        for (suite, codename, components, good, bad) in rows {
+            let components = components.split_whitespace().map(str::to_owned).collect();
+            let release = Release { suite: name(suite), codename: name(codename), components, ..Release::default() };
+            for asked in *good {
+                assert!(release.is_suite(asked), "{suite} {codename} is `{asked}`");
+            }
+            for asked in *bad {
+                assert!(!release.is_suite(asked), "{suite} {codename} is not `{asked}`");
+            }
         }
     }
 

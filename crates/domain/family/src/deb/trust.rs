@@ -18,6 +18,8 @@ pub struct Policy<'a> {
     pub keyring: &'a Keyring,
     /// Fingerprints (40 or 64 hexadecimal digits) of the only keys allowed to sign; empty allows every key of the keyring.
     pub pinned: &'a [String],
+    /// The suite asked for: a validly signed release file of another is not believed.
+    pub suite: &'a str,
     /// The time, in seconds since 1970.
     pub now: i64,
     /// Whether `Valid-Until` counts; off for a snapshot of the past.
@@ -85,6 +87,8 @@ pub enum Error {
     NotYetValid { date: i64 },
     #[error("the release file is dated {}, older than the one of {} seen before", show_date(*.date), show_date(*.seen))]
     Rollback { date: i64, seen: i64 },
+    #[error("the release file is that of {got}, not of `{asked}`")]
+    OtherSuite { asked: String, got: String },
     #[error("the release file has no date")]
     NoDate,
     #[error(transparent)]
@@ -107,6 +111,10 @@ impl Error {
             }
             Self::NotYetValid { .. } => "check this machine's clock",
             Self::Rollback { .. } => "the mirror is behind or lies: try another one",
+            Self::OtherSuite { .. } => {
+                "the mirror gives another suite, perhaps to hold back updates: try another one; a repository's `suite` in the \
+                 recipe must be a name it has itself"
+            }
             _ => "the mirror is damaged or hostile: try another one",
         }
     }
@@ -129,7 +137,7 @@ const CLOCK_SKEW: i64 = 300;
 pub fn verify(in_release: &[u8], policy: &Policy<'_>) -> Result<Verified, Error> {
     let (text, signatures) = signature::clearsigned(in_release)?;
     let signers = signature::check(&signatures, signature::canonical(&text).as_bytes(), policy)?;
-    finish(in_release, text, signers, policy)
+    signed(in_release, text, signers, policy)
 }
 
 /// Verifies a `Release` file with the signature beside it (`Release.gpg`, armored or binary).
@@ -137,13 +145,20 @@ pub fn verify_detached(release: &[u8], signature: &[u8], policy: &Policy<'_>) ->
     let signatures = signature::detached(signature)?;
     let signers = signature::check(&signatures, release, policy)?;
     let text = super::deb822::text(release).map_err(release::Error::from)?.to_owned();
-    finish(release, text, signers, policy)
+    signed(release, text, signers, policy)
 }
 
 /// Reads a release file that nobody signed, which a recipe must allow in so many words; its times still count.
 pub fn unsigned(release: &[u8], policy: &Policy<'_>) -> Result<Verified, Error> {
     let text = super::deb822::text(release).map_err(release::Error::from)?.to_owned();
     finish(release, text, Vec::new(), policy)
+}
+
+/// One key signs many suites, so a signature alone does not tell which was sent. Where nobody signs, a name proves nothing.
+fn signed(file: &[u8], text: String, signers: Vec<Signer>, policy: &Policy<'_>) -> Result<Verified, Error> {
+    let verified = finish(file, text, signers, policy)?;
+    check_suite(policy.suite, &verified.release)?;
+    Ok(verified)
 }
 
 fn finish(file: &[u8], text: String, signers: Vec<Signer>, policy: &Policy<'_>) -> Result<Verified, Error> {
@@ -165,6 +180,15 @@ pub fn check_times(release: &Release, now: i64, valid_until: bool) -> Result<(),
         }
         _ => Ok(()),
     }
+}
+
+fn check_suite(asked: &str, release: &Release) -> Result<(), Error> {
+    if release.is_suite(asked) {
+        return Ok(());
+    }
+    let names: Vec<_> =
+        [&release.suite, &release.codename].into_iter().flatten().map(|name| format!("`{name}`")).collect();
+    Err(Error::OtherSuite { asked: asked.to_owned(), got: names.join(" alias ") })
 }
 
 /// Refuses a release file older than one already seen from the same suite.

@@ -18,7 +18,7 @@ fn release_text() -> String {
 }
 
 fn policy(keyring: &Keyring) -> Policy<'_> {
-    Policy { keyring, pinned: &[], now: T0 + day(1), valid_until: true, last_seen: None }
+    Policy { keyring, pinned: &[], suite: "stable", now: T0 + day(1), valid_until: true, last_seen: None }
 }
 
 /// Judges a clear-signed file both ways; gpgv must agree wherever it has the means to.
@@ -198,6 +198,19 @@ fn times_and_rollbacks() {
 }
 
 #[test]
+fn a_signed_release_file_of_another_suite_is_not_believed() {
+    let gpg = Gpg::new();
+    let key = gpg.key("suites", "ed25519", "sign", "0");
+    let keyring = Keyring::parse(&gpg.export(&[&key])).unwrap();
+    let (text, asked) = (release_text(), Policy { suite: "stable-security", ..policy(&keyring) });
+    let other = Error::OtherSuite { asked: "stable-security".into(), got: "`stable`".into() };
+    let inline = trust::verify(&gpg.clearsign(&text, &[&key], &[]), &asked).unwrap_err();
+    let detached = trust::verify_detached(text.as_bytes(), &gpg.detach(&text, &key, true), &asked).unwrap_err();
+    assert_eq!((inline, detached), (other.clone(), other));
+    trust::unsigned(text.as_bytes(), &asked).expect("nobody vouches for the names of an unsigned repository");
+}
+
+#[test]
 fn faults_are_upstreams_and_have_a_way_out() {
     let fault = Fault::from(Error::Expired { valid_until: 60 });
     assert_eq!(
@@ -226,7 +239,7 @@ fn debians_own_release_file_is_believed() {
     let file = gpg::fetch_in_release("trixie");
     let keyring = Keyring::parse(include_bytes!("../../../../../data/keyrings/debian.pgp")).unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let policy = Policy { keyring: &keyring, pinned: &[], now, valid_until: true, last_seen: None };
+    let policy = Policy { keyring: &keyring, pinned: &[], suite: "trixie", now, valid_until: true, last_seen: None };
     let verified = trust::verify(&file, &policy).unwrap();
     assert_eq!(verified.release.codename.as_deref(), Some("trixie"));
     assert!(verified.release.packages_index("main", "arm64").is_some());
@@ -235,4 +248,6 @@ fn debians_own_release_file_is_believed() {
     assert!(release::by_hash_path(&path, entry.sha256).starts_with("main/binary-amd64/by-hash/SHA256/"));
     let ubuntu = Keyring::parse(include_bytes!("../../../../../data/keyrings/ubuntu.pgp")).unwrap();
     assert!(matches!(trust::verify(&file, &Policy { keyring: &ubuntu, ..policy }), Err(Error::UnknownKey { .. })));
+    let security = Policy { suite: "trixie-security", ..policy };
+    assert!(matches!(trust::verify(&file, &security), Err(Error::OtherSuite { .. })));
 }

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 use crate::deb::deb822;
 use crate::deb::package::Stanza;
 
-/// Returns the text after `packages` (name and architecture) were installed of which only `asked` were asked for by name.
+/// Returns the text after `packages` (name and architecture) were installed of which only `asked` were asked for.
 ///
 /// `native` stands in for the architecture `all`, as apt has it.
 pub fn states<'a>(
     existing: &str,
     packages: impl IntoIterator<Item = (&'a str, &'a str)>,
-    asked: &BTreeSet<&str>,
+    asked: &BTreeSet<(&str, &str)>,
     native: &str,
 ) -> Result<String, deb822::Error> {
     let mut automatic = BTreeSet::new();
@@ -26,7 +26,7 @@ pub fn states<'a>(
     }
     for (name, arch) in packages {
         let entry = (name.to_owned(), if arch == "all" { native } else { arch }.to_owned());
-        if asked.contains(name) {
+        if asked.contains(&(name, arch)) {
             automatic.remove(&entry);
         } else {
             automatic.insert(entry);
