@@ -9,7 +9,7 @@ use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::room::place;
 use crate::error::Doing;
-use crate::{Limits, Result, sys};
+use crate::{Result, sys};
 
 /// Files that read as `/dev/null` and directories that are empty: the host's memory, keys, messages and hardware.
 const HIDDEN: [&str; 20] = [
@@ -74,13 +74,10 @@ fn freeze(path: &Path) -> Result<()> {
     place(tree, path)
 }
 
-/// Forbids further user namespaces, and bounds process ids where the kernel can (6.14): belt and braces, so a kernel
-/// without these switches is fine.
-pub(super) fn restrict_users_and_ids(limits: &Limits) {
+/// Forbids further user namespaces: belt and braces, so a kernel without the switch is fine.
+///
+/// This switch belongs to the user namespace of whoever writes to it. Others look alike but are the host's:
+/// `kernel.pid_max`, say, before Linux 6.14.
+pub(super) fn forbid_user_namespaces() {
     let _ = fs::write("/proc/sys/user/max_user_namespaces", "0");
-    if let Some(processes) = limits.processes {
-        // The kernel takes no less than 301.
-        let bound = super::watch::backstop(processes).max(512);
-        let _ = fs::write("/proc/sys/kernel/pid_max", bound.to_string());
-    }
 }

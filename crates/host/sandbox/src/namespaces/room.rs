@@ -44,7 +44,7 @@ pub(super) fn build(command: &Command) -> Result<Points> {
     let directories = command.binds.iter().map(|bind| bind.host.is_dir()).collect::<Vec<_>>();
     let points = change_root(command, &directories)?;
     place(proc, "/proc")?;
-    proc::restrict_users_and_ids(&command.limits);
+    proc::forbid_user_namespaces();
     dev(&nodes, command, &devices)?;
     place(make("tmpfs", QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY, &[("size", "4k"), ("mode", "555")])?, "/sys")?;
     proc::mask()?;

@@ -13,8 +13,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Where files are memory.
 const IN_MEMORY: [&str; 4] = ["/run", "/tmp", "/dev/shm", "/dev"];
 
-/// Returns the number of processes at which the kernel itself says no, above what the watch allows: a bomb that is
-/// faster than the watch ends there.
+/// Returns the number of processes at which the kernel itself says no (`RLIMIT_NPROC`), above what the watch allows: a
+/// bomb that is faster than the watch ends there. It does not count for the host's root, whose bombs the watch alone ends:
+/// its signal to all is one step for the kernel, and whoever has it pending forks no more.
 pub(super) fn backstop(processes: u32) -> u32 {
     processes.saturating_mul(2).saturating_add(64)
 }

@@ -10,6 +10,7 @@ pub const CASES: &[Case] = &[
     ("a memory hog is killed", hog),
     ("files in memory count as memory", memory_files),
     ("a fork bomb is killed", bomb),
+    ("limits are no settings of the kernel", settings),
     ("a sleeper is stopped", sleeper),
     ("one that will not stop is killed", stubborn),
     ("an endless file ends", endless_file),
@@ -47,6 +48,14 @@ fn bomb(ground: &Ground) {
     command.limits = Limits { processes: Some(100), ..Limits::default() };
     let exit = ground.run(&command).0;
     assert!(exit.too_many_processes && !exit.success(), "{exit:?}");
+}
+
+/// Before Linux 6.14 the largest process id is one number for the whole host.
+fn settings(ground: &Ground) {
+    let mut command = ground.shell("cat /proc/sys/kernel/pid_max /proc/sys/kernel/threads-max");
+    let without = ground.run(&command).1;
+    command.limits = Limits { memory: Some(MEMORY), processes: Some(20), disk: Some(1 << 30), time: None };
+    assert_eq!(ground.run(&command).1, without);
 }
 
 fn sleeper(ground: &Ground) {
