@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -77,7 +77,7 @@ impl Target {
     /// Writes a file beside its place and renames it there, so that links and hard links are replaced, not followed.
     pub fn write(&self, path: &GuestPath, mode: u32, ids: Ids, bytes: &[u8]) -> io::Result<()> {
         let mut file = self.create(path, mode, ids)?;
-        file.0.write_all(bytes)?;
+        file.file.write_all(bytes)?;
         file.finish()
     }
 
@@ -88,8 +88,7 @@ impl Target {
         let hidden: Vec<u8> = hidden.into_iter().take(255).collect();
         let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&place.parent, OsStr::from_bytes(&hidden), flags, Mode::from_raw_mode(0o600))?;
-        own(&file, mode, ids)?;
-        Ok(Pending(file.into(), hidden, place))
+        Ok(Pending { file: file.into(), hidden, place, mode, ids })
     }
 
     /// Makes a directory, or gives an existing one this mode and owner.
@@ -110,14 +109,20 @@ impl Target {
         Ok(())
     }
 
-    /// Reads a file; none when there is none. Links are followed inside the tree.
+    /// Reads a file; none when there is none, or when it is no regular file (a pipe would have no end). Links are
+    /// followed inside the tree.
     pub fn read(&self, path: &GuestPath) -> io::Result<Option<Vec<u8>>> {
-        match self.open_inside(path.relative(), OFlags::RDONLY) {
+        match self.open_inside(path.relative(), OFlags::RDONLY | OFlags::NONBLOCK) {
             Ok(file) => {
-                let mut bytes = Vec::new();
-                File::from(file).read_to_end(&mut bytes)?;
+                let (mut file, mut bytes) = (File::from(file), Vec::new());
+                if !file.metadata()?.is_file() {
+                    return Ok(None);
+                }
+                file.read_to_end(&mut bytes)?;
                 Ok(Some(bytes))
             }
+            // Sockets cannot be opened.
+            Err(Errno::NXIO) => Ok(None),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -196,13 +201,20 @@ impl Target {
 }
 
 /// A file that is not in its place yet.
-pub struct Pending(pub File, Vec<u8>, Place);
+pub struct Pending {
+    pub file: File,
+    hidden: Vec<u8>,
+    place: Place,
+    mode: u32,
+    ids: Ids,
+}
 
 impl Pending {
+    /// Gives the file its owner and mode, last, since writing clears setuid bits, and puts it in its place.
     pub fn finish(self) -> io::Result<()> {
-        let Self(_, hidden, place) = self;
-        let name = OsStr::from_bytes(&place.name);
-        Ok(renameat(&place.parent, OsStr::from_bytes(&hidden), &place.parent, name)?)
+        let Self { file, hidden, place, mode, ids } = self;
+        own(&file, mode, ids)?;
+        Ok(renameat(&place.parent, OsStr::from_bytes(&hidden), &place.parent, OsStr::from_bytes(&place.name))?)
     }
 }
 
@@ -215,7 +227,7 @@ fn gid(ids: Ids) -> Option<Gid> {
 }
 
 /// The owner first, since changing it clears setuid bits.
-fn own(file: &OwnedFd, mode: u32, ids: Ids) -> io::Result<()> {
+fn own(file: &impl AsFd, mode: u32, ids: Ids) -> io::Result<()> {
     fchown(file, uid(ids), gid(ids))?;
     Ok(fchmod(file, Mode::from_raw_mode(mode))?)
 }
@@ -278,6 +290,16 @@ mod tests {
         for (glob, name, wanted) in cases {
             assert_eq!(matches(glob.as_bytes(), name.as_bytes()), wanted, "{glob} {name}");
         }
+    }
+
+    #[test]
+    fn a_written_file_keeps_its_set_id_bits() {
+        use std::os::unix::fs::MetadataExt as _;
+        let inside = tempfile::tempdir().unwrap();
+        let meta = std::fs::metadata(inside.path()).unwrap();
+        let (ids, path) = (Ids { uid: meta.uid(), gid: meta.gid() }, "/bin/run".parse().unwrap());
+        Target::open(inside.path()).unwrap().write(&path, 0o6750, ids, b"x").unwrap();
+        assert_eq!(std::fs::metadata(inside.path().join("bin/run")).unwrap().mode() & 0o7777, 0o6750);
     }
 
     #[test]

@@ -187,7 +187,7 @@ pub enum Password {
     Locked,
     /// A crypt(5) hash.
     Hash(String),
-    /// A secret: a crypt(5) hash as it is, else a password that is hashed with sha512-crypt and `salt`.
+    /// A secret: a crypt(5) hash as it is, else a password that is hashed with sha512-crypt and `salt`, twelve bytes.
     Secret { name: String, fingerprint: String, salt: String },
 }
 
@@ -200,10 +200,16 @@ pub enum ImageAction {
         compression: Option<Compression>,
     },
     Squashfs {
-        compression: String,
+        /// The compressor of its blocks.
+        inner: String,
+        /// What the file is packed with.
+        compression: Option<Compression>,
     },
     Erofs {
-        compression: Option<String>,
+        /// The compressor of its blocks, if any.
+        inner: Option<String>,
+        /// What the file is packed with.
+        compression: Option<Compression>,
     },
     /// A partitioned disk, raw or qcow2.
     Disk {

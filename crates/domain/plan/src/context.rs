@@ -17,9 +17,6 @@ pub struct Inputs<'a> {
     pub secrets: &'a BTreeMap<String, String>,
 }
 
-/// Packages that are configured with the base although other packages bring them: what locale and timezone stages need.
-const EARLY: [&str; 3] = ["locales", "libc-l10n", "tzdata"];
-
 impl Inputs<'_> {
     /// Returns SOURCE_DATE_EPOCH in seconds since 1970: the recipe's, else the newest `Date` of the locked archives.
     pub fn epoch(&self) -> i64 {
@@ -39,12 +36,19 @@ impl Inputs<'_> {
 
     /// Returns the packages of the bootstrap stage.
     pub fn base_packages(&self) -> Vec<PackageRef> {
-        self.packages(|locked| locked.base || EARLY.contains(&locked.name.as_str()))
+        self.packages(|locked| locked.base)
     }
 
-    /// Returns the packages that come on top of the base.
+    /// Returns those of `names` that are on top of the base.
+    pub fn further_named(&self, names: &[&str]) -> Vec<PackageRef> {
+        self.packages(|locked| !locked.base && names.contains(&locked.name.as_str()))
+    }
+
+    /// Returns the packages that come on top of the base, without what an earlier stage installs for itself.
     pub fn further_packages(&self) -> Vec<PackageRef> {
-        self.packages(|locked| !locked.base && !EARLY.contains(&locked.name.as_str()))
+        let early = crate::stage::locale_packages(self);
+        let further = self.packages(|locked| !locked.base).into_iter();
+        further.filter(|package| !early.contains(package)).collect()
     }
 
     fn packages(&self, wanted: impl Fn(&Locked) -> bool) -> Vec<PackageRef> {

@@ -87,8 +87,10 @@ fn image_words(image: &ImageAction) -> String {
     match image {
         ImageAction::Dir => "directory".into(),
         ImageAction::Tar { compression } => format!("tar{}", pressed(compression)),
-        ImageAction::Squashfs { compression } => format!("squashfs, {compression}"),
-        ImageAction::Erofs { compression } => format!("erofs, {}", compression.as_deref().unwrap_or("uncompressed")),
+        ImageAction::Squashfs { inner, compression } => format!("squashfs, {inner}{}", pressed(compression)),
+        ImageAction::Erofs { inner, compression } => {
+            format!("erofs, {}{}", inner.as_deref().unwrap_or("uncompressed"), pressed(compression))
+        }
         ImageAction::Disk { container, disk, compression } => {
             let parts = disk
                 .partitions

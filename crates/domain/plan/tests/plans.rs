@@ -8,7 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kiln_family::deb::lock::{Lock, Locked, LockedRepository};
-use kiln_model::{Arch, Digest, Plan};
+use kiln_model::action::Content;
+use kiln_model::{Action, Arch, Digest, Plan};
 use kiln_plan::{Inputs, print};
 
 fn folder() -> PathBuf {
@@ -42,15 +43,20 @@ fn lock(extra: &[&str]) -> Lock {
         components: vec!["main".into()],
         release: Some(Digest::of("release")),
         date: Some(1_760_000_000),
+        origin: Some("Debian".into()),
+        label: Some("Debian".into()),
+        codename: Some("trixie".into()),
         indexes: vec![],
     };
+    let backports =
+        LockedRepository { name: "backports".into(), codename: Some("trixie-backports".into()), ..main.clone() };
     let base = ["apt", "base-files", "dpkg", "tzdata"].map(|name| package(name, true));
     let packages = base.into_iter().chain(extra.iter().map(|name| package(name, false))).collect();
     Lock {
         edition: 1,
         spec: Digest::of(""),
         architecture: Arch::Amd64,
-        repositories: vec![main],
+        repositories: vec![main, backports],
         packages,
         tools: vec![],
     }
@@ -84,6 +90,26 @@ fn every_recipe_plans_to_what_lies_beside_it() {
 fn ids(plan: &Plan) -> BTreeMap<String, String> {
     let tree = plan.pipeline("tree").unwrap();
     tree.stages.iter().zip(plan.ids(tree)).map(|(stage, id)| (stage.kind.to_string(), id.to_string())).collect()
+}
+
+#[test]
+fn priorities_on_the_device_name_the_archive_rather_than_its_host() {
+    let vendor = "backports = true\n\n[[base.repository]]\nname = \"vendor\"\nuri = \"http://vendor.example:8080/apt\"\n\
+                  unsigned = true\npriority = 900\n\n[system]";
+    let plan = plan(&recipe("disk").replace("[system]", vendor));
+    let actions = plan.pipelines.iter().flat_map(|pipeline| &pipeline.stages).flat_map(|stage| &stage.actions);
+    let texts: Vec<_> = actions
+        .filter_map(|action| match action {
+            Action::Write { path, content: Content::Text(text), .. } if path.to_string().ends_with(".pref") => {
+                Some(text)
+            }
+            _ => None,
+        })
+        .collect();
+    // apt knows a host without its port, and backports are on the host of everything else.
+    let wanted = "Package: *\nPin: release o=Debian,l=Debian,n=trixie-backports\nPin-Priority: 100\n\n\
+                  Package: *\nPin: origin \"vendor.example\"\nPin-Priority: 900\n";
+    assert_eq!(texts, [wanted]);
 }
 
 #[test]

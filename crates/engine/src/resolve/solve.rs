@@ -110,15 +110,8 @@ fn start(loaded: &Loaded) -> Place {
 
 /// Returns the repository that stands for the recipe's own package files.
 pub fn local_repository(spec: &Spec) -> Option<LockedRepository> {
-    let repository = LockedRepository {
-        name: LOCAL.into(),
-        uri: "file:.".into(),
-        suite: LOCAL.into(),
-        components: vec![],
-        release: None,
-        date: None,
-        indexes: vec![],
-    };
+    let repository =
+        LockedRepository { name: LOCAL.into(), uri: "file:.".into(), suite: LOCAL.into(), ..Default::default() };
     (!spec.packages.files.is_empty()).then_some(repository)
 }
 

@@ -87,12 +87,12 @@ impl Run<'_> {
         }
         let states = path("/var/lib/apt/extended_states");
         let existing = target.text(&states).farm(|| format!("read `{states}`"))?;
-        let asked: BTreeSet<&str> = self
+        let asked: BTreeSet<(&str, &str)> = self
             .lock
             .packages
             .iter()
             .filter(|locked| locked.manual || locked.base)
-            .map(|locked| locked.name.as_str())
+            .map(|locked| (locked.name.as_str(), locked.architecture.as_str()))
             .collect();
         let controls = unpacked.packages.iter().chain(unpacked.real.iter().map(|(control, _)| control));
         let names = controls.map(|control| (control.name(), control.architecture()));
@@ -112,7 +112,7 @@ fn place_real(unpacked: &Unpacked, target: &Target) -> Result<Vec<GuestPath>, Fa
         let doing = || format!("copy `{}` into the tree", arrival.package.name);
         let mut from = std::fs::File::open(&arrival.path).farm(doing)?;
         let mut to = target.create(&at, 0o644, Ids::default()).farm(doing)?;
-        std::io::copy(&mut from, &mut to.0).farm(doing)?;
+        std::io::copy(&mut from, &mut to.file).farm(doing)?;
         to.finish().farm(doing)?;
         Ok(at)
     };

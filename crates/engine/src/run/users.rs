@@ -23,7 +23,9 @@ impl Run<'_> {
         let (after, homes) =
             accounts::apply(&before, users, &hashes).fault(FaultKind::Recipe, || "add users".into())?;
         write(target, &after)?;
-        homes.iter().try_for_each(|home| make_home(target, home).farm(|| format!("make the home `{}`", home.path)))
+        // By convention there is no such folder: it is the home of those who have none.
+        let mut homes = homes.iter().filter(|home| home.path != "/nonexistent");
+        homes.try_for_each(|home| make_home(target, home).farm(|| format!("make the home `{}`", home.path)))
     }
 
     fn hash(&self, password: &Password) -> Result<Option<String>, Fault> {
@@ -38,10 +40,10 @@ impl Run<'_> {
     }
 }
 
-/// sha512-crypt with 5000 rounds and a given salt (crypt(5)).
+/// sha512-crypt with 5000 rounds. The twelve bytes of `salt` become the sixteen letters that crypt(5) has room for: with
+/// more of them, no password ever fits.
 fn hashed(password: &str, salt: &str) -> Result<String, Fault> {
     use sha_crypt::{PasswordHasher as _, ShaCrypt};
-    let _ = (password, salt);
     let hasher = ShaCrypt::default();
     let hash = hasher.hash_password_with_salt(password.as_bytes(), salt.as_bytes());
     hash.map(|hash| hash.to_string()).fault(FaultKind::Farm, || "hash a password".into())
@@ -98,4 +100,17 @@ fn copy_skeleton(target: &Target, from: &GuestPath, to: &GuestPath, ids: Ids) ->
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `perl -e 'print crypt("hello", q($6$rounds=5000$k2XAnEHBqQ1Ct2aM$))'` prints.
+    #[test]
+    fn a_hash_is_what_others_compute() {
+        let hash = hashed("hello", "0123456789ab").unwrap();
+        let crypt = "kKgROJUwJ9G/QuCn3rHQCy45bkf0d1Hj6Z8mQmypPGlBabIdADjuYYxco4UaiYfKMFZyXykhbI8puWMNMYQqO.";
+        assert_eq!(hash, format!("$6$rounds=5000$k2XAnEHBqQ1Ct2aM${crypt}"));
+    }
 }

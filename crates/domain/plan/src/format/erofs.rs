@@ -4,5 +4,5 @@ use kiln_model::action::ImageAction;
 use kiln_recipe::spec::Output;
 
 pub fn image(output: &Output) -> ImageAction {
-    ImageAction::Erofs { compression: output.inner.clone() }
+    ImageAction::Erofs { inner: output.inner.clone(), compression: output.compression }
 }

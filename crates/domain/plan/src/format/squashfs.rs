@@ -4,5 +4,6 @@ use kiln_model::action::ImageAction;
 use kiln_recipe::spec::Output;
 
 pub fn image(output: &Output) -> ImageAction {
-    ImageAction::Squashfs { compression: output.inner.clone().unwrap_or_else(|| "zstd".into()) }
+    let inner = output.inner.clone().unwrap_or_else(|| "zstd".into());
+    ImageAction::Squashfs { inner, compression: output.compression }
 }

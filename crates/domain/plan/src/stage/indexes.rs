@@ -17,7 +17,7 @@ pub fn indexes(inputs: &Inputs<'_>) -> Option<Stage> {
     let mut actions: Vec<_> = listed.iter().filter_map(|repository| key(repository)).collect();
     let file = format!("/etc/apt/sources.list.d/{}.sources", base.distribution);
     actions.push(write(&file, stanzas.join("\n")));
-    actions.extend(preferences(&listed));
+    actions.extend(preferences(inputs, &listed));
     of(StageKind::Indexes, actions)
 }
 
@@ -42,15 +42,28 @@ fn key(repository: &Repository) -> Option<Action> {
 }
 
 /// Priorities other than apt's own are written down for the device's apt as well.
-fn preferences(listed: &[&Repository]) -> Option<Action> {
-    let text: Vec<_> = listed
-        .iter()
-        .filter(|repository| repository.priority != 500)
+fn preferences(inputs: &Inputs<'_>, listed: &[&Repository]) -> Option<Action> {
+    let said = listed.iter().filter(|repository| repository.priority != 500);
+    let text: Vec<_> = said
         .map(|repository| {
-            let host = repository.uri_in_image.split("//").nth(1).and_then(|rest| rest.split('/').next());
-            let (host, priority) = (host.unwrap_or("*"), repository.priority);
-            format!("Package: *\nPin: origin \"{host}\"\nPin-Priority: {priority}\n")
+            let (pin, priority) = (pin(inputs, repository), repository.priority);
+            format!("Package: *\nPin: {pin}\nPin-Priority: {priority}\n")
         })
         .collect();
     (!text.is_empty()).then(|| write("/etc/apt/preferences.d/kiln.pref", text.join("\n")))
+}
+
+/// Names a repository as apt_preferences(5) wants it: by what its release file calls itself, since several repositories of
+/// different priorities may be on one host, else by that host, which apt knows without its port.
+fn pin(inputs: &Inputs<'_>, repository: &Repository) -> String {
+    let locked = inputs.lock.repositories.iter().find(|locked| locked.name == repository.name);
+    let names = locked.map(|locked| [("o", &locked.origin), ("l", &locked.label), ("n", &locked.codename)]);
+    let names = names.into_iter().flatten().filter_map(|(key, name)| Some((key, name.as_ref()?)));
+    let names: Vec<_> =
+        names.filter(|(_, name)| !name.contains(',')).map(|(key, name)| format!("{key}={name}")).collect();
+    if !names.is_empty() {
+        return format!("release {}", names.join(","));
+    }
+    let host = repository.uri_in_image.split("//").nth(1).and_then(|rest| rest.split(['/', ':']).next());
+    format!("origin \"{}\"", host.unwrap_or_default())
 }

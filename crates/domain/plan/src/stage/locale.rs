@@ -1,9 +1,10 @@
 //! Locale and keyboard.
 
+use kiln_model::action::PackageRef;
 use kiln_model::{Action, RunIn, Stage, StageKind};
 use kiln_recipe::spec::Keyboard;
 
-use super::{of, script_environment};
+use super::{install, of, script_environment};
 use crate::Inputs;
 use crate::context::write;
 
@@ -24,31 +25,35 @@ fn built_in(locale: &str) -> bool {
     matches!(locale, "C" | "POSIX" | "C.UTF-8" | "C.utf8")
 }
 
-fn generate(inputs: &Inputs<'_>) -> Vec<Action> {
+/// Returns the packages that make locales. They are installed here, once the base works: their scripts ask for what an
+/// essential package has (`awk`) without saying so, and a changed locale leaves the base alone.
+pub fn packages(inputs: &Inputs<'_>) -> Vec<PackageRef> {
+    if wanted(inputs).is_empty() { vec![] } else { inputs.further_named(&["locales", "libc-l10n"]) }
+}
+
+/// Returns the locales to make, sorted.
+fn wanted<'a>(inputs: &Inputs<'a>) -> Vec<&'a String> {
     let system = &inputs.spec.system;
     let mut wanted: Vec<_> =
         std::iter::once(&system.locale).chain(&system.locales).filter(|name| !built_in(name)).collect();
     wanted.sort();
     wanted.dedup();
+    wanted
+}
+
+fn generate(inputs: &Inputs<'_>) -> Vec<Action> {
+    let wanted = wanted(inputs);
     if wanted.is_empty() || !inputs.has("locales") {
         return vec![];
     }
-    let lines: String = wanted.iter().map(|name| format!("{name} {}\n", charset(name))).collect();
+    // The recipe knows UTF-8 locales only, some of which glibc names without saying so: `hi_IN`.
+    let lines: String = wanted.iter().map(|name| format!("{name} UTF-8\n")).collect();
     let argv = ["/usr/sbin/locale-gen", "--keep-existing"].map(str::to_owned).into();
     let env = script_environment(inputs.epoch());
-    vec![
-        write("/etc/locale.gen", lines),
-        Action::Run { name: "locale-gen".into(), r#in: RunIn::Target, argv, env, stdin: None },
-    ]
-}
-
-/// Returns the charset column of `locale.gen`: what follows the dot, in the spelling of glibc's SUPPORTED list.
-fn charset(locale: &str) -> String {
-    match locale.split_once('.').map(|(_, charset)| charset.split('@').next().unwrap_or(charset)) {
-        Some(charset) if charset.eq_ignore_ascii_case("utf8") => "UTF-8".into(),
-        Some(charset) => charset.to_owned(),
-        None => "ISO-8859-1".into(),
-    }
+    let mut actions = install(packages(inputs), &[], inputs.epoch());
+    actions.push(write("/etc/locale.gen", lines));
+    actions.push(Action::Run { name: "locale-gen".into(), r#in: RunIn::Target, argv, env, stdin: None });
+    actions
 }
 
 fn keyboard(keyboard: &Keyboard) -> [Action; 2] {

@@ -19,7 +19,7 @@ pub use bootstrap::bootstrap;
 pub use cleanup::cleanup;
 pub use indexes::indexes;
 pub use kernel::kernel;
-pub use locale::locale;
+pub use locale::{locale, packages as locale_packages};
 pub use network::network;
 pub use packages::packages;
 pub use scripts::SECRET_PREFIX;
@@ -28,11 +28,21 @@ pub use upgrade::upgrade;
 pub use users::users;
 pub use wifi::PSK_PREFIX;
 
+use kiln_model::action::PackageRef;
 use kiln_model::{Action, Stage, StageKind};
 
 /// Returns a stage, or none where there is nothing to do.
 fn of(kind: StageKind, actions: Vec<Action>) -> Option<Stage> {
     (!actions.is_empty()).then_some(Stage { kind, actions })
+}
+
+/// Installs packages, or does nothing where there are none.
+fn install(packages: Vec<PackageRef>, hold: &[&str], epoch: i64) -> Vec<Action> {
+    if packages.is_empty() {
+        return vec![];
+    }
+    let hold = hold.iter().map(|&program| program.to_owned()).collect();
+    vec![Action::Unpack { packages, bare: false }, Action::Configure { hold, env: script_environment(epoch) }]
 }
 
 /// Returns the environment of package scripts.

@@ -32,7 +32,7 @@ fn account(inputs: &Inputs<'_>, user: &UserSpec) -> User {
         PasswordSpec::Hash(hash) => Password::Hash(hash.clone()),
         PasswordSpec::Secret(name) => {
             let Content::Secret { name, fingerprint } = inputs.secret(name) else { unreachable!("it returns one") };
-            let salt = inputs.uuid(&format!("salt {}", user.name)).simple().to_string()[..16].to_owned();
+            let salt = inputs.uuid(&format!("salt {}", user.name)).simple().to_string()[..12].to_owned();
             Password::Secret { name, fingerprint, salt }
         }
     };

@@ -22,7 +22,7 @@ pub static KEYS: Table = Table {
         key("symlink", Shape::Text(&LINE), "What the symbolic link points to.").example("\"../run/motd\""),
         key("directory", Shape::Bool, "`true`: an empty folder."),
         key("mode", Shape::Text(&MODE), "Its mode in octal, as text.")
-            .default("\"0644\"; \"0600\" for secrets, \"0755\" for folders; as on disk for copied folders")
+            .default("\"0644\"; \"0600\" for secrets, \"0755\" for folders and for what is executable on disk")
             .example("\"0600\""),
         key("owner", Shape::Text(&USER), "The user it belongs to.").default("\"root\""),
         key("group", Shape::Text(&GROUP), "The group it belongs to.").default("\"root\""),
