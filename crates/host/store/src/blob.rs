@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use kiln_model::Digest;
@@ -10,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::boot::{Stored, now};
 use crate::files::{hash, rename};
 use crate::index::Known;
-use crate::{Error, Fingerprint, Result, Store};
+use crate::{Error, Fingerprint, Result, Store, session};
 
 /// Seconds between two notes of a blob's use.
 const SAME_USE: u64 = 60;
@@ -39,14 +40,22 @@ impl Store {
         Ok(Some(path))
     }
 
-    /// Reads a blob; one that holds other bytes is removed, and true returned.
+    /// Reads a blob; one that holds other bytes is removed, and true returned, as it is when somebody else was faster.
     pub(crate) fn has_blob_rotted(&self, digest: &Digest) -> Result<bool> {
         let path = self.blob_path(digest);
-        let got = File::open(&path).and_then(hash).map_err(Error::io("read", &path))?;
-        if got == *digest {
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            other => other.map_err(Error::io("read", &path))?,
+        };
+        let inode = file.metadata().map_err(Error::io("look at", &path))?.ino();
+        if hash(file).map_err(Error::io("read", &path))? == *digest {
             return Ok(false);
         }
-        self.reject(&path, format!("the stored blob `{}` was corrupted and is dropped", digest.short()))?;
+        let _store = session::exclusive(self.root())?;
+        // Whoever removed it first may have fetched a good one meanwhile.
+        if Fingerprint::of(&path).is_ok_and(|now| now.inode == inode) {
+            self.reject(&path, format!("the stored blob `{}` was corrupted and is dropped", digest.short()))?;
+        }
         Ok(true)
     }
 
@@ -115,8 +124,12 @@ impl BlobWriter<'_> {
             return Ok((got, path));
         }
         let place = self.store.blob_path(&got);
-        rename(&self.path, &place)?;
-        self.store.lease(&format!("blob {got}"), &place)?;
+        {
+            // A collector must not find it before it is leased.
+            let _store = session::shared(self.store.root())?;
+            rename(&self.path, &place)?;
+            self.store.session.hold(format!("blob {got}"))?;
+        }
         let meta = self.file.metadata().map_err(Error::io("look at", &place))?;
         self.store.note_blob(got, self.store.just_stored(Fingerprint::from(&meta)))?;
         Ok((got, place))
@@ -140,5 +153,23 @@ impl Drop for BlobWriter<'_> {
     fn drop(&mut self) {
         // After `finish` the name is gone already.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_who_find_a_rotted_blob_neither_fails_nor_takes_a_new_one() {
+        let home = tempfile::tempdir().unwrap();
+        let (one, two) = (Store::open(home.path(), None).unwrap(), Store::open(home.path(), None).unwrap());
+        let (digest, path) = one.put(b"good").unwrap();
+        fs::write(&path, "gone bad").unwrap();
+        assert!(one.has_blob_rotted(&digest).unwrap());
+        assert!(two.has_blob_rotted(&digest).unwrap(), "gone already");
+        assert_eq!((one.take_warnings().len(), two.take_warnings().len()), (1, 0));
+        one.put(b"good").unwrap();
+        assert!(!two.has_blob_rotted(&digest).unwrap());
     }
 }

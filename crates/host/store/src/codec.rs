@@ -1,4 +1,4 @@
-//! The manifest as bytes: `kiln-manifest-1`, the items, the SHA-256 of all before it.
+//! The manifest as bytes: `kiln-manifest-2`, the items, the SHA-256 of all before it.
 //!
 //! Numbers are little-endian. A path is told by how many bytes it shares with the one before, and the rest.
 
@@ -9,7 +9,7 @@ use kiln_model::{Digest, GuestPath, StageId};
 
 use crate::{Fingerprint, Item, Manifest, Mark};
 
-const MAGIC: &[u8] = b"kiln-manifest-1\n";
+const MAGIC: &[u8] = b"kiln-manifest-2\n";
 
 pub(crate) fn encode(manifest: &Manifest) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
@@ -62,7 +62,7 @@ fn put_item(out: &mut Vec<u8>, before: &[u8], item: &Item) {
         .iter()
         .for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
     put_bytes(out, &item.target);
-    out.push(item.xattrs.len() as u8);
+    out.extend_from_slice(&(item.xattrs.len() as u32).to_le_bytes());
     for (name, value) in &item.xattrs {
         put_bytes(out, name.as_bytes());
         put_bytes(out, value);
@@ -117,7 +117,33 @@ impl<'a> Input<'a> {
     }
 
     fn xattrs(&mut self) -> Option<BTreeMap<String, Vec<u8>>> {
-        let [count] = self.array()?;
+        let count = self.u32()?;
         (0..count).map(|_| Some((String::from_utf8(self.bytes()?.to_vec()).ok()?, self.bytes()?.to_vec()))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_attributes_than_a_byte_counts_read_back() {
+        let stage = StageId(Digest::of("x"));
+        let print = Fingerprint { size: 1, inode: u64::MAX, mtime: (-1, 999_999_999), ctime: (i64::MAX, 0) };
+        let item = Item {
+            path: "/file".parse().unwrap(),
+            mark: Mark::Opaque,
+            mode: 0o100_644,
+            uid: 1,
+            gid: 2,
+            links: 3,
+            print,
+            device: (4, 5),
+            target: b"there".to_vec(),
+            xattrs: (0..300).map(|number| (format!("user.{number}"), vec![7; number])).collect(),
+        };
+        let items = vec![item];
+        let manifest = Manifest { stage, root: "/layer".into(), items };
+        assert_eq!(decode(stage, Path::new("/layer"), &encode(&manifest)), Some(manifest));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use kiln_model::Digest;
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Result};
@@ -80,17 +81,51 @@ pub(crate) fn touch(path: &Path) {
     let _ = File::open(path).and_then(|file| file.set_modified(SystemTime::now()));
 }
 
-/// Removes a tree, also through folders whose modes forbid it.
+/// Removes a tree, also through folders whose modes forbid it, and one deeper than files may be open.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
-    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     let removed = match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(path).and_then(|()| fs::remove_dir_all(path))
         }
+        Err(error) if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            flatten(path).and_then(|()| fs::remove_dir_all(path))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotADirectory => fs::remove_file(path),
         other => other,
     };
+    let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
     removed.or_else(|error| if gone(&error) { Ok(()) } else { Err(error) }).map_err(Error::io("remove", path))
+}
+
+/// Levels below which [`flatten`] moves a folder up; a path of so many names is no longer than the kernel takes.
+const SHALLOW: usize = 12;
+
+/// Moves folders up until none is deep: removing a tree keeps every folder on the way down open.
+fn flatten(tree: &Path) -> io::Result<()> {
+    let mut waiting = vec![(tree.to_owned(), 0)];
+    let mut moved = 0_u64;
+    while let Some((folder, depth)) = waiting.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if !entry.file_type()?.is_dir() {
+                continue;
+            }
+            if depth < SHALLOW {
+                waiting.push((entry.path(), depth + 1));
+                continue;
+            }
+            let higher = loop {
+                moved += 1;
+                let higher = tree.join(format!("flat-{moved}"));
+                if higher.symlink_metadata().is_err() {
+                    break higher;
+                }
+            };
+            fs::rename(entry.path(), &higher)?;
+            waiting.push((higher, 1));
+        }
+    }
+    Ok(())
 }
 
 /// Gives the owner all rights on every folder of a tree.
@@ -108,6 +143,22 @@ fn open_up(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn trees_deeper_than_files_may_be_open_go() {
+        let home = tempfile::tempdir().unwrap();
+        let deep = home.path().join("tree").join("d/".repeat(900));
+        make_folder(&deep).unwrap();
+        fs::write(deep.join("file"), "x").unwrap();
+        fs::write(home.path().join("tree/flat-1"), "x").unwrap();
+        let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let few = rustix::process::Rlimit { current: Some(300), ..before };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
+        let removed = remove_tree(&home.path().join("tree"));
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, before).unwrap();
+        removed.unwrap();
+        assert_eq!(names(home.path()).unwrap(), Vec::<String>::new());
+    }
 
     #[test]
     fn trees_with_closed_folders_go() {

@@ -24,6 +24,14 @@ pub struct Layer {
     pub meta: Meta,
 }
 
+impl Layer {
+    /// The same after its files were moved.
+    fn at(mut self, path: PathBuf) -> Self {
+        self.manifest.root.clone_from(&path);
+        Self { path, ..self }
+    }
+}
+
 /// What is said about a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -67,20 +75,49 @@ impl Store {
     /// Moves the folder `upper`, which is in the store's filesystem, into the store as the layer of `id`. When another
     /// kiln was faster, theirs is returned and ours removed.
     pub fn publish(&self, id: &StageId, upper: &Path, meta: Meta) -> Result<Layer> {
+        let (draft, layer) = self.draft(id, upper, meta)?;
+        if self.place(id, &draft)? {
+            return Ok(layer.at(self.layer_path(id).join("root")));
+        }
+        remove_tree(&draft)?;
+        self.tree(id)?.ok_or(Error::Vanished { stage: *id })
+    }
+
+    /// The same in place of what was there. When another kiln works with the old layer that one stays, and ours lives as
+    /// long as this `Store`, outside of the cache.
+    pub fn replace(&self, id: &StageId, upper: &Path, meta: Meta) -> Result<Layer> {
+        let (draft, layer) = self.draft(id, upper, meta)?;
+        let (folder, lease) = (self.layer_path(id), format!("layer {id}"));
+        make_folder(&self.root().join("layers"))?;
+        let old = {
+            let _store = session::exclusive(self.root())?;
+            if self.session.others_hold(&lease)? {
+                self.warn(format!(
+                    "another kiln uses the stored layer of stage `{}`: it is not replaced",
+                    id.0.short()
+                ));
+                return Ok(layer);
+            }
+            let old = self.session.trash(&folder)?;
+            self.session.hold(lease)?;
+            fs::rename(&draft, &folder).map_err(Error::io("rename to", &folder))?;
+            old
+        };
+        remove_tree(&old)?;
+        Ok(layer.at(folder.join("root")))
+    }
+
+    /// Makes in a scratch folder what is to be the layer's, and returns the folder and the layer there.
+    fn draft(&self, id: &StageId, upper: &Path, meta: Meta) -> Result<(PathBuf, Layer)> {
         let draft = self.scratch("layer")?;
         fs::rename(upper, draft.join("root")).map_err(Error::io("take", upper))?;
-        let Scanned { mut manifest, bytes } = scan(*id, &draft.join("root"))?;
+        let path = draft.join("root");
+        let Scanned { manifest, bytes } = scan(*id, &path)?;
         let meta = Meta { size: bytes, ..meta };
         write(&draft.join("manifest"), &codec::encode(&manifest))?;
         let about = About { meta: meta.clone(), stored: Stored::now(self.boot) };
         write(&draft.join("about"), &serde_json::to_vec(&about).expect("plain values serialise"))?;
-        if !self.place(id, &draft)? {
-            remove_tree(&draft)?;
-            return self.tree(id)?.ok_or(Error::Vanished { stage: *id });
-        }
-        let path = self.layer_path(id).join("root");
-        manifest.root.clone_from(&path);
-        Ok(Layer { id: *id, path, manifest, meta })
+        Ok((draft, Layer { id: *id, path, manifest, meta }))
     }
 
     /// Renames a draft into place; false when a good layer is there already.

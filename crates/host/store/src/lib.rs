@@ -2,13 +2,11 @@
 //!
 //! - **blobs**: bytes under their SHA-256 ([`Store::blob`], [`Store::writer`])
 //! - **layers**: the file trees that stages left, under the stage's id ([`Store::tree`], [`Store::publish`])
-//! - **artifacts**: finished files under a key, with an index for writing the next one incrementally
 //! - **documents**: small things under a kind and a key: parsed indexes, what was last seen of a repository
 //!
 //! Nothing half-written is ever visible, nothing that changed since it was stored is ever handed out, and nothing
 //! needs `fsync`. README.md tells how. Several kilns may work on one store at once.
 
-mod artifact;
 mod blob;
 mod boot;
 mod check;
@@ -29,8 +27,8 @@ mod session;
 mod store;
 mod verify;
 
-pub use artifact::Artifact;
 pub use blob::BlobWriter;
+pub use boot::Boot;
 pub use claim::Claim;
 pub use document::Doc;
 pub use error::Error;

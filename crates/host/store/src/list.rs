@@ -9,7 +9,7 @@ use kiln_model::{Digest, StageId};
 use serde::Serialize;
 
 use crate::files::{names, read_if_there};
-use crate::{Doc, Error, Result, Store, artifact, document, layer};
+use crate::{Doc, Error, Result, Store, document, layer};
 
 /// The kinds of what a store keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -17,7 +17,6 @@ use crate::{Doc, Error, Result, Store, artifact, document, layer};
 pub enum EntryKind {
     Blob,
     Layer,
-    Artifact,
     Document,
 }
 
@@ -53,7 +52,6 @@ impl Store {
     pub(crate) fn located(&self) -> Result<Vec<Located>> {
         let mut all = self.blobs()?;
         all.append(&mut self.layers()?);
-        all.append(&mut self.artifacts()?);
         all.append(&mut self.documents()?);
         Ok(all)
     }
@@ -101,24 +99,6 @@ impl Store {
         Ok(all)
     }
 
-    fn artifacts(&self) -> Result<Vec<Located>> {
-        let mut all = Vec::new();
-        let root = self.root().join("artifacts");
-        for name in names(&root)? {
-            let folder = root.join(&name);
-            let used = fs::metadata(folder.join("about")).and_then(|meta| meta.modified()).ok();
-            let Some(mut entry) = locate(EntryKind::Artifact, &folder, &name, used) else { continue };
-            let files = ["file", "index", "about"].map(|file| fs::metadata(folder.join(file)));
-            entry.info.size = files.iter().flatten().map(|meta| meta.blocks() * 512).sum();
-            let about = read_if_there(&folder.join("about"))?;
-            if let Some(about) = about.and_then(|text| serde_json::from_slice::<artifact::About>(&text).ok()) {
-                entry.info.note = format!("{} {}", about.key, about.note).trim_end().to_owned();
-            }
-            all.push(entry);
-        }
-        Ok(all)
-    }
-
     fn documents(&self) -> Result<Vec<Located>> {
         let mut all = Vec::new();
         for kind in Doc::ALL {
@@ -144,7 +124,6 @@ fn locate(kind: EntryKind, path: &Path, id: &str, used: Option<SystemTime>) -> O
     let word = match kind {
         EntryKind::Blob => "blob",
         EntryKind::Layer => "layer",
-        EntryKind::Artifact => "artifact",
         EntryKind::Document => "document",
     };
     Some(Located { info, path: path.to_owned(), lease: format!("{word} {id}"), parent: None, may_go: true })

@@ -71,6 +71,12 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a living session other than this one leases an entry; the caller holds the store alone.
+    pub fn others_hold(&self, entry: &str) -> Result<bool> {
+        let mine = |name: &String| self.lease.file_name().is_some_and(|own| own == name.as_str());
+        Ok(leases(&self.root, |name| !mine(name))?.contains(entry))
+    }
+
     /// Returns the folder that goes with the session.
     pub fn scratch(&self) -> &Path {
         &self.scratch
@@ -124,8 +130,12 @@ fn dead(root: &Path) -> Result<Vec<String>> {
 
 /// Returns every entry that a living session leases; the caller holds the store alone.
 pub(crate) fn leased(root: &Path) -> Result<HashSet<String>> {
+    leases(root, |_| true)
+}
+
+fn leases(root: &Path, of: impl Fn(&String) -> bool) -> Result<HashSet<String>> {
     let (dead, mut held) = (dead(root)?, HashSet::new());
-    for name in names(&root.join("sessions"))?.iter().filter(|name| !dead.contains(name)) {
+    for name in names(&root.join("sessions"))?.iter().filter(|name| of(name) && !dead.contains(name)) {
         let lease = root.join("sessions").join(name);
         let text = fs::read_to_string(&lease).map_err(Error::io("read", &lease))?;
         held.extend(text.lines().map(str::to_owned));

@@ -5,9 +5,9 @@ use std::time::Duration;
 use kiln_model::StageId;
 use serde::Serialize;
 
-use crate::boot::{Durable, now};
+use crate::boot::{Durable, Stored, uptime};
 use crate::files::read_if_there;
-use crate::{Doc, EntryKind, Result, Store, artifact, boot, check, document, files};
+use crate::{Doc, EntryKind, Result, Store, boot, check, document, files};
 
 /// Something wrong with an entry, which is removed: the next build makes or fetches it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,9 +53,6 @@ impl Store {
         for id in self.layer_ids()? {
             tasks.push(Box::new(move || self.verify_layer(&id)));
         }
-        for name in files::names(&self.root().join("artifacts"))? {
-            tasks.push(Box::new(move || self.verify_artifact(&name)));
-        }
         for kind in Doc::ALL {
             for name in files::names(&self.root().join("documents").join(kind.name()))? {
                 tasks.push(Box::new(move || self.verify_document(kind, &name)));
@@ -84,18 +81,6 @@ impl Store {
         }
     }
 
-    fn verify_artifact(&self, name: &str) -> Result<Option<Finding>> {
-        let folder = self.root().join("artifacts").join(name);
-        if !self.lease(&format!("artifact {name}"), &folder)? || self.whole_artifact(&folder)?.is_some() {
-            return Ok(None);
-        }
-        let about = read_if_there(&folder.join("about"))?;
-        let about = about.and_then(|text| serde_json::from_slice::<artifact::About>(&text).ok());
-        let what = format!("the kept file `{}` changed", about.map_or(name.to_owned(), |about| about.key));
-        self.reject(&folder, what.clone())?;
-        Ok(Some(finding(EntryKind::Artifact, name, &what)))
-    }
-
     fn verify_document(&self, kind: Doc, name: &str) -> Result<Option<Finding>> {
         let path = self.root().join("documents").join(kind.name()).join(name);
         let Some(text) = read_if_there(&path)? else { return Ok(None) };
@@ -110,7 +95,7 @@ impl Store {
     /// Makes everything that is stored durable, and reads the layers stored more than `age` ago whose digests are not
     /// known yet: work for idle moments, which spares the next boot its doubts.
     pub fn settle(&self, age: Duration) -> Result<()> {
-        let began = now();
+        let began = uptime();
         boot::sync(self.root())?;
         Durable::extend(self.root(), self.session.scratch(), self.boot, began)?;
         *self.durable.lock().expect("no panic while held") = Durable::load(self.root());
@@ -119,7 +104,8 @@ impl Store {
             if check::digests(&folder)?.is_some() {
                 continue;
             }
-            let old = self.load(&id)?.is_some_and(|(_, about)| about.stored.at + age.as_secs() <= began);
+            let settled = |stored: Stored| stored.boot != self.boot || stored.at + age.as_secs() <= began;
+            let old = self.load(&id)?.is_some_and(|(_, about)| settled(about.stored));
             if let Some(layer) = if old { self.tree(&id)? } else { None } {
                 self.learn_digests(&layer)?;
             }

@@ -1,4 +1,4 @@
-//! Blobs, documents and artifacts: stored once, never handed out changed.
+//! Blobs and documents: stored once, never handed out changed.
 
 use std::fs;
 use std::io::Write as _;
@@ -154,27 +154,23 @@ fn documents_are_kept_under_kind_and_key() {
 }
 
 #[test]
-fn artifacts_are_kept_taken_and_never_handed_out_changed() {
+fn a_new_blob_is_never_collected_before_its_maker_has_it() {
     let home = tempfile::tempdir().unwrap();
-    let store = Store::open(home.path(), None).unwrap();
-    let put = |bytes: &str| {
-        let file = store.scratch("image").unwrap().join("x.raw");
-        fs::write(&file, bytes).unwrap();
-        store.put_artifact("demo/raw", &file, b"index", "demo").unwrap()
-    };
-    put("first");
-    let path = put("second");
-    let kept = store.artifact("demo/raw").unwrap().unwrap();
-    assert_eq!(
-        (&kept.path, kept.index.as_slice(), fs::read(&path).unwrap().as_slice()),
-        (&path, &b"index"[..], &b"second"[..])
-    );
-    let taken = store.take_artifact("demo/raw").unwrap().unwrap();
-    assert_eq!(fs::read(&taken.path).unwrap(), b"second");
-    assert_eq!(store.artifact("demo/raw").unwrap(), None);
-    corrupt(&put("third"));
-    assert_eq!(store.artifact("demo/raw").unwrap(), None);
-    assert_eq!(store.take_warnings().len(), 1);
+    let (maker, collector) = (Store::open(home.path(), None).unwrap(), Store::open(home.path(), None).unwrap());
+    let done = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while done.load(Ordering::SeqCst) == 0 {
+                collector.gc(Some(0), false).unwrap();
+            }
+        });
+        let made: Vec<_> = (0..300).map(|number: u32| maker.put(&number.to_le_bytes()).map(|(_, path)| path)).collect();
+        done.store(1, Ordering::SeqCst);
+        for path in made {
+            let path = path.unwrap();
+            assert!(path.exists(), "`{}` was collected", path.display());
+        }
+    });
 }
 
 #[test]

@@ -76,6 +76,41 @@ fn the_slower_of_two_publishers_gets_the_layer_of_the_faster() {
     assert_eq!(two.take_warnings(), Vec::<String>::new());
 }
 
+/// Publishes a layer with one file in place of what is there.
+fn replace(store: &Store, name: &str, text: &str) -> Layer {
+    let upper = store.scratch("upper").unwrap();
+    fs::write(upper.join("file"), text).unwrap();
+    store.replace(&id(name), &upper, meta()).unwrap()
+}
+
+#[test]
+fn a_layer_made_again_on_purpose_takes_the_place_of_the_old_one() {
+    let home = tempfile::tempdir().unwrap();
+    drop(Store::open(home.path(), None).map(|store| publish(&store, "a")).unwrap());
+    let store = Store::open(home.path(), None).unwrap();
+    for text in ["one", "two"] {
+        let fresh = replace(&store, "a", text);
+        assert_eq!(fs::read_to_string(fresh.path.join("file")).unwrap(), text);
+        assert_eq!(store.tree(&id("a")).unwrap().unwrap().manifest, fresh.manifest);
+    }
+    assert_eq!(store.take_warnings(), Vec::<String>::new());
+    let folder = store.session_folder().to_owned();
+    let left: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 0, "{left:?}");
+}
+
+#[test]
+fn a_layer_that_another_kiln_uses_stays_and_the_new_one_is_used_here() {
+    let home = tempfile::tempdir().unwrap();
+    let (other, store) = (Store::open(home.path(), None).unwrap(), Store::open(home.path(), None).unwrap());
+    let old = publish(&other, "a");
+    let fresh = replace(&store, "a", "fresh");
+    assert_eq!(fs::read_to_string(fresh.path.join("file")).unwrap(), "fresh");
+    assert_eq!(fresh.manifest.root, fresh.path);
+    assert_eq!(other.tree(&id("a")).unwrap().unwrap().manifest, old.manifest);
+    assert_eq!(store.take_warnings().len(), 1);
+}
+
 type Change = fn(&Path);
 
 /// Every way a layer can change behind the store's back.
