@@ -10,9 +10,6 @@ use crate::fetcher::Tried;
 use crate::url::shown;
 use crate::{Failure, Fetcher, Request, Result};
 
-/// Bytes read at once.
-const BLOCK: usize = 128 * 1024;
-
 /// Bytes after which a broken attempt counts as headway: the next is the first again.
 const HEADWAY: u64 = 1 << 20;
 
@@ -126,17 +123,18 @@ impl Download<'_> {
     }
 
     fn copy(&mut self, url: &str, mut reply: Box<Reply>) -> Result<(), Failure> {
-        let mut block = vec![0; BLOCK];
+        let mut block = Vec::new();
         loop {
             if self.fetcher.cancelled() {
                 return Err(Failure::Cancelled);
             }
-            let count = match reply.body.read(&mut block) {
-                Ok(Some(count)) => count,
-                Ok(None) => return Ok(()),
+            block.clear();
+            match reply.body.read(&mut block) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
                 Err(failure) => return Err(self.truncated(url, reply.length, failure)),
-            };
-            self.writer.write_all(&block[..count]).map_err(|source| self.unwritable(source))?;
+            }
+            self.writer.write_all(&block).map_err(|source| self.unwritable(source))?;
             (self.progress)(self.writer.written());
             if let Some(limit) = self.request.size.filter(|size| self.writer.written() > *size) {
                 return Err(Failure::WrongSize { url: shown(url), expected: limit, got: self.writer.written() });

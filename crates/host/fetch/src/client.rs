@@ -2,27 +2,25 @@
 
 use std::error::Error as _;
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use reqwest::StatusCode;
-use reqwest::blocking::{Client, Response};
 use reqwest::header::{
     AGE, CONTENT_RANGE, DATE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RANGE,
 };
+use reqwest::{Response, StatusCode};
 
-use crate::names::Names;
+use crate::line::{Line, REDIRECTS};
 use crate::url::{file, shown};
 use crate::{Failure, Options};
 
-/// Redirects that are followed.
-const REDIRECTS: usize = 8;
+/// Bytes read from a file at once.
+const BLOCK: u64 = 128 * 1024;
 
 pub(crate) struct Http {
     options: Options,
-    /// Built when the first URL is asked for: it reads all certificates of the host, and many runs need none.
-    client: OnceLock<Client>,
+    /// Made when the first URL is asked for: it reads all certificates of the host, and many runs need none.
+    line: OnceLock<Arc<Line>>,
 }
 
 /// What a request asks for besides its URL.
@@ -56,31 +54,21 @@ pub(crate) enum Said {
 }
 
 pub(crate) enum Body {
-    Http { response: Response, url: String, stall: Duration },
+    Http { response: Response, url: String, line: Arc<Line> },
     File { file: File, path: String },
 }
 
 impl Http {
     pub fn new(options: &Options) -> Self {
-        Self { options: options.clone(), client: OnceLock::new() }
+        Self { options: options.clone(), line: OnceLock::new() }
     }
 
-    /// Returns the client; the environment's proxies are honoured.
-    fn client(&self) -> &Client {
-        let build = || {
-            Client::builder()
-                .user_agent(&self.options.user_agent)
-                .connect_timeout(self.options.connect)
-                // In the blocking client this is the time for the head, and then for each read: it bounds silence.
-                .timeout(self.options.stall)
-                .pool_max_idle_per_host(self.options.connections)
-                .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
-                .tcp_nodelay(true)
-                .dns_resolver(Arc::new(Names::default()))
-                .build()
-                .expect("a client with these options can be built")
-        };
-        self.client.get_or_init(build)
+    fn line(&self) -> Result<&Arc<Line>, Failure> {
+        if let Some(line) = self.line.get() {
+            return Ok(line);
+        }
+        let line = Line::new(&self.options)?;
+        Ok(self.line.get_or_init(|| Arc::new(line)))
     }
 
     /// Asks for a URL.
@@ -92,36 +80,19 @@ impl Http {
             let known = ask.etag.is_some() || ask.last_modified.is_some();
             return if known { Ok(Said::Unchanged) } else { Err(Failure::Offline { url: shown(url) }) };
         }
-        let response =
-            self.client().get(url).headers(headers(ask)).send().map_err(|error| self.failure(url, &error))?;
-        let shown = shown(url);
+        let (line, shown) = (self.line()?, shown(url));
+        let response = line.send(url, headers(ask))?.map_err(|error| self.failure(line, url, &error))?;
         match response.status() {
             StatusCode::NOT_MODIFIED => Ok(Said::Unchanged),
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-                Ok(Said::Reply(Box::new(self.reply(shown, ask, response)?)))
+                Ok(Said::Reply(Box::new(reply(shown, ask, response, line)?)))
             }
             status => Err(refusal(shown, status)),
         }
     }
 
-    fn reply(&self, url: String, ask: &Ask, response: Response) -> Result<Reply, Failure> {
-        let text = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
-        let (etag, last_modified) = (text(ETAG), text(LAST_MODIFIED));
-        let date = text(DATE).filter(|_| text(AGE).is_none_or(|age| age == "0"));
-        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-        let (from, length) = if partial {
-            let range = text(CONTENT_RANGE).and_then(|range| content_range(&range));
-            // A range nobody asked for, or without a place, cannot be joined to what is here.
-            range.filter(|(from, _)| *from == ask.from).ok_or(Failure::NotHttp { url: url.clone() })?
-        } else {
-            (0, response.content_length())
-        };
-        let body = Body::Http { response, url, stall: self.options.stall };
-        Ok(Reply { from, length, etag, last_modified, date, body })
-    }
-
     /// Says what an error of the client is; it has few words for it, so the chain of causes is searched.
-    fn failure(&self, url: &str, error: &reqwest::Error) -> Failure {
+    fn failure(&self, line: &Line, url: &str, error: &reqwest::Error) -> Failure {
         let url = shown(url);
         let reason = reason(error);
         let io = io_kind(error);
@@ -135,15 +106,12 @@ impl Http {
             return match io {
                 _ if reason.contains("dns error") => Failure::NameNotFound { url },
                 _ if reason.contains("tunnel") || reason.contains("proxy") => Failure::Proxy { url, reason },
-                _ if reason.contains("certificate") || reason.contains("tls") => Failure::Tls { url, reason },
+                _ if reason.contains("certificate") || reason.contains("tls") => line.untrusted(url, reason),
                 Some(io::ErrorKind::ConnectionRefused) => Failure::ConnectionRefused { url },
                 _ if error.is_timeout() => Failure::ConnectTimeout { url, seconds: self.options.connect.as_secs() },
                 Some(io::ErrorKind::InvalidData) => Failure::Tls { url, reason },
                 _ => Failure::Broken { url, reason },
             };
-        }
-        if error.is_timeout() {
-            return Failure::Stalled { url, seconds: self.options.stall.as_secs() };
         }
         if reason.contains("invalid HTTP") {
             return Failure::NotHttp { url };
@@ -152,33 +120,38 @@ impl Http {
     }
 }
 
-impl Body {
-    /// Reads a little; none at the end, which a broken connection is not.
-    pub fn read(&mut self, block: &mut [u8]) -> Result<Option<usize>, Failure> {
-        let count = match self {
-            Self::File { file, path } => {
-                file.read(block).map_err(|source| Failure::File { path: path.clone(), source })?
-            }
-            Self::Http { response, url, stall } => match response.read(block) {
-                Ok(count) => count,
-                Err(error) => return Err(broken(url, *stall, &error)),
-            },
-        };
-        Ok((count > 0).then_some(count))
-    }
+fn reply(url: String, ask: &Ask, response: Response, line: &Arc<Line>) -> Result<Reply, Failure> {
+    let text = |name| response.headers().get(name)?.to_str().ok().map(str::to_owned);
+    let (etag, last_modified) = (text(ETAG), text(LAST_MODIFIED));
+    let date = text(DATE).filter(|_| text(AGE).is_none_or(|age| age == "0"));
+    let partial = response.status() == StatusCode::PARTIAL_CONTENT;
+    let (from, length) = if partial {
+        let range = text(CONTENT_RANGE).and_then(|range| content_range(&range));
+        // A range nobody asked for, or without a place, cannot be joined to what is here.
+        range.filter(|(from, _)| *from == ask.from).ok_or(Failure::NotHttp { url: url.clone() })?
+    } else {
+        (0, response.content_length())
+    };
+    let body = Body::Http { response, url, line: Arc::clone(line) };
+    Ok(Reply { from, length, etag, last_modified, date, body })
 }
 
-fn broken(url: &str, stall: Duration, error: &io::Error) -> Failure {
-    let url = url.to_owned();
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
-    if error.kind() == io::ErrorKind::TimedOut || inner.is_some_and(reqwest::Error::is_timeout) {
-        return Failure::Stalled { url, seconds: stall.as_secs() };
+impl Body {
+    /// Appends what comes next; false at the end, which a broken connection is not.
+    pub fn read(&mut self, into: &mut Vec<u8>) -> Result<bool, Failure> {
+        match self {
+            Self::File { file, path } => {
+                let count = file.take(BLOCK).read_to_end(into);
+                count.map(|count| count > 0).map_err(|source| Failure::File { path: path.clone(), source })
+            }
+            Self::Http { response, url, line } => {
+                let piece = line.wait(url, response.chunk())?;
+                let piece = piece.map_err(|error| Failure::Broken { url: url.clone(), reason: reason(&error) })?;
+                piece.iter().for_each(|piece| into.extend_from_slice(piece));
+                Ok(piece.is_some())
+            }
+        }
     }
-    let mut reason = error.to_string();
-    if let Some(inner) = inner {
-        reason = self::reason(inner);
-    }
-    Failure::Broken { url, reason }
 }
 
 fn open_file(url: &str, from: u64) -> Result<Reply, Failure> {
@@ -227,7 +200,7 @@ fn refusal(url: String, status: StatusCode) -> Failure {
 }
 
 /// Returns the last cause, which is the one that says something; never the URL, which may hold credentials.
-fn reason(error: &reqwest::Error) -> String {
+pub(crate) fn reason(error: &reqwest::Error) -> String {
     let mut texts = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {

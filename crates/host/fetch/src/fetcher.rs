@@ -8,6 +8,7 @@ use kiln_model::Digest;
 
 use crate::Failure;
 use crate::client::Http;
+use crate::small::Validators;
 
 /// How a fetcher behaves.
 #[derive(Clone, Debug)]
@@ -27,6 +28,14 @@ pub struct Options {
     pub offline: bool,
     /// Raised by whoever wants every download to stop.
     pub cancel: Arc<AtomicBool>,
+    /// Asked every few milliseconds whether the process was told to stop, however long a server says nothing.
+    pub interrupted: fn() -> bool,
+}
+
+impl Options {
+    pub(crate) fn cancelled(&self) -> bool {
+        self.cancel.load(Ordering::Relaxed) || (self.interrupted)()
+    }
 }
 
 impl Default for Options {
@@ -40,6 +49,7 @@ impl Default for Options {
             user_agent: concat!("kiln/", env!("CARGO_PKG_VERSION")).to_owned(),
             offline: false,
             cancel: Arc::default(),
+            interrupted: || false,
         }
     }
 }
@@ -80,6 +90,8 @@ pub struct Answer {
     pub unchanged: bool,
     /// The server's time as its `Date` header says it, when it was asked just now.
     pub date: Option<String>,
+    /// What to ask with next time, once the answer is believed.
+    pub(crate) validators: Validators,
 }
 
 /// Fetches over HTTP(S) and from `file:` URLs; keeps its connections.
@@ -94,7 +106,7 @@ impl Fetcher {
     }
 
     pub(crate) fn cancelled(&self) -> bool {
-        self.options.cancel.load(Ordering::Relaxed)
+        self.options.cancelled()
     }
 
     /// Waits before attempt `number` (from 1) of the same URL.

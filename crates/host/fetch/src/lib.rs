@@ -1,6 +1,6 @@
 //! Downloads: bytes whose digest is known into the store, and the small documents that name them.
 //!
-//! Blocking, with a handful of threads of its own for the time of [`Fetcher::fetch_all`]. Decides nothing: which
+//! Blocking for who asks, with a handful of threads of its own for the time of [`Fetcher::fetch_all`]. Decides nothing: which
 //! mirrors, in which order, is in the request. README.md tells how a broken download goes on.
 
 mod all;
@@ -9,6 +9,7 @@ mod blob;
 mod client;
 mod error;
 mod fetcher;
+mod line;
 mod names;
 mod small;
 mod url;

@@ -1,10 +1,11 @@
 //! Every way a download can go wrong, its fault and its message; and how it still comes to be where it can.
 
+mod untrusted;
+
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use kiln_fetch::{Failure, Fetcher, Options, Progress, Request};
 use kiln_model::{Digest, Fault as Blame, FaultKind};
 use kiln_store::Store;
 use kiln_testkit::{Fault, Server, golden};
+use untrusted::Untrusted;
 
 /// Everything a test needs; dropped together.
 struct Bench {
@@ -142,47 +144,6 @@ fn what_no_server_answers_is_told_apart() {
     }
     let error = bench.fetch(&bench.request(&[], b"x")).expect_err("no URL");
     assert!(matches!(*error.failure, Failure::NoUrl));
-}
-
-/// Runs `openssl s_server` (package openssl) on a free port with a certificate that nobody signed.
-struct Untrusted {
-    running: std::process::Child,
-    address: String,
-}
-
-impl Untrusted {
-    fn start(home: &Path) -> Self {
-        let (key, certificate) = (home.join("key.pem"), home.join("certificate.pem"));
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-addext"])
-            .args(["subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout"])
-            .arg(&key)
-            .arg("-out")
-            .arg(&certificate)
-            .output()
-            .expect("openssl is installed (package openssl)");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let mut command = Command::new("openssl");
-        command
-            .args(["s_server", "-quiet", "-www", "-accept", &address, "-key"])
-            .arg(key)
-            .arg("-cert")
-            .arg(certificate);
-        let running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while TcpStream::connect(&address).is_err() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { running, address }
-    }
-}
-
-impl Drop for Untrusted {
-    fn drop(&mut self) {
-        let _ = self.running.kill();
-        let _ = self.running.wait();
-    }
 }
 
 #[test]
@@ -371,14 +332,43 @@ fn cancelled_downloads_end_and_leave_nothing() {
     bench.assert_nothing_kept(&request, "cancelled");
 }
 
+static TOLD_TO_STOP: AtomicBool = AtomicBool::new(false);
+
+#[test]
+fn a_server_that_says_nothing_cannot_hold_up_the_end() {
+    let bench = bench();
+    let request = bench.serve("/x", &body(9, 100_000));
+    let (stall, interrupted) = (Duration::from_secs(20), || TOLD_TO_STOP.load(Ordering::SeqCst));
+    let fetcher = Fetcher::new(Options { stall, interrupted, ..options() });
+    for fault in [Fault::Stall(0), Fault::Stall(40_000)] {
+        bench.server.fault("/x", fault.clone());
+        TOLD_TO_STOP.store(false, Ordering::SeqCst);
+        let asked = bench.server.seen().len();
+        let (blob, small) = std::thread::scope(|scope| {
+            let blob = scope.spawn(|| fetcher.fetch_blob(&bench.store, &request, &|_| {}));
+            let small = scope.spawn(|| fetcher.fetch_small(None, &request.urls, 1 << 20));
+            while bench.server.seen().len() < asked + 2 {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            TOLD_TO_STOP.store(true, Ordering::SeqCst);
+            (blob.join().unwrap().unwrap_err(), small.join().unwrap().unwrap_err())
+        });
+        assert!(matches!(*blob.failure, Failure::Cancelled), "{fault:?}: {blob:?}");
+        assert!(matches!(*small.failure, Failure::Cancelled), "{fault:?}: {small:?}");
+        bench.assert_nothing_kept(&request, "interrupted");
+    }
+}
+
 #[test]
 fn small_documents_are_asked_for_again_only_when_they_changed() {
     let bench = bench();
     bench.server.put("/InRelease", *b"one");
     let urls = [bench.server.url("/missing"), bench.server.url("/InRelease")];
     let get = || bench.fetcher.fetch_small(Some(&bench.store), &urls, 1000).unwrap();
+    let answer = get();
+    assert_eq!((answer.bytes.as_slice(), get().unchanged), (&b"one"[..], false), "nobody said that it is believed");
+    bench.fetcher.remember(&bench.store, &answer).unwrap();
     assert_eq!((get().bytes, get().unchanged), (b"one".to_vec(), true));
-    assert_eq!(get().bytes, b"one");
     bench.server.put("/InRelease", *b"two");
     let answer = get();
     assert_eq!((answer.bytes, answer.unchanged, answer.url), (b"two".to_vec(), false, urls[1].clone()));
@@ -399,7 +389,8 @@ fn offline_nobody_is_asked() {
     let bench = bench();
     let request = bench.serve("/x", b"bytes");
     let urls = [bench.server.url("/x")];
-    bench.fetcher.fetch_small(Some(&bench.store), &urls, 1000).unwrap();
+    let answer = bench.fetcher.fetch_small(Some(&bench.store), &urls, 1000).unwrap();
+    bench.fetcher.remember(&bench.store, &answer).unwrap();
     let asked = bench.server.seen().len();
     let offline = Fetcher::new(Options { offline: true, ..options() });
     assert_eq!(offline.fetch_small(Some(&bench.store), &urls, 1000).unwrap().bytes, b"bytes");

@@ -1,5 +1,7 @@
 //! What depends on the process around: proxies in the environment, and being killed.
 
+mod untrusted;
+
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,6 +10,7 @@ use kiln_fetch::{Fetcher, Options, Request};
 use kiln_model::Digest;
 use kiln_store::Store;
 use kiln_testkit::{Fault, Server};
+use untrusted::Untrusted;
 
 /// What the child does: one of the tests below starts this very program with these variables set.
 #[test]
@@ -57,6 +60,23 @@ fn proxies_of_the_environment_are_used() {
     assert_eq!(proxy.seen().pop().unwrap().target, url, "the whole URL, as caching proxies want it");
     let tunnel = said(child("https://mirror.invalid/x", &store, Digest::of("y")).env("https_proxy", proxy.url("")));
     assert!(tunnel.starts_with("fetch `demo`: the proxy does not lead to `https://mirror.invalid/x`"), "{tunnel}");
+}
+
+/// A fresh Debian has no `ca-certificates`, and its mirrors speak http.
+#[test]
+fn without_certificates_of_authorities_http_works_and_https_says_why_not() {
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start(home.path());
+    server.put("/x", *b"bytes");
+    let store = home.path().join("store");
+    let bare = |url: &str, bytes: &str| {
+        let mut child = child(url, &store, Digest::of(bytes));
+        said(child.env("SSL_CERT_FILE", "/dev/null").env("SSL_CERT_DIR", "/nowhere"))
+    };
+    assert_eq!(bare(&server.url("/x"), "bytes"), "fetched");
+    let untrusted = Untrusted::start(home.path());
+    let tls = bare(&format!("https://{}/", untrusted.address), "other");
+    assert!(tls.contains("no trusted connection") && tls.contains("No CA certificates were loaded"), "{tls}");
 }
 
 #[test]
