@@ -1,12 +1,16 @@
-//! Removes a tree without ever leaving it: no link is followed, no mount is crossed.
+//! Removes a tree without ever leaving it: no link is followed, no mount is crossed. However deep it is, few files are open:
+//! what is far down is moved up first.
 
-use std::ffi::{CStr, OsString};
+use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, chmodat, fchmod, open, openat2, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, Mode, OFlags, RenameFlags, ResolveFlags, chmodat, fchmod, open, openat2, renameat_with, unlinkat,
+};
 use rustix::io::Errno;
 
 /// Removes `tree` and all it holds; what is already gone is fine.
@@ -18,36 +22,63 @@ pub(crate) fn remove(tree: &Path) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
-    let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
-    Ok(remove_at(parent.as_fd(), &name)?)
+    let name = CString::new(name.as_bytes()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(remove_at(parent.as_fd(), &name, None)?)
+}
+
+/// Folders on the way down that are open at the same time, with two descriptors each.
+const DEEPEST: usize = 32;
+
+/// Where a folder is, seen from the tree's own.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    top: BorrowedFd<'a>,
+    depth: usize,
 }
 
 /// Tries the cheap ways first; a directory is emptied and tried again, as a dying writer may add to it meanwhile.
-fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+fn remove_at(parent: BorrowedFd<'_>, name: &CStr, way: Option<Way<'_>>) -> Result<(), Errno> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Err(Errno::ISDIR | Errno::PERM) => {}
         other => return gone(other),
     }
-    for _ in 0..100 {
+    // The top fills again as often as something is raised.
+    for _ in 0..if way.is_some() { 100 } else { 1_000_000 } {
         match unlinkat(parent, name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY | Errno::EXIST) => empty(parent, name)?,
+            Err(Errno::NOTEMPTY | Errno::EXIST) => match way {
+                Some(way) if way.depth == DEEPEST => return raise(parent, name, way.top),
+                _ => empty(parent, name, way)?,
+            },
             other => return gone(other),
         }
     }
     Err(Errno::NOTEMPTY)
 }
 
+/// Moves a folder up to the top of the tree, where it is found again: the top is not empty then.
+fn raise(parent: BorrowedFd<'_>, name: &CStr, top: BorrowedFd<'_>) -> Result<(), Errno> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let higher = format!("raised-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        match renameat_with(parent, name, top, higher, RenameFlags::NOREPLACE) {
+            Err(Errno::EXIST) => {}
+            other => return gone(other),
+        }
+    }
+}
+
 fn gone(result: Result<(), Errno>) -> Result<(), Errno> {
     if result == Err(Errno::NOENT) { Ok(()) } else { result }
 }
 
-fn empty(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
+fn empty(parent: BorrowedFd<'_>, name: &CStr, way: Option<Way<'_>>) -> Result<(), Errno> {
     let directory = match enter(parent, name) {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
     // Root of a user namespace may write anywhere in its trees; an ordinary user needs the bits.
     let _ = fchmod(&directory, Mode::RWXU);
+    let below = way.map_or(Way { top: directory.as_fd(), depth: 1 }, |way| Way { depth: way.depth + 1, ..way });
     let mut list = Dir::read_from(&directory)?;
     while let Some(entry) = list.read() {
         let entry = entry?;
@@ -55,7 +86,7 @@ fn empty(parent: BorrowedFd<'_>, name: &CStr) -> Result<(), Errno> {
         if child == c"." || child == c".." {
             continue;
         }
-        remove_at(directory.as_fd(), child)?;
+        remove_at(directory.as_fd(), child, Some(below))?;
     }
     Ok(())
 }

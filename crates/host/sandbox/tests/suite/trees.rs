@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     ("binds appear, obey, and leave no trace", binds),
     ("a bind stays while another command with it ends", shared_binds),
     ("a scratch directory goes with its owner", scratch),
+    ("a scratch directory deeper than files may be open goes too", deep_scratch),
     ("a sweep takes what is abandoned", abandoned),
     ("what is mounted in a scratch directory survives its end", mounted_scratch),
 ];
@@ -202,6 +203,21 @@ fn scratch(ground: &Ground) {
     let kept = kept.keep().unwrap();
     assert_eq!(sweep(&parent).unwrap(), 0);
     assert_eq!(list(&parent), [kept.file_name().unwrap().to_str().unwrap()]);
+}
+
+fn deep_scratch(ground: &Ground) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let scratch = Scratch::new(&ground.folder.join("scratches"), "deep").unwrap();
+    let deep = scratch.path().join("d/".repeat(900));
+    fs::create_dir_all(&deep).unwrap();
+    fs::write(deep.join("file"), "x").unwrap();
+    fs::write(scratch.path().join("raised-0"), "x").unwrap();
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(128), ..before }).unwrap();
+    let removed = scratch.remove();
+    setrlimit(Resource::Nofile, before).unwrap();
+    removed.unwrap();
+    assert_eq!(list(&ground.folder.join("scratches")), Vec::<String>::new());
 }
 
 fn abandoned(ground: &Ground) {
