@@ -49,6 +49,9 @@ fn call(name: &str) -> i32 {
             "msync" => libc::msync(4096 as *mut _, 4096, libc::MS_SYNC).into(),
             "own-exe" => libc::open(c"/proc/1/exe".as_ptr(), libc::O_RDONLY).into(),
             "environ" => libc::open(c"/proc/1/environ".as_ptr(), libc::O_RDONLY).into(),
+            // On a kernel that has it, bad arguments are another error.
+            "open-tree-attr" => libc::syscall(467, -1, c"/tmp".as_ptr(), zero, zero, zero),
+            "unheard-of" => libc::syscall(600),
             "setcap" => setcap(),
             other => panic!("unknown call {other}"),
         }
