@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -33,25 +32,13 @@ impl Scratch {
         let parent = parent.canonicalize().doing(doing)?;
         // A sweep must not see the directory between its making and its locking.
         let _quiet = lock(&parent, FlockOperation::LockShared).doing(doing)?;
-        loop {
-            let path = parent.join(unique(name));
-            if let Some(janitor) = Janitor::get() {
-                janitor.guard(&path)?;
-            }
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => {
-                    let lock = lock(&path, FlockOperation::NonBlockingLockExclusive).doing(doing)?;
-                    return Ok(Self { path, lock: Some(lock) });
-                }
-                Err(error) => {
-                    // Somebody else's: the janitor must not take it for ours.
-                    forget(&path);
-                    if error.kind() != io::ErrorKind::AlreadyExists {
-                        return Err(error).doing(doing);
-                    }
-                }
-            }
+        let path = parent.join(unique(name).doing(doing)?);
+        if let Some(janitor) = Janitor::get() {
+            janitor.guard(&path)?;
         }
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        let locked = made.and_then(|()| lock(&path, FlockOperation::NonBlockingLockExclusive)).doing(doing)?;
+        Ok(Self { path, lock: Some(locked) })
     }
 
     pub fn path(&self) -> &Path {
@@ -93,9 +80,12 @@ fn forget(path: &Path) {
     }
 }
 
-fn unique(name: &str) -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("{name}.{}-{}.{ENDING}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+/// Returns a name that nobody has, chance included: process ids repeat, in containers above all, and the janitor removes what
+/// is announced to it whoever made it.
+fn unique(name: &str) -> io::Result<String> {
+    let mut chance = [0; 8];
+    rustix::rand::getrandom(&mut chance, rustix::rand::GetRandomFlags::empty())?;
+    Ok(format!("{name}.{}-{:016x}.{ENDING}", std::process::id(), u64::from_le_bytes(chance)))
 }
 
 fn lock(directory: &Path, how: FlockOperation) -> io::Result<File> {
