@@ -93,8 +93,10 @@ impl Kiln {
             verified,
         };
         publish(&run, made, &report)?;
+        if let Err(error) = self.store.gc(None, false) {
+            events.warn(format!("the cache could not be kept within its bound: {error}"));
+        }
         events.tell(EventKind::Finished { millis: began.elapsed().as_millis() as u64 });
-        self.store.gc(None, false)?;
         Ok(report)
     }
 }

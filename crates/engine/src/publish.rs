@@ -20,9 +20,10 @@ pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result
             put(out, &name, bmap.as_bytes())?;
             sums.push((name, Digest::of(&bmap)));
         }
-        place(&made, out)?;
-        sums.push((made.artifact.name.clone(), made.artifact.sha256));
-        run.events.tell(EventKind::ArtifactWritten { artifact: made.artifact.clone() });
+        let artifact = made.artifact.clone();
+        made.place(run)?;
+        sums.push((artifact.name.clone(), artifact.sha256));
+        run.events.tell(EventKind::ArtifactWritten { artifact });
     }
     for (name, text) in documents(run, report) {
         put(out, &name, text.as_bytes())?;
@@ -39,14 +40,6 @@ fn told(run: &Run<'_>) {
         let stage = StageKind::Sync;
         run.events.tell(EventKind::StageFinished { stage, id, millis: 0, code: stage.code() });
     }
-}
-
-fn place(made: &Made, out: &Path) -> Result<(), Fault> {
-    let to = out.join(&made.artifact.name);
-    if to.is_dir() || made.partial.is_dir() {
-        remove(&to);
-    }
-    fs::rename(&made.partial, &to).farm(|| format!("put `{}` in place", to.display()))
 }
 
 /// Returns the documents beside the artifacts. The report holds times and so is not among what `kiln twice` compares.

@@ -1,8 +1,9 @@
 //! Starting an image that was built before, by its path: its report tells which board it is for and what must hold.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, Report};
 use kiln_recipe::Spec;
 use kiln_recipe::catalogue::board;
@@ -23,6 +24,8 @@ struct Ready {
     verify: Verify,
     programs: Programs,
     scratch: Scratch,
+    /// Locked, so that a build meanwhile does not patch it.
+    _held: File,
 }
 
 impl Kiln {
@@ -51,7 +54,9 @@ impl Kiln {
         };
         let programs = self.boot_programs(&empty(&self.config)?, &board, events)?;
         let scratch = Scratch::new(&self.config.cache.join("scratch"), "boot")?;
-        Ok(Ready { board, verify, programs, scratch })
+        let held = File::open(image).and_then(|file| file.lock_shared().map(|()| file));
+        let _held = held.farm(|| format!("open `{}`", image.display()))?;
+        Ok(Ready { board, verify, programs, scratch, _held })
     }
 }
 

@@ -89,8 +89,9 @@ fn a_fresh_image_is_what_its_extents_say_and_sparse() {
     assert!(to.metadata().unwrap().blocks() * 512 < 16 * MIB);
     assert!((14_000_000..15_000_000).contains(&written.fresh), "{}", written.fresh);
     let mut streamed = Vec::new();
-    write_stream(&image, &mut streamed, &|_| ()).unwrap();
+    let ranges = write_stream(&image, &mut streamed, &|_| ()).unwrap();
     assert!(streamed == plain(&image));
+    assert_eq!(ranges, written.ranges, "the block map of a stream is that of the file");
 }
 
 #[test]
@@ -165,6 +166,41 @@ fn a_previous_image_with_another_name_is_left_alone() {
     let written = write_file(&image, &place("two"), Some(&previous), &|_| ()).unwrap();
     check(&image, &place("two"), &written);
     assert!(std::fs::read(place("kept")).unwrap() == plain(&old));
+}
+
+#[test]
+fn a_taken_image_comes_back_when_the_new_one_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let mut list = with_tokens();
+    let old = image(folder.path(), &list, 9 * MIB);
+    let first = write_file(&old, &one, None, &|_| ()).unwrap();
+    list[3].2 += 4;
+    list[19].1 = 1_000_000; // shorter, and the windows at the end go
+    let changed = image(folder.path(), &list, 0);
+    let previous = Previous { image: &one, index: &first.index, take: true };
+    let written = write_file(&changed, &two, Some(&previous), &|_| ()).unwrap();
+    check(&changed, &two, &written);
+    assert!(!one.exists());
+    written.undo.unwrap().roll_back(&two).unwrap();
+    assert!(std::fs::read(&one).unwrap() == plain(&old) && !two.exists());
+}
+
+#[test]
+fn an_image_that_a_guest_runs_on_is_not_patched() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let mut list = with_tokens();
+    let old = image(folder.path(), &list, 0);
+    let first = write_file(&old, &one, None, &|_| ()).unwrap();
+    let guest = std::fs::File::open(&one).unwrap();
+    guest.lock_shared().unwrap();
+    list[3].2 += 4;
+    let changed = image(folder.path(), &list, 0);
+    let previous = Previous { image: &one, index: &first.index, take: true };
+    let written = write_file(&changed, &two, Some(&previous), &|_| ()).unwrap();
+    check(&changed, &two, &written);
+    assert!(std::fs::read(&one).unwrap() == plain(&old));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 
 use kiln_disk::bmap::Blocks;
 use kiln_model::{Digest, Extent, Extents, Source};
+use kiln_store::Boot;
 
 use super::window::Window;
 
@@ -28,15 +29,18 @@ pub(super) struct Stamp {
     device: u64,
     inode: u64,
     pub size: u64,
-    /// Modification time in nanoseconds since 1970.
-    time: i64,
+    /// Modification and change time in nanoseconds since 1970.
+    times: [i64; 2],
+    /// The machine's boot in which it was written: after a crash, size and times may be there without the bytes.
+    boot: u64,
 }
 
 impl Stamp {
     pub fn of(file: &File) -> io::Result<Self> {
         let meta = file.metadata()?;
-        let time = meta.mtime().wrapping_mul(1_000_000_000).wrapping_add(meta.mtime_nsec());
-        Ok(Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), time })
+        let nanos = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+        let times = [nanos(meta.mtime(), meta.mtime_nsec()), nanos(meta.ctime(), meta.ctime_nsec())];
+        Ok(Self { device: meta.dev(), inode: meta.ino(), size: meta.size(), times, boot: Boot::current().0 })
     }
 }
 
@@ -85,11 +89,18 @@ impl Index {
         (known == blocks && blocks.bytes(size) == blocks.bytes(self.stamp.size)).then_some(digest)
     }
 
+    /// Notes that the image got a new name, which moves its change time; anything else that changed stays a difference.
+    pub fn renamed(&mut self, image: &File) -> io::Result<()> {
+        self.stamp.times[1] = Stamp::of(image)?.times[1];
+        Ok(())
+    }
+
     /// Returns the index as bytes to keep.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Out(MAGIC.to_vec());
-        let Stamp { device, inode, size, time } = self.stamp;
-        [device, inode, size, time as u64, self.runs.len() as u64].into_iter().for_each(|number| out.number(number));
+        let Stamp { device, inode, size, times: [modified, changed], boot } = self.stamp;
+        let numbers = [device, inode, size, modified as u64, changed as u64, boot, self.runs.len() as u64];
+        numbers.into_iter().for_each(|number| out.number(number));
         for run in &self.runs {
             out.number(run.offset);
             out.number(run.len);
@@ -126,7 +137,7 @@ impl Index {
     }
 }
 
-const MAGIC: &[u8] = b"kiln-image-index-1\n";
+const MAGIC: &[u8] = b"kiln-image-index-2\n";
 
 struct Out(Vec<u8>);
 
@@ -140,7 +151,9 @@ struct In<'i>(&'i [u8]);
 
 impl In<'_> {
     fn index(&mut self) -> Option<Index> {
-        let (device, inode, size, time) = (self.number()?, self.number()?, self.number()?, self.number()? as i64);
+        let (device, inode, size) = (self.number()?, self.number()?, self.number()?);
+        let times = [self.number()? as i64, self.number()? as i64];
+        let stamp = Stamp { device, inode, size, times, boot: self.number()? };
         let runs = self.list(|from| {
             let (offset, len) = (from.number()?, from.number()?);
             let key = if from.take::<1>()? == [0] { None } else { Some(from.digest()?) };
@@ -154,7 +167,6 @@ impl In<'_> {
         })?;
         let ranges =
             self.list(|from| Some((Blocks { first: from.number()?, last: from.number()? }, from.digest()?)))?;
-        let stamp = Stamp { device, inode, size, time };
         Some(Index { stamp, runs, states: states.into_iter().collect(), ranges })
     }
 
@@ -186,7 +198,7 @@ mod tests {
         let mut extents = Extents { size: 100, list: Vec::new() };
         extents.bytes(3, *b"abc");
         let index = Index {
-            stamp: Stamp { device: 1, inode: 2, size: 100, time: -5 },
+            stamp: Stamp { device: 1, inode: 2, size: 100, times: [-5, 7], boot: 3 },
             runs: runs(&extents),
             states: [(64, vec![1, 2, 3])].into(),
             ranges: vec![(Blocks { first: 0, last: 0 }, Digest::of("x"))],

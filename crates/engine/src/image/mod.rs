@@ -11,10 +11,12 @@ mod load;
 mod pipeline;
 mod pool;
 pub mod stream;
+mod undo;
 mod window;
 pub mod write;
 
 pub use compress::Compressor;
 pub use index::Index;
 pub use stream::{Hashing, write_stream};
+pub use undo::Undo;
 pub use write::{Previous, Written, write_file};

@@ -1,25 +1,47 @@
 //! Images into streams.
 
 use std::io::{self, Write};
+use std::ops::Range;
 
+use kiln_disk::bmap::{self, Blocks};
 use kiln_model::{Digest, Extents};
 
 use super::hash::{Hasher, write_zeros};
-use super::load::load;
+use super::load::{Files, load};
 use super::pipeline::in_order;
-use super::window::windows;
+use super::window::{Window, windows};
 
-/// Writes the whole image, zeros and all, to `out`; `progress` hears how many bytes more are done.
-pub fn write_stream(extents: &Extents, out: &mut dyn Write, progress: &dyn Fn(u64)) -> io::Result<()> {
-    let work = |window: &_, buffer: &mut _, files: &mut _| load(extents, window, buffer, files);
+/// Writes the whole image, zeros and all, to `out`; `progress` hears how many bytes more are done. Returns what a block
+/// map of the image wants to know.
+pub fn write_stream(
+    extents: &Extents,
+    out: &mut dyn Write,
+    progress: &dyn Fn(u64),
+) -> io::Result<Vec<(Blocks, Digest)>> {
+    let map = bmap::blocks(extents);
+    let work = |window: &Window, buffer: &mut Vec<u8>, files: &mut Files| {
+        load(extents, window, buffer, files)?;
+        let first = map.partition_point(|blocks| blocks.bytes(extents.size).end <= window.offset);
+        let inside = map[first..].iter().take_while(|blocks| blocks.bytes(extents.size).start < window.end());
+        let digest = |blocks: &Blocks| {
+            let Range { start, end } = blocks.bytes(extents.size);
+            (*blocks, Digest::of(&buffer[(start - window.offset) as usize..(end - window.offset) as usize]))
+        };
+        Ok(inside.map(digest).collect::<Vec<_>>())
+    };
+    let mut ranges = Vec::with_capacity(map.len());
     in_order(&windows(extents), work, |window, loaded| {
         match loaded {
-            Some((bytes, ())) => out.write_all(bytes)?,
+            Some((bytes, digests)) => {
+                out.write_all(bytes)?;
+                ranges.extend(digests);
+            }
             None => write_zeros(out, window.len)?,
         }
         progress(window.len);
         Ok(())
-    })
+    })?;
+    Ok(ranges)
 }
 
 /// A writer that takes length and SHA-256 of what passes through.

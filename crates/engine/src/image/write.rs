@@ -9,13 +9,14 @@ use std::path::Path;
 
 use kiln_disk::bmap::{self, Blocks};
 use kiln_model::{Digest, Extents};
-use rustix::fs::FallocateFlags;
+use rustix::fs::FlockOperation;
 
 use super::Index;
 use super::hash::Hasher;
 use super::index::{Run, Stamp, runs};
 use super::load::{Files, load};
 use super::pipeline::in_order;
+use super::undo::{Undo, copy_range, punch};
 use super::window::{WINDOW, Window, windows};
 
 /// Zeros between two runs of bytes that are written rather than left out: seeking over less saves nothing.
@@ -26,12 +27,12 @@ const GAP: u64 = 32 << 10;
 pub struct Previous<'a> {
     pub image: &'a Path,
     pub index: &'a Index,
-    /// Whether the file may be used up: it is renamed and patched instead of copied.
+    /// Whether the file may be used up: where little changes it is renamed and patched instead of written anew.
     pub take: bool,
 }
 
 /// What was written.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Written {
     /// The image's length in bytes.
     pub size: u64,
@@ -43,65 +44,92 @@ pub struct Written {
     pub fresh: u64,
     /// What the next image of this kind starts from.
     pub index: Index,
+    /// What gives the previous image back, when it was taken.
+    pub undo: Option<Undo>,
 }
 
 /// Writes the image to `to`, replacing what is there; `progress` hears how many bytes more are done, on this thread.
 ///
 /// With a previous image that is still as it was written, only the windows that differ are written; the bytes are the
-/// same. On an error `to` is left unfinished, and a previous image that could be taken is gone.
+/// same. On an error a previous image is where it was, with its bytes; `to` may be left unfinished.
 pub fn write_file(
     extents: &Extents,
     to: &Path,
     previous: Option<&Previous<'_>>,
     progress: &dyn Fn(u64),
 ) -> io::Result<Written> {
-    let target = Target::open(to, previous)?;
-    target.file.set_len(extents.size)?;
-    let runs = runs(extents);
-    let windows = windows(extents);
-    let plan = Plan::new(extents, &windows, &runs, target.old);
-    let writer = Writer { extents, file: &target.file, plan: &plan };
-    let mut hashed = plan.resume(&windows);
-    progress(hashed.from);
-    let rest = windows.partition_point(|window| window.end() <= hashed.from);
-    let mut fresh = 0;
-    in_order(
-        &windows[rest..],
-        |window, buffer, files| writer.work(window, buffer, files),
-        |window, loaded| {
-            match loaded {
-                Some((bytes, done)) => {
-                    hashed.hasher.update(bytes);
-                    fresh += done.fresh;
-                    hashed.ranges.extend(done.ranges);
-                }
-                None => {
-                    writer.clear(window)?;
-                    hashed.hasher.zeros(window.len);
-                }
-            }
-            hashed.states.insert(window.end(), hashed.hasher.state());
-            progress(window.len);
-            Ok(())
-        },
-    )?;
-    let Hashed { hasher, states, ranges, .. } = hashed;
-    let index = Index { stamp: Stamp::of(&target.file)?, runs, states, ranges: ranges.clone() };
-    Ok(Written { size: extents.size, sha256: hasher.finish(), ranges, fresh, index })
+    let (runs, windows) = (runs(extents), windows(extents));
+    let previous = previous.filter(|previous| previous.is_untouched());
+    let plan = Plan::new(extents, &windows, &runs, previous.map(|previous| previous.index));
+    let Target { file, undo, reused } = Target::open(to, previous, &plan, &windows)?;
+    let plan = if reused { plan } else { Plan::new(extents, &windows, &runs, None) };
+    let written = Job { extents, file: &file, plan: &plan, windows: &windows }.write(runs, progress);
+    match (written, undo) {
+        (Ok(written), undo) => Ok(Written { undo, ..written }),
+        (Err(error), Some(undo)) => undo.roll_back(to).and(Err(error)),
+        (Err(error), None) => Err(error),
+    }
 }
 
-/// The file to write, and what is known to be in it.
-struct Target<'t> {
+/// The windows of an image on their way into a file.
+struct Job<'j> {
+    extents: &'j Extents,
+    file: &'j File,
+    plan: &'j Plan<'j>,
+    windows: &'j [Window],
+}
+
+impl Job<'_> {
+    fn write(&self, runs: Vec<Run>, progress: &dyn Fn(u64)) -> io::Result<Written> {
+        let Self { extents, file, plan, windows } = *self;
+        file.set_len(extents.size)?;
+        let writer = Writer { extents, file, plan };
+        let mut hashed = plan.resume(windows);
+        progress(hashed.from);
+        let rest = windows.partition_point(|window| window.end() <= hashed.from);
+        let mut fresh = 0;
+        in_order(
+            &windows[rest..],
+            |window, buffer, files| writer.work(window, buffer, files),
+            |window, loaded| {
+                match loaded {
+                    Some((bytes, done)) => {
+                        hashed.hasher.update(bytes);
+                        fresh += done.fresh;
+                        hashed.ranges.extend(done.ranges);
+                    }
+                    None => {
+                        writer.clear(window)?;
+                        hashed.hasher.zeros(window.len);
+                    }
+                }
+                hashed.states.insert(window.end(), hashed.hasher.state());
+                progress(window.len);
+                Ok(())
+            },
+        )?;
+        let Hashed { hasher, states, ranges, .. } = hashed;
+        let index = Index { stamp: Stamp::of(file)?, runs, states, ranges: ranges.clone() };
+        Ok(Written { size: extents.size, sha256: hasher.finish(), ranges, fresh, index, undo: None })
+    }
+}
+
+/// The file to write, and whether it holds the previous image.
+struct Target {
     file: File,
-    old: Option<&'t Index>,
+    undo: Option<Undo>,
+    reused: bool,
 }
 
-impl<'t> Target<'t> {
-    fn open(to: &Path, previous: Option<&Previous<'t>>) -> io::Result<Self> {
-        if let Some(previous) = previous.filter(|previous| previous.is_untouched()) {
-            let reused = if previous.take { take(previous.image, to) } else { clone(previous.image, to) };
-            if let Some(file) = reused {
-                return Ok(Self { file, old: Some(previous.index) });
+impl Target {
+    fn open(to: &Path, previous: Option<&Previous<'_>>, plan: &Plan<'_>, windows: &[Window]) -> io::Result<Self> {
+        if let Some(previous) = previous {
+            let changed = plan.changed(windows, previous.index.stamp.size);
+            let taken = || take(previous.image, to, &changed).map(|(file, undo)| (file, Some(undo)));
+            let cloned = || clone(previous.image, to).map(|file| (file, None));
+            let few = plan.keeps_most(windows);
+            if let Some((file, undo)) = if previous.take { few.then(taken).flatten() } else { cloned() } {
+                return Ok(Self { file, undo, reused: true });
             }
         }
         // A new file, so that whoever reads the old one keeps it.
@@ -110,7 +138,7 @@ impl<'t> Target<'t> {
             _ => {}
         }
         let file = File::options().read(true).write(true).create_new(true).open(to)?;
-        Ok(Self { file, old: None })
+        Ok(Self { file, undo: None, reused: false })
     }
 }
 
@@ -121,15 +149,18 @@ impl Previous<'_> {
     }
 }
 
-/// Moves the previous image to its new place; a file with a second name is somebody else's too and stays.
-fn take(from: &Path, to: &Path) -> Option<File> {
+/// Moves the previous image to its new place. A file with a second name is somebody else's too, and one that a guest
+/// runs on is locked: both stay as they are.
+fn take(from: &Path, to: &Path, changed: &[Range<u64>]) -> Option<(File, Undo)> {
     use std::os::unix::fs::MetadataExt as _;
     let file = File::options().read(true).write(true).open(from).ok()?;
     if file.metadata().ok()?.nlink() != 1 {
-        return clone(from, to);
+        return None;
     }
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let undo = Undo::note(&file, from, changed.to_vec()).ok()?;
     std::fs::rename(from, to).ok()?;
-    Some(file)
+    Some((file, undo))
 }
 
 /// Copies the previous image, sharing its blocks where the filesystem can, else within the kernel.
@@ -143,25 +174,10 @@ fn clone(from: &Path, to: &Path) -> Option<File> {
     None
 }
 
-/// Copies what is not a hole.
 fn copy(from: &File, to: &File) -> io::Result<()> {
-    use rustix::fs::SeekFrom::{Data, Hole};
     let size = from.metadata()?.len();
     to.set_len(size)?;
-    let mut at = 0;
-    while let Ok(start) = rustix::fs::seek(from, Data(at)) {
-        let end = rustix::fs::seek(from, Hole(start))?;
-        let (mut source, mut target) = (start, start);
-        while source < end {
-            let rest = (end - source) as usize;
-            let done = rustix::fs::copy_file_range(from, Some(&mut source), to, Some(&mut target), rest)?;
-            if done == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        at = end;
-    }
-    Ok(())
+    copy_range(from, to, 0..size)
 }
 
 /// Which windows stay as they are.
@@ -195,6 +211,20 @@ impl<'p> Plan<'p> {
 
     fn keeps(&self, window: &Window) -> bool {
         self.kept.contains(&window.offset)
+    }
+
+    /// Whether patching is less work than writing: what changes is read and written once more to be undone.
+    fn keeps_most(&self, windows: &[Window]) -> bool {
+        let full = windows.iter().filter(|window| !window.is_zero());
+        let (kept, changed): (Vec<_>, Vec<_>) = full.partition(|window| self.keeps(window));
+        kept.len() >= changed.len()
+    }
+
+    /// Returns the ranges of a previous image of `size` bytes that do not stay.
+    fn changed(&self, windows: &[Window], size: u64) -> Vec<Range<u64>> {
+        let changed = windows.iter().filter(|window| !self.keeps(window)).map(|window| window.offset..window.end());
+        let all = changed.chain([self.size..u64::MAX]);
+        all.map(|range| range.start..range.end.min(size)).filter(|range| range.start < range.end).collect()
     }
 
     /// Takes up the old digest before the first window that changed.
@@ -282,15 +312,6 @@ impl Writer<'_> {
         if self.plan.old.is_none() || self.plan.keeps(window) {
             return Ok(());
         }
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if rustix::fs::fallocate(self.file, flags, window.offset, window.len).is_ok() {
-            return Ok(());
-        }
-        let mut at = window.offset;
-        super::hash::zeros(window.len, |part| {
-            self.file.write_all_at(part, at)?;
-            at += part.len() as u64;
-            Ok(())
-        })
+        punch(self.file, &(window.offset..window.end()))
     }
 }

@@ -89,7 +89,9 @@ fn large_first(packages: &[PackageRef]) -> Vec<&PackageRef> {
 }
 
 impl Run<'_> {
-    /// Fetches the packages of `stages` in the background while `work` runs.
+    /// Fetches the packages of `stages` in the background while `work` runs; when that fails, the rest is not fetched.
+    ///
+    /// The fault of a download reaches whoever waits for its package; another fault of `work` stays what it is.
     pub fn with_downloads<T>(&self, stages: &[Stage], work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let requests = self.requests(stages)?;
         if requests.is_empty() {
@@ -103,7 +105,6 @@ impl Run<'_> {
             }
             result
         })
-        .map_err(|fault| self.downloads.fault().unwrap_or(fault))
     }
 
     fn fetch(&self, requests: &[Request]) -> Result<(), Fault> {

@@ -1,7 +1,7 @@
 //! Artifacts: a finished tree becomes a file in the output folder, at once or not at all.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +16,7 @@ use kiln_sandbox::{Command, Scratch};
 use kiln_store::{Doc, Layer};
 
 use super::Run;
-use crate::image::{self, Compressor, Hashing, Index, Previous, Written};
+use crate::image::{self, Compressor, Hashing, Index, Previous, Undo, Written};
 
 /// An artifact that is written but not in its place yet.
 pub(crate) struct Made {
@@ -25,11 +25,39 @@ pub(crate) struct Made {
     pub partial: PathBuf,
     /// The text of its block map, for raw disks.
     pub bmap: Option<String>,
+    /// What the next image of this name starts from.
+    index: Option<Index>,
+    /// What gives back the image that this one took over.
+    undo: Option<Undo>,
+}
+
+impl Made {
+    fn new(artifact: Artifact, partial: PathBuf) -> Self {
+        Self { artifact, partial, bmap: None, index: None, undo: None }
+    }
+
+    /// Puts the artifact in its place in the output folder.
+    pub fn place(mut self, run: &Run<'_>) -> Result<(), Fault> {
+        let (name, to) = (&self.artifact.name, run.options.out.join(&self.artifact.name));
+        if to.is_dir() || self.partial.is_dir() {
+            remove(&to);
+        }
+        let doing = || format!("put `{}` in place", to.display());
+        fs::rename(&self.partial, &to).farm(doing)?;
+        self.undo = None;
+        if let Some(mut index) = self.index.take() {
+            index.renamed(&File::open(&to).farm(doing)?).farm(doing)?;
+            run.kiln.store.put_document(Doc::Image, &run.key(name), &index.to_bytes())?;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
-        remove(&self.partial);
+        if self.undo.take().is_none_or(|undo| undo.roll_back(&self.partial).is_err()) {
+            remove(&self.partial);
+        }
     }
 }
 
@@ -63,12 +91,15 @@ impl Run<'_> {
                 let extents = kiln_disk::tar::layout(tree)?;
                 self.extents(name, "tar", &extents, *compression)
             }
-            ImageAction::Squashfs { compression } => {
-                self.by_tool(name, "squashfs", self.squashfs_words("/target", compression, &[]), layers)
+            ImageAction::Squashfs { inner, compression } => {
+                let (_scratch, image) =
+                    self.tool_image("squashfs", self.squashfs_words("/target", inner, &[]), layers)?;
+                self.file(name, "squashfs", &image, *compression)
             }
-            ImageAction::Erofs { compression } => {
-                let words = self.erofs_words("/target", compression.as_deref(), self.uuid_of(name), &[]);
-                self.by_tool(name, "erofs", words, layers)
+            ImageAction::Erofs { inner, compression } => {
+                let words = self.erofs_words("/target", inner.as_deref(), self.uuid_of(name), &[]);
+                let (_scratch, image) = self.tool_image("erofs", words, layers)?;
+                self.file(name, "erofs", &image, *compression)
             }
             ImageAction::Disk { container, disk, compression } => {
                 self.disk(name, *container, disk, *compression, tree, layers)
@@ -156,9 +187,8 @@ impl Run<'_> {
                 let written = self.plain(name, extents, &partial)?;
                 let bmap = (format == "raw").then(|| kiln_disk::bmap::render(written.size, &written.ranges));
                 let (size, sha256) = (written.size, written.sha256);
-                self.kiln.store.put_document(Doc::Image, &self.key(name), &written.index.to_bytes())?;
                 let artifact = Artifact { name: name.to_owned(), format: format.to_owned(), size, sha256 };
-                Ok(Made { artifact, partial, bmap })
+                Ok(Made { artifact, partial, bmap, index: Some(written.index), undo: written.undo })
             }
         }
     }
@@ -186,27 +216,48 @@ impl Run<'_> {
         compression: Compression,
         partial: PathBuf,
     ) -> Result<Made, Fault> {
+        let mut ranges = vec![];
+        let mut made = self.pressed(name, format, compression, partial, &mut |out| {
+            ranges = image::write_stream(extents, out, &self.counter(name, extents.size))?;
+            Ok(())
+        })?;
+        made.bmap = (format == "raw").then(|| kiln_disk::bmap::render(extents.size, &ranges));
+        Ok(made)
+    }
+
+    /// Copies a file that a tool made.
+    fn file(&self, name: &str, format: &str, image: &Path, compression: Option<Compression>) -> Result<Made, Fault> {
+        let mut from = File::open(image).farm(|| format!("read `{}`", image.display()))?;
+        let partial = self.partial(name);
+        if let Some(compression) = compression {
+            return self.pressed(name, format, compression, partial, &mut |out| io::copy(&mut from, out).map(drop));
+        }
+        let doing = || format!("write `{}`", partial.display());
+        let mut hashing = Hashing::new(File::create(&partial).farm(doing)?);
+        io::copy(&mut from, &mut hashing).inspect_err(|_| remove(&partial)).farm(doing)?;
+        let (_, size, sha256) = hashing.finish();
+        let artifact = Artifact { name: name.to_owned(), format: format.to_owned(), size, sha256 };
+        Ok(Made::new(artifact, partial))
+    }
+
+    /// Compresses what `write` gives.
+    fn pressed(
+        &self,
+        name: &str,
+        format: &str,
+        compression: Compression,
+        partial: PathBuf,
+        write: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
+    ) -> Result<Made, Fault> {
         let doing = || format!("write `{}`", partial.display());
         let file = BufWriter::with_capacity(1 << 20, File::create(&partial).farm(doing)?);
         let mut compressor = Compressor::new(Hashing::new(file), compression, self.kiln.config.jobs).farm(doing)?;
-        let written = image::write_stream(extents, &mut compressor, &self.counter(name, extents.size));
+        let written = write(&mut compressor);
         let hashing = written.and_then(|()| compressor.finish()).inspect_err(|_| remove(&partial)).farm(doing)?;
         let (mut file, size, sha256) = hashing.finish();
         file.flush().farm(doing)?;
         let artifact = Artifact { name: name.to_owned(), format: format.to_owned(), size, sha256 };
-        Ok(Made { artifact, partial, bmap: None })
-    }
-
-    fn by_tool(&self, name: &str, format: &str, argv: Vec<String>, layers: &[Layer]) -> Result<Made, Fault> {
-        let (_scratch, image) = self.tool_image(format, argv, layers)?;
-        let partial = self.partial(name);
-        let doing = || format!("write `{}`", partial.display());
-        let mut from = File::open(image).farm(doing)?;
-        let mut hashing = Hashing::new(File::create(&partial).farm(doing)?);
-        std::io::copy(&mut from, &mut hashing).inspect_err(|_| remove(&partial)).farm(doing)?;
-        let (_, size, sha256) = hashing.finish();
-        let artifact = Artifact { name: name.to_owned(), format: format.to_owned(), size, sha256 };
-        Ok(Made { artifact, partial, bmap: None })
+        Ok(Made::new(artifact, partial))
     }
 
     /// Lets a tool of the tools tree make [`IMAGE`] from the tree at `/target`; returns where it lies and what keeps it.
@@ -230,7 +281,7 @@ impl Run<'_> {
             .inspect_err(|_| remove(&partial))
             .fault(FaultKind::Farm, || format!("write `{}`", partial.display()))?;
         let artifact = Artifact { name: name.to_owned(), format: "dir".into(), size, sha256 };
-        Ok(Made { artifact, partial, bmap: None })
+        Ok(Made::new(artifact, partial))
     }
 
     /// Where an artifact is written before it takes its place.
