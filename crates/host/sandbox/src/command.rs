@@ -25,6 +25,9 @@ pub struct Command {
     /// Directory that becomes `/`; `/proc`, `/sys`, `/dev`, `/run` and `/tmp` are made in it when missing.
     #[serde(with = "os")]
     pub root: PathBuf,
+    /// Folder where what is written to the root ends up, when that is not `root` itself: the upper layer of an overlay.
+    #[serde(skip)]
+    pub written: Option<PathBuf>,
     /// The program, an absolute guest path or a name looked up in `PATH` of [`Command::env`], and its arguments.
     pub argv: Vec<String>,
     /// The whole environment; nothing is inherited.
@@ -58,6 +61,7 @@ impl Command {
         ];
         Self {
             root: root.into(),
+            written: None,
             argv: argv.into_iter().map(Into::into).collect(),
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             cwd: GuestPath::root(),
@@ -110,7 +114,7 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processes and threads at the same time.
     pub processes: Option<u32>,
-    /// Length in bytes of any one file it writes.
+    /// Bytes on disk that it adds to its tree and to what is bound to it writable; also the length of any one file.
     pub disk: Option<u64>,
     /// From start to end.
     pub time: Option<Duration>,
@@ -145,6 +149,8 @@ pub struct Exit {
     pub out_of_memory: bool,
     /// Ended because of [`Limits::processes`].
     pub too_many_processes: bool,
+    /// Ended because of [`Limits::disk`].
+    pub out_of_disk: bool,
     /// User and system time of all its processes.
     pub cpu: Duration,
     /// Largest resident size of any one process, in bytes.
@@ -161,7 +167,7 @@ impl Exit {
 
     /// Returns whether a limit ended it.
     pub fn limited(&self) -> bool {
-        self.timed_out || self.out_of_memory || self.too_many_processes
+        self.timed_out || self.out_of_memory || self.too_many_processes || self.out_of_disk
     }
 
     /// Returns an exit with `code` and nothing used: what a recording answers.
@@ -171,6 +177,7 @@ impl Exit {
             timed_out: false,
             out_of_memory: false,
             too_many_processes: false,
+            out_of_disk: false,
             cpu: Duration::ZERO,
             max_rss: 0,
             wall: Duration::ZERO,
@@ -180,11 +187,16 @@ impl Exit {
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.timed_out, self.out_of_memory, self.too_many_processes) {
-            (true, _, _) => write!(f, "stopped after {:.1} s by its time limit", self.wall.as_secs_f64()),
-            (_, true, _) => f.write_str("killed by its memory limit"),
-            (_, _, true) => f.write_str("killed by its limit of processes"),
-            _ => self.status.fmt(f),
+        if self.timed_out {
+            write!(f, "stopped after {:.1} s by its time limit", self.wall.as_secs_f64())
+        } else if self.out_of_memory {
+            f.write_str("killed by its memory limit")
+        } else if self.too_many_processes {
+            f.write_str("killed by its limit of processes")
+        } else if self.out_of_disk {
+            f.write_str("killed by its disk limit")
+        } else {
+            self.status.fmt(f)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The sandbox of namespaces: kiln asks, the janitor clones, the first process inside builds the room and watches.
 
+mod disk;
 mod first;
 mod payload;
 mod points;

@@ -9,6 +9,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::disk::Disk;
 use super::terminal::Relay;
 use super::{Excess, Failure, Job, News, Order};
 use crate::error::Doing;
@@ -37,7 +38,9 @@ struct Run<'a> {
     relay: Option<Relay>,
     first: Option<OwnedFd>,
     began: Instant,
+    disk: Option<Disk>,
     timed_out: bool,
+    out_of_disk: bool,
     interrupted: bool,
     /// When the first process is killed although it was told to stop.
     kill_at: Option<Instant>,
@@ -53,6 +56,7 @@ impl<'a> Run<'a> {
         let terminal = command.terminal && io::stdin().is_terminal();
         let (line, theirs) = letter::pair().doing(|| "make a socket pair".into())?;
         let (ours, given) = streams(command)?;
+        let disk = Disk::new(command);
         janitor.start(&theirs, &job(command, terminal)?, &given)?;
         Ok(Self {
             command,
@@ -61,7 +65,9 @@ impl<'a> Run<'a> {
             relay: None,
             first: None,
             began,
+            disk,
             timed_out: false,
+            out_of_disk: false,
             interrupted: false,
             kill_at: None,
             failed: None,
@@ -96,13 +102,15 @@ impl<'a> Run<'a> {
             self.stop(SHORT_GRACE);
         }
         self.keep_time();
+        self.keep_room();
         Ok(!self.gone)
     }
 
     fn pause(&self) -> Option<Timespec> {
         let limit = self.command.limits.time.filter(|_| !self.timed_out).map(|time| self.began + time);
         let relay = self.relay.as_ref().map(|_| Instant::now() + Relay::PAUSE);
-        let until = [limit, self.kill_at, relay].into_iter().flatten().min()?;
+        let disk = self.disk.as_ref().filter(|_| !self.out_of_disk).map(Disk::next);
+        let until = [limit, self.kill_at, relay, disk].into_iter().flatten().min()?;
         let pause = until.saturating_duration_since(Instant::now());
         Some(Timespec { tv_sec: pause.as_secs() as i64, tv_nsec: i64::from(pause.subsec_nanos()) })
     }
@@ -168,6 +176,13 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn keep_room(&mut self) {
+        if !self.out_of_disk && !self.gone && self.disk.as_mut().is_some_and(Disk::is_exceeded) {
+            self.out_of_disk = true;
+            self.stop(Duration::ZERO);
+        }
+    }
+
     /// Asks the first process to end everything; kills it, and with it all others, when it does not.
     fn stop(&mut self, grace: Duration) {
         let _ = letter::send(&self.line, &Order::Stop { grace }, &[]);
@@ -212,6 +227,7 @@ impl<'a> Run<'a> {
             timed_out: self.timed_out,
             out_of_memory: excess == Some(Excess::Memory),
             too_many_processes: excess == Some(Excess::Processes),
+            out_of_disk: self.out_of_disk,
             cpu,
             max_rss,
             wall: self.began.elapsed(),

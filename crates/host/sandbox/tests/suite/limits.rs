@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kiln_sandbox::{Exit, Limits, Status};
+use kiln_sandbox::{Exit, Limits, Overlay, Status};
 
 use crate::{Case, Ground};
 
@@ -14,6 +14,8 @@ pub const CASES: &[Case] = &[
     ("a sleeper is stopped", sleeper),
     ("one that will not stop is killed", stubborn),
     ("an endless file ends", endless_file),
+    ("endless files end", endless_files),
+    ("files are bounded where an overlay puts them, and others' do not count", overlay_files),
     ("whoever keeps to the limits is left alone", modest),
 ];
 
@@ -79,6 +81,46 @@ fn endless_file(ground: &Ground) {
     let exit = ground.run(&command).0;
     assert_eq!(exit.status, Status::Signal(libc::SIGXFSZ));
     assert_eq!(std::fs::metadata(ground.tree.join("big")).unwrap().len(), 1 << 20);
+}
+
+/// Each is small, all together are not.
+fn filler(folder: &str) -> String {
+    format!(
+        "i=0; while [ $i -lt 20000 ]; do dd if=/dev/zero of={folder}/f$i bs=64k count=4 2>/dev/null; i=$((i+1)); done"
+    )
+}
+
+fn endless_files(ground: &Ground) {
+    let host = ground.folder.join("host");
+    std::fs::create_dir(&host).unwrap();
+    for folder in ["/root", "/bound"] {
+        let mut command = ground.shell(&filler(folder)).bind(&host, "/bound".parse().unwrap(), false);
+        command.limits.disk = Some(32 << 20);
+        let exit = ground.run(&command).0;
+        assert!(exit.out_of_disk && !exit.success(), "{folder}: {exit:?}");
+        assert_eq!(exit.to_string(), "killed by its disk limit");
+    }
+}
+
+fn overlay_files(ground: &Ground) {
+    let [upper, work, target, other] = ["upper", "work", "target", "other"].map(|name| ground.folder.join(name));
+    std::fs::create_dir(&other).unwrap();
+    let overlay = Overlay::mount(&[&ground.tree], &upper, &work, &target).unwrap();
+    let mut command = ground.shell(&filler("/root"));
+    command.root = overlay.target().into();
+    command.written = Some(upper);
+    command.limits.disk = Some(32 << 20);
+    assert!(ground.run(&command).0.out_of_disk);
+    // Somebody else fills the same filesystem: no reason to end this one.
+    let mut command = ground.shell("i=0; while [ ! -e /stop ]; do sleep 0.1; done; sleep 1.5; echo done");
+    command.limits.disk = Some(32 << 20);
+    std::thread::scope(|scope| {
+        let quiet = scope.spawn(|| ground.run(&command));
+        std::fs::write(other.join("big"), vec![1; 48 << 20]).unwrap();
+        std::fs::write(ground.tree.join("stop"), "").unwrap();
+        let (exit, out, _) = quiet.join().unwrap();
+        assert_eq!((exit.success(), out.as_str()), (true, "done\n"), "{exit:?}");
+    });
 }
 
 fn modest(ground: &Ground) {
