@@ -70,12 +70,19 @@ impl Ground {
     }
 }
 
+/// The name of all cases together.
+const WHOLE: &str = "every_case_as_root_and_as_an_ordinary_user";
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|word| word == "attempt") {
         return attempt::main(&arguments[1..]);
     }
     if arguments.iter().any(|word| word == "--list") {
+        // For cargo-nextest, which otherwise sees no test here and runs none; it asks for the ignored ones apart.
+        if !arguments.iter().any(|word| word == "--ignored") {
+            println!("{WHOLE}: test");
+        }
         return;
     }
     if common::is_root() && std::env::var_os("KILN_SUITE_ONCE").is_none() {
@@ -91,7 +98,15 @@ fn main() {
         }
         return;
     }
-    exit(run(arguments.iter().find(|word| !word.starts_with('-'))))
+    exit(run(wanted(&arguments)))
+}
+
+/// Returns the word on the command line that is no option of the usual harness, nor the value of one.
+fn wanted(arguments: &[String]) -> Option<&String> {
+    let before = std::iter::once("").chain(arguments.iter().map(String::as_str));
+    let valued = |option: &str| ["--skip", "--test-threads"].contains(&option);
+    let mut words = arguments.iter().zip(before).filter(|(word, before)| !word.starts_with('-') && !valued(before));
+    words.next().map(|(word, _)| word).filter(|word| *word != WHOLE)
 }
 
 fn run(word: Option<&String>) -> i32 {

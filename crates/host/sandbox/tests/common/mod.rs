@@ -34,6 +34,9 @@ pub fn is_root() -> bool {
 pub fn need_user() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        // Test programs run side by side, and only one may change the list of users.
+        let alone = fs::File::create(std::env::temp_dir().join("kiln-tests-user.lock")).unwrap();
+        alone.lock().unwrap();
         let run = |program: &str, arguments: &[&str]| {
             Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
         };
