@@ -2,10 +2,7 @@
 //! overridden modes, names of users and groups.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use kiln_family::deb::install::database;
@@ -16,11 +13,15 @@ use kiln_family::deb::package::Control;
 use kiln_model::GuestPath;
 
 use super::error::Error;
+use crate::target::Target;
+
+/// Where dpkg keeps what it knows.
+const DPKG: &str = "/var/lib/dpkg";
 
 /// The tree as it was.
 #[derive(Default)]
 pub struct Existing {
-    info: PathBuf,
+    tree: Option<Target>,
     pub database: database::Existing,
     packages: Vec<Installed>,
     owners: OnceLock<HashMap<GuestPath, Arc<Claimant>>>,
@@ -32,27 +33,27 @@ pub struct Existing {
 }
 
 impl Existing {
-    /// Reads the tree at `root`, whose files kiln or dpkg wrote; what is missing is empty.
-    ///
-    /// Names below `/var/lib/dpkg` are opened on the host without following links in the last place.
+    /// Reads the tree at `root`; what is missing is empty. Scripts of packages may have put links anywhere, so every
+    /// path is resolved inside the tree.
     pub fn read(root: &Path) -> Result<Self, Error> {
-        let dpkg = root.join("var/lib/dpkg");
-        let status = text(&dpkg.join("status"));
+        let tree = Target::open(root).map_err(|source| unread(&GuestPath::root(), source))?;
+        let dpkg = |name: &str| text(&tree, &path(DPKG, name)?);
+        let status = dpkg("status")?;
         let triggers = triggers::Existing {
-            file: text(&dpkg.join("triggers/File")),
-            named: named_triggers(&dpkg.join("triggers")),
-            unincorp: text(&dpkg.join("triggers/Unincorp")),
+            file: dpkg("triggers/File")?,
+            named: named_triggers(&tree)?,
+            unincorp: dpkg("triggers/Unincorp")?,
         };
         let mut this = Self {
             packages: status::parse(&status)?,
-            database: database::Existing { status, triggers, arch: text(&dpkg.join("arch")) },
-            diversions: diversions(&text(&dpkg.join("diversions"))),
-            users: ids(&bytes(&root.join("etc/passwd"))),
-            groups: ids(&bytes(&root.join("etc/group"))),
-            info: dpkg.join("info"),
+            database: database::Existing { status, triggers, arch: dpkg("arch")? },
+            diversions: diversions(&dpkg("diversions")?),
+            users: ids(&bytes(&tree, &path("/etc", "passwd")?)?),
+            groups: ids(&bytes(&tree, &path("/etc", "group")?)?),
             ..Self::default()
         };
-        this.overrides = this.overrides(&text(&dpkg.join("statoverride")));
+        this.overrides = this.overrides(&dpkg("statoverride")?);
+        this.tree = Some(tree);
         Ok(this)
     }
 
@@ -66,25 +67,37 @@ impl Existing {
     }
 
     /// Returns the package that owns a path. The lists are read when this is asked for the first time.
-    pub fn owner(&self, path: &GuestPath, canonical: impl Fn(&GuestPath) -> GuestPath) -> Option<Arc<Claimant>> {
-        self.owners.get_or_init(|| self.read_owners(canonical)).get(path).cloned()
+    pub fn owner(
+        &self,
+        path: &GuestPath,
+        canonical: impl Fn(&GuestPath) -> GuestPath,
+    ) -> Result<Option<Arc<Claimant>>, Error> {
+        if self.owners.get().is_none() {
+            // Another thread may have been faster; both read the same.
+            let _ = self.owners.set(self.read_owners(canonical)?);
+        }
+        Ok(self.owners.get().and_then(|owners| owners.get(path)).cloned())
     }
 
-    fn read_owners(&self, canonical: impl Fn(&GuestPath) -> GuestPath) -> HashMap<GuestPath, Arc<Claimant>> {
+    fn read_owners(
+        &self,
+        canonical: impl Fn(&GuestPath) -> GuestPath,
+    ) -> Result<HashMap<GuestPath, Arc<Claimant>>, Error> {
         let mut owners = HashMap::new();
         for installed in self.packages.iter().filter(|installed| installed.is_unpacked()) {
             let claimant = Arc::new(Claimant::from(installed));
-            let paths = self.list(&claimant.filed_as);
+            let paths = self.list(&claimant.filed_as)?;
             owners.extend(paths.iter().map(|path| (canonical(path), Arc::clone(&claimant))));
         }
-        owners
+        Ok(owners)
     }
 
     /// Returns the file list of a package of the tree, as it is now.
-    pub fn list(&self, filed_as: &str) -> Vec<GuestPath> {
-        let list = bytes(&self.info.join(format!("{filed_as}.list")));
+    pub fn list(&self, filed_as: &str) -> Result<Vec<GuestPath>, Error> {
+        let Some(tree) = &self.tree else { return Ok(vec![]) };
+        let list = bytes(tree, &path(DPKG, &format!("info/{filed_as}.list"))?)?;
         let lines = list.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-        lines.filter_map(|line| GuestPath::new(line).ok()).collect()
+        Ok(lines.filter_map(|line| GuestPath::new(line).ok()).collect())
     }
 
     /// Returns where a package's file really goes.
@@ -125,24 +138,35 @@ impl Existing {
     }
 }
 
-/// Reads a file of the tree that may be missing.
-fn bytes(path: &Path) -> Vec<u8> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_file() => fs::read(path).unwrap_or_default(),
-        _ => Vec::new(),
-    }
+fn unread(path: &GuestPath, source: std::io::Error) -> Error {
+    Error::Tree { doing: "read", path: path.clone(), source }
 }
 
-fn text(path: &Path) -> String {
-    String::from_utf8_lossy(&bytes(path)).into_owned()
+/// Returns a path in the tree; part of the name may come from the tree's own database.
+fn path(folder: &str, name: &str) -> Result<GuestPath, Error> {
+    GuestPath::new(format!("{folder}/{name}")).map_err(|error| Error::Package(error.into()))
+}
+
+/// Reads a file of the tree that may be missing.
+fn bytes(tree: &Target, path: &GuestPath) -> Result<Vec<u8>, Error> {
+    Ok(tree.read(path).map_err(|source| unread(path, source))?.unwrap_or_default())
+}
+
+fn text(tree: &Target, path: &GuestPath) -> Result<String, Error> {
+    tree.text(path).map_err(|source| unread(path, source))
 }
 
 /// Reads every file of `triggers/` that is named after a trigger.
-fn named_triggers(folder: &Path) -> BTreeMap<String, String> {
-    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let named = names.filter(|name| !["File", "Unincorp", "Lock"].iter().any(|other| name == OsStr::new(other)));
+fn named_triggers(tree: &Target) -> Result<BTreeMap<String, String>, Error> {
+    let folder = path(DPKG, "triggers")?;
+    let names = tree.names(&folder).map_err(|source| unread(&folder, source))?;
+    let names = names.into_iter().filter_map(|name| String::from_utf8(name).ok());
+    let named = names.filter(|name| !["File", "Unincorp", "Lock"].contains(&name.as_str()));
     named
-        .filter_map(|name| Some((name.to_str()?.to_owned(), text(&folder.join(OsStr::from_bytes(name.as_bytes()))))))
+        .map(|name| {
+            let text = text(tree, &path(DPKG, &format!("triggers/{name}"))?)?;
+            Ok((name, text))
+        })
         .collect()
 }
 

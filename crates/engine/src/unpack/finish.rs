@@ -98,7 +98,7 @@ fn give_up_lost(shared: &Shared, handles: &mut Handles<'_>, records: &mut [Recor
             }
             None => database::list(
                 &filed_as,
-                &shared.existing.list(&filed_as).into_iter().filter(|one| !gone(one)).collect::<Vec<_>>(),
+                &shared.existing.list(&filed_as)?.into_iter().filter(|one| !gone(one)).collect::<Vec<_>>(),
             ),
         };
         write_file(handles, &list, shared.options.epoch)?;

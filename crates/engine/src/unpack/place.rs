@@ -142,7 +142,7 @@ impl Place<'_, '_> {
             (FileType::Symlink, Kind::Symlink(target)) => {
                 let there = readlinkat(&folder, place.name(), Vec::new()).map_err(failed("read the link"))?;
                 if there.as_bytes() == target {
-                    dress(self.handles, place, self.looks(member), false, false)?;
+                    dress(self.handles, place, self.looks(member), false)?;
                     return Ok(true);
                 }
             }
@@ -152,7 +152,7 @@ impl Place<'_, '_> {
             return self.conffile_beside(deb, member, place).map(|()| true);
         }
         let path = self.shared.canonical(place);
-        let owner = self.shared.existing.owner(&path, |path| self.shared.canonical(path));
+        let owner = self.shared.existing.owner(&path, |path| self.shared.canonical(path))?;
         let verdict =
             owner.filter(|owner| owner.filed_as != self.package.filed_as).map(|owner| self.verdict(&owner, &path));
         match verdict.transpose()? {
@@ -214,12 +214,16 @@ impl Place<'_, '_> {
                 let from = self.handles.parent(&target)?;
                 linkat(&from, target.name(), &folder, path.name(), AtFlags::empty())
             }
-            Kind::Fifo => mknodat(&folder, path.name(), FileType::Fifo, mode, 0),
+            Kind::Fifo => mknodat(&folder, path.name(), FileType::Fifo, mode, 0).and_then(|()| {
+                // Opened to read it does not wait; a mode given by name would follow a link.
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                fchmod(openat(&folder, path.name(), flags, Mode::empty())?, Mode::from_raw_mode(looks.mode))
+            }),
             Kind::Dir => Ok(()),
         };
         match (made, &member.kind) {
             (Ok(()), Kind::Hardlink(_)) => Ok(true),
-            (Ok(()), kind) => dress(self.handles, path, looks, *kind == Kind::Fifo, self.fresh()).map(|()| true),
+            (Ok(()), _) => dress(self.handles, path, looks, self.fresh()).map(|()| true),
             (Err(Errno::EXIST), _) => Ok(false),
             (Err(errno), _) => Err(Error::tree("make", path, errno)),
         }
