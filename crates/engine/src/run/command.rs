@@ -1,19 +1,47 @@
 //! Commands of a build in the sandbox: their output becomes events, their failure a fault with its last lines.
 
 use std::collections::VecDeque;
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use kiln_model::{Fault, StageKind};
-use kiln_sandbox::{Command, Limits, Stream};
+use kiln_sandbox::{Command, Exit, Limits, Stream};
 
 use super::Run;
 
 /// How many lines of a failing command are shown.
 const LAST_LINES: usize = 20;
 
-/// Limits of a stage's command: enough for any package, little enough that a runaway ends.
-pub fn limits() -> Limits {
-    Limits { memory: None, processes: Some(4096), disk: Some(64 << 30), time: Some(Duration::from_secs(2 * 3600)) }
+/// Processes and threads of one command.
+const PROCESSES: u32 = 4096;
+/// From a command's start to its end.
+const TIME: Duration = Duration::from_secs(2 * 3600);
+/// Bytes that no package's scripts write.
+const DISK: u64 = 64 << 30;
+/// Bytes of memory that are allowed on the smallest machine: what compresses an initrd takes that much.
+const LEAST_MEMORY: u64 = 1 << 30;
+
+/// Returns the limits of a stage's command: enough for any package, and little enough that a runaway ends while the machine has
+/// room for everybody else. `memory` is all there is, `free` what the disk has left, both in bytes.
+fn limits(memory: Option<u64>, free: Option<u64>) -> Limits {
+    let most = |all: u64| all / 4 * 3;
+    Limits {
+        memory: memory.map(|all| most(all).max(LEAST_MEMORY)),
+        processes: Some(PROCESSES),
+        disk: Some(free.map_or(DISK, |free| most(free).min(DISK))),
+        time: Some(TIME),
+    }
+}
+
+/// Returns the bytes of memory this machine has, from the text of `/proc/meminfo`.
+fn memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
+}
+
+fn free_disk(folder: &Path) -> Option<u64> {
+    rustix::fs::statvfs(folder).ok().map(|state| state.f_bavail * state.f_frsize)
 }
 
 impl Run<'_> {
@@ -23,7 +51,9 @@ impl Run<'_> {
         let mut command =
             if stage == StageKind::Tools || stage >= StageKind::Image { command } else { self.disguise(command)? };
         command.hostname = self.kiln.config.sandbox_hostname.clone();
-        command.limits = limits();
+        command.written = super::stage::written(&command.root);
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        command.limits = limits(memory(&meminfo), free_disk(&self.kiln.config.cache));
         let mut told = |line: &str| self.events.log(Some(stage), source, self.secrets.veil(line));
         let exit = self.kiln.sandbox()?.run(&command, &mut |stream, bytes| lines.feed(stream, bytes, &mut told))?;
         lines.finish(&mut told);
@@ -32,14 +62,16 @@ impl Run<'_> {
         }
         let what = format!("`{source}` in stage `{stage}` failed: {exit}");
         let last: Vec<_> = lines.last.iter().map(|line| self.secrets.veil(line)).collect();
-        Err(Fault::package(what).detail(last.join("\n")).hint(hint(&last)))
+        Err(Fault::package(what).detail(last.join("\n")).hint(hint(&exit, &last)))
     }
 }
 
-/// Returns the way out for the most common causes, read off a command's last lines.
-fn hint(last: &[String]) -> String {
+/// Returns the way out for the most common causes, read off a command's end and its last lines.
+fn hint(exit: &Exit, last: &[String]) -> String {
     let said = |words: &str| last.iter().any(|line| line.to_lowercase().contains(words));
-    let text = if said("no space left") {
+    let text = if exit.out_of_memory {
+        "a command may use three quarters of this machine's memory: build on a larger one, or with less in the recipe"
+    } else if exit.out_of_disk || said("no space left") {
         "the disk is full: free some space, or shrink the cache with `kiln cache gc`"
     } else if said("temporary failure in name resolution") || said("network is unreachable") {
         "stages have no network: name the package or file in the recipe, so that it is fetched and pinned"
@@ -82,5 +114,37 @@ fn keep(last: &mut VecDeque<String>, line: &[u8], told: &mut dyn FnMut(&str)) {
     last.push_back(line);
     if last.len() > LAST_LINES {
         last.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_fit_the_machine() {
+        let meminfo = "MemTotal:        8000000 kB\nMemFree:          100 kB\n";
+        let cases = [
+            (memory(meminfo), Some(40 << 30), Some(6_144_000_000), Some(30 << 30)),
+            (Some(512 << 20), Some(1 << 40), Some(1 << 30), Some(64 << 30)),
+            (memory("nonsense"), None, None, Some(64 << 30)),
+        ];
+        for (memory, free, wanted_memory, wanted_disk) in cases {
+            let Limits { memory: got_memory, disk, .. } = limits(memory, free);
+            assert_eq!((got_memory, disk), (wanted_memory, wanted_disk), "{memory:?} {free:?}");
+        }
+    }
+
+    #[test]
+    fn a_hint_follows_the_cause() {
+        let exits = [
+            (Exit { out_of_memory: true, ..Exit::code(1) }, "", "memory"),
+            (Exit { out_of_disk: true, ..Exit::code(1) }, "", "disk is full"),
+            (Exit::code(1), "write error: No space left on device", "disk is full"),
+            (Exit::code(1), "", "--keep-failed"),
+        ];
+        for (exit, last, wanted) in exits {
+            assert!(hint(&exit, &[last.to_owned()]).contains(wanted), "{exit:?} {last}");
+        }
     }
 }

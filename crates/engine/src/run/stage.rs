@@ -25,16 +25,20 @@ impl Run<'_> {
         })
     }
 
-    /// Takes stages from the cache up to the first that is not there.
+    /// Takes stages from the cache up to the first that is not there; with `force`, only those this build made.
     fn restore(&self, pipeline: &Pipeline, ids: &[StageId]) -> Result<Vec<Layer>, Fault> {
         let mut layers = vec![];
         for (stage, id) in pipeline.stages.iter().zip(ids) {
             let began = Instant::now();
-            if self.options.force {
+            let known = self.has_passed(*id);
+            if self.options.force && !known {
                 break;
             }
             let Some(layer) = self.kiln.store.tree(id)? else { break };
             layers.push(layer);
+            if known {
+                continue;
+            }
             self.events.tell(EventKind::StageRestored { stage: stage.kind, id: *id });
             self.finished(pipeline, stage, *id, true, began);
         }
@@ -53,9 +57,18 @@ impl Run<'_> {
         let upper = room.close(self.plan.epoch)?;
         let parent = below.last().map(|layer| layer.id);
         let meta = Meta { kind: stage.kind, size: 0, note: self.plan.name.clone(), parent };
-        let layer = self.kiln.store.publish(&id, upper.path(), meta)?;
+        let store = &self.kiln.store;
+        let layer = match self.options.force {
+            false => store.publish(&id, upper.path(), meta)?,
+            true => store.replace(&id, upper.path(), meta)?,
+        };
         self.finished(pipeline, stage, id, false, began);
         Ok(layer)
+    }
+
+    /// Whether this build made or restored a stage already: several outputs may ask for the same tools.
+    fn has_passed(&self, id: StageId) -> bool {
+        self.outcomes.lock().expect("no holder panics").iter().any(|outcome| outcome.id == id)
     }
 
     fn perform_all(&self, stage: &Stage, root: &Path) -> Result<(), Fault> {
@@ -89,6 +102,10 @@ impl Run<'_> {
     }
 }
 
+/// Where a room's scratch folder shows the tree, and where it keeps what the stage itself wrote.
+const ROOT: &str = "root";
+const UPPER: &str = "upper";
+
 /// A tree to work on: the layers below with a fresh one on top.
 pub(crate) struct Room {
     /// Where the tree is seen.
@@ -101,13 +118,13 @@ impl Room {
     /// The first stage works on a plain folder: overlayfs costs time on every file made.
     pub fn new(parent: &Path, name: &str, below: &[Layer]) -> Result<Self, Fault> {
         let scratch = Scratch::new(parent, name)?;
-        let upper = scratch.path().join("upper");
+        let upper = scratch.path().join(UPPER);
         make_folder(&upper)?;
         if below.is_empty() {
             return Ok(Self { root: upper, overlay: None, scratch });
         }
         let lowers: Vec<&Path> = below.iter().rev().map(|layer| layer.path.as_path()).collect();
-        let root = scratch.path().join("root");
+        let root = scratch.path().join(ROOT);
         let overlay = Overlay::mount(&lowers, &upper, &scratch.path().join("work"), &root)?;
         Ok(Self { root, overlay: Some(overlay), scratch })
     }
@@ -118,7 +135,7 @@ impl Room {
         if let Some(overlay) = self.overlay {
             overlay.unmount()?;
         }
-        let path = self.scratch.path().join("upper");
+        let path = self.scratch.path().join(UPPER);
         super::clamp::clamp(&path, epoch).map_err(|error| Fault::farm("set the times of a tree").because(error))?;
         Ok(Upper { path, _scratch: self.scratch })
     }
@@ -130,6 +147,11 @@ impl Room {
         }
         Ok(self.scratch.keep()?)
     }
+}
+
+/// Returns the folder that takes what is written to a room's tree, when that is not the tree itself.
+pub(crate) fn written(root: &Path) -> Option<PathBuf> {
+    Some(root.with_file_name(UPPER)).filter(|upper| root.ends_with(ROOT) && upper.is_dir())
 }
 
 /// A room's own changes.

@@ -8,10 +8,12 @@ use kiln_sandbox::{Overlay, Scratch};
 use super::Run;
 
 impl Run<'_> {
-    /// Returns the root of the plan's tools tree.
+    /// Returns the root of the plan's tools tree. The stage in hand stays that of whoever asks.
     pub fn tools(&self) -> Result<PathBuf, Fault> {
         let pipeline = self.plan.pipeline("tools").ok_or_else(|| Fault::farm("the plan has no tools"))?;
+        let asking = *self.current.lock().expect("no holder panics");
         let layers = self.layers(pipeline)?;
+        *self.current.lock().expect("no holder panics") = asking;
         let layer = layers.first().ok_or_else(|| Fault::farm("the tools tree is empty"))?;
         Ok(layer.path.clone())
     }
