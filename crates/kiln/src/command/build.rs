@@ -70,10 +70,19 @@ fn summary(report: &Report, out: &Path) -> String {
     }
     let cached = report.stages.iter().filter(|stage| stage.cached).count();
     text += &format!("built in {}, {cached} of {} stages from cache\n", text::time(report.millis), report.stages.len());
-    if let Some(disk) = report.artifacts.iter().find(|artifact| ["raw", "qcow2"].contains(&artifact.format.as_str())) {
+    if let Some(disk) = report.artifacts.iter().find(|artifact| starts(artifact)).filter(|_| has_board(report)) {
         text += &format!("boot it: {} boot {}\n", out::program(), path(disk, out));
     }
     text
+}
+
+/// Whether an artifact is a disk as QEMU takes it, not packed.
+fn starts(artifact: &Artifact) -> bool {
+    ["raw", "qcow2"].iter().any(|format| artifact.format == *format && artifact.name.ends_with(&format!(".{format}")))
+}
+
+fn has_board(report: &Report) -> bool {
+    report.spec["base"]["board"].is_object()
 }
 
 fn path(artifact: &Artifact, out: &Path) -> String {
