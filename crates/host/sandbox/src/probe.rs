@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::enter::{entered, trial};
 use crate::error::Doing;
 use crate::janitor::Janitor;
+use crate::namespaces::is_delegated;
 use crate::{Command, Error, Limits, Namespaces, Overlay, Result, Sandbox, Scratch};
 
 /// One operation that was really tried.
@@ -107,24 +108,15 @@ fn disk(folder: &Path) -> Result<String> {
     Err(refused(format!("{what}, {:.0} GiB are needed", gibibytes(ROOM)), None))
 }
 
-/// Whether this process's own group of the unified hierarchy is ours to divide; limits do not depend on it today.
 fn cgroup() -> Result<String> {
-    let doing = || "look at the cgroup".to_owned();
-    let groups = fs::read_to_string("/proc/self/cgroup").doing(doing)?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    let path = format!("/sys/fs/cgroup{own}");
-    let controllers = fs::read_to_string(Path::new(&path).join("cgroup.controllers")).unwrap_or_default();
-    let has = |name: &str| controllers.split_whitespace().any(|controller| controller == name);
-    let watched = "limits are kept by looking at the processes every 20 ms";
-    if !has("memory") || !has("pids") {
-        return Err(refused(format!("no memory and pids controllers here; {watched}"), None));
-    }
-    let writable = rustix::fs::access(Path::new(&path).join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok();
-    if writable {
-        Ok(format!("delegated, not used yet; {watched}"))
-    } else {
-        Err(refused(format!("not delegated; {watched}"), None))
-    }
+    let tried = trial(|| match is_delegated() {
+        true => Ok(()),
+        false => Err(refused("kiln has no control group to divide".into(), None)),
+    });
+    tried.map(|()| "the kernel keeps those on memory and processes".into()).map_err(|error| {
+        let mend = "systemd-run --user --scope --property=Delegate=yes kiln …".to_owned();
+        refused(format!("{error}; limits are kept by looking at the processes every 20 ms"), Some(mend))
+    })
 }
 
 fn kvm() -> Result<String> {

@@ -27,6 +27,8 @@ pub struct Ground {
     pub sandbox: Box<dyn Sandbox>,
     /// A busybox tree of the case's own.
     pub tree: PathBuf,
+    /// Whether the kernel keeps limits, by what the probe says.
+    pub delegated: bool,
     /// For whatever else the case makes.
     pub folder: PathBuf,
 }
@@ -111,6 +113,8 @@ fn wanted(arguments: &[String]) -> Option<&String> {
 
 fn run(word: Option<&String>) -> i32 {
     let who = if common::is_root() { "root" } else { "an ordinary user" };
+    let probes = kiln_sandbox::probe(&std::env::temp_dir());
+    let delegated = probes.iter().any(|probe| probe.name == "limits by cgroup" && probe.ok);
     let entered = enter(&Enter::default()).unwrap_or_else(|error| panic!("{error}: {error:?}"));
     assert!(entered.uids.iter().map(|range| u64::from(range.count)).sum::<u64>() > 65534, "{entered:?}");
     let folder = common::Folder::new(&format!("ground-{}", who.len()));
@@ -124,6 +128,7 @@ fn run(word: Option<&String>) -> i32 {
             sandbox: Box::new(Namespaces::new(&entered)),
             tree: scratch.path().join("tree"),
             folder: scratch.path().join("folder"),
+            delegated,
         };
         std::fs::create_dir_all(&ground.folder).unwrap();
         common::busybox_tree(&ground.tree);

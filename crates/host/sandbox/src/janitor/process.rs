@@ -7,16 +7,15 @@ use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use super::{Wish, remove};
-use crate::namespaces::{News, start};
+use crate::namespaces::{Group, News, Started, start};
 use crate::{letter, sys};
 
 /// A sandbox that runs.
 struct Room {
-    first: Pid,
-    descriptor: OwnedFd,
+    started: Started,
     line: OwnedFd,
 }
 
@@ -61,7 +60,7 @@ fn keep_only(line: OwnedFd) -> OwnedFd {
 /// Waits for one thing to happen; `false` when kiln is gone.
 fn serve(line: &OwnedFd, rooms: &mut Vec<Room>, trees: &mut Vec<PathBuf>) -> bool {
     let mut watched: Vec<PollFd<'_>> = vec![PollFd::new(line, PollFlags::IN)];
-    watched.extend(rooms.iter().map(|room| PollFd::new(&room.descriptor, PollFlags::IN)));
+    watched.extend(rooms.iter().map(|room| PollFd::new(&room.started.descriptor, PollFlags::IN)));
     if poll(&mut watched, None).is_err() {
         return true;
     }
@@ -91,9 +90,9 @@ fn open(mut descriptors: Vec<OwnedFd>) -> Option<Room> {
     }
     let line = descriptors.remove(0);
     match start(&line, descriptors) {
-        Ok((first, descriptor)) => {
-            let _ = letter::send(&line, &News::Born, &[descriptor.as_fd()]);
-            Some(Room { first, descriptor, line })
+        Ok(started) => {
+            let _ = letter::send(&line, &News::Born, &[started.descriptor.as_fd()]);
+            Some(Room { started, line })
         }
         Err(error) => {
             let _ = letter::send(&line, &News::failed(&error), &[]);
@@ -104,10 +103,11 @@ fn open(mut descriptors: Vec<OwnedFd>) -> Option<Room> {
 
 /// Reaps the first process of a sandbox and tells kiln; `false` when it is not dead yet.
 fn bury(room: &Room) -> bool {
-    match sys::wait4(room.first.as_raw_nonzero().get(), libc::WNOHANG) {
+    match sys::wait4(room.started.first.as_raw_nonzero().get(), libc::WNOHANG) {
         Ok(None) => false,
         Ok(Some(ended)) => {
-            let news = News::Gone { status: ended.status, cpu: ended.cpu, max_rss: ended.max_rss };
+            let excess = room.started.group.as_ref().and_then(Group::excess);
+            let news = News::Gone { status: ended.status, cpu: ended.cpu, max_rss: ended.max_rss, excess };
             let _ = letter::send(&room.line, &news, &[]);
             true
         }
@@ -118,10 +118,10 @@ fn bury(room: &Room) -> bool {
 /// Kills what still runs and waits until it is dead: the kernel ends a pid namespace with its first process.
 fn clear(rooms: Vec<Room>) {
     for room in &rooms {
-        let _ = pidfd_send_signal(&room.descriptor, Signal::KILL);
+        let _ = pidfd_send_signal(&room.started.descriptor, Signal::KILL);
     }
     for room in &rooms {
-        let _ = sys::wait4(room.first.as_raw_nonzero().get(), 0);
+        let _ = sys::wait4(room.started.first.as_raw_nonzero().get(), 0);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod disk;
 mod first;
+mod group;
 mod payload;
 mod points;
 mod proc;
@@ -18,7 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Command, Entered, Error, Exit, Result, Sandbox, Stream};
 
-pub(crate) use start::start;
+pub(crate) use group::{Group, is_delegated};
+pub(crate) use start::{Started, start};
 
 /// Runs commands in user, mount, pid, ipc, uts, net and cgroup namespaces of their own.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ pub(crate) enum News {
     /// From the first process: the program has ended and everything else inside is dead.
     Ended { status: i32, cpu: Duration, max_rss: u64, excess: Option<Excess> },
     /// From the janitor: the first process was reaped, nothing is left.
-    Gone { status: i32, cpu: Duration, max_rss: u64 },
+    Gone { status: i32, cpu: Duration, max_rss: u64, excess: Option<Excess> },
 }
 
 /// What failed.

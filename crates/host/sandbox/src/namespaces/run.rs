@@ -41,6 +41,8 @@ struct Run<'a> {
     disk: Option<Disk>,
     timed_out: bool,
     out_of_disk: bool,
+    /// A limit for which the kernel killed.
+    excess: Option<Excess>,
     interrupted: bool,
     /// When the first process is killed although it was told to stop.
     kill_at: Option<Instant>,
@@ -68,6 +70,7 @@ impl<'a> Run<'a> {
             disk,
             timed_out: false,
             out_of_disk: false,
+            excess: None,
             interrupted: false,
             kill_at: None,
             failed: None,
@@ -141,6 +144,9 @@ impl<'a> Run<'a> {
             Some((News::Failed { what, doing, errno }, _)) => self.failed = Some(self.failure(what, doing, errno)),
             Some((end @ News::Ended { .. }, _)) => self.end = Some(end),
             Some((gone @ News::Gone { .. }, _)) => {
+                if let News::Gone { excess, .. } = &gone {
+                    self.excess = *excess;
+                }
                 self.end.get_or_insert(gone);
                 self.gone = true;
             }
@@ -216,12 +222,13 @@ impl<'a> Run<'a> {
     fn exit(self) -> Result<Exit> {
         let (status, cpu, max_rss, excess) = match self.end {
             Some(News::Ended { status, cpu, max_rss, excess }) => (status, cpu, max_rss, excess),
-            Some(News::Gone { status, cpu, max_rss }) => (status, cpu, max_rss, None),
+            Some(News::Gone { status, cpu, max_rss, .. }) => (status, cpu, max_rss, None),
             _ => {
                 let what = format!("run `{}`: the janitor is gone", self.command.program());
                 return Err(Error::Refused { what, mend: None, source: None });
             }
         };
+        let excess = excess.or(self.excess);
         Ok(Exit {
             status: read_status(status),
             timed_out: self.timed_out,

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 use rustix::process::Pid;
 
-use super::{Job, first};
+use super::{Group, Job, first};
 use crate::enter::{identity, lines};
 use crate::error::Doing;
 use crate::{Network, Result, sys};
@@ -19,13 +19,22 @@ pub(super) struct Streams {
     pub stderr: OwnedFd,
 }
 
-/// Starts a sandbox; `descriptors` are the job and the three streams. Returns its first process.
-pub(crate) fn start(line: &OwnedFd, descriptors: Vec<OwnedFd>) -> Result<(Pid, OwnedFd)> {
+/// A sandbox that has started.
+pub(crate) struct Started {
+    /// Its first process.
+    pub first: Pid,
+    pub descriptor: OwnedFd,
+    pub group: Option<Group>,
+}
+
+/// Starts a sandbox; `descriptors` are the job and the three streams.
+pub(crate) fn start(line: &OwnedFd, descriptors: Vec<OwnedFd>) -> Result<Started> {
     let mut descriptors = descriptors.into_iter();
     let mut next = || descriptors.next().expect("the janitor counted them");
     let job = read(next())?;
     let streams = Streams { stdin: next(), stdout: next(), stderr: next() };
     let (mut here, there) = UnixStream::pair().doing(|| "make a socket pair".into())?;
+    let group = Group::new(&job.command.limits);
     match sys::clone(namespaces(job.command.network)).doing(|| "clone into new namespaces".into())? {
         None => {
             let needed = [line, &streams.stdin, &streams.stdout, &streams.stderr].map(AsRawFd::as_raw_fd);
@@ -33,12 +42,13 @@ pub(crate) fn start(line: &OwnedFd, descriptors: Vec<OwnedFd>) -> Result<(Pid, O
             first::live(&job, line, streams, there)
         }
         Some((first, descriptor)) => {
+            let group = group.filter(|group| group.admit(first).is_ok());
             let admitted = admit(first, &mut here);
             if admitted.is_err() {
                 let _ = sys::kill(first.as_raw_nonzero().get(), libc::SIGKILL);
                 let _ = sys::wait4(first.as_raw_nonzero().get(), 0);
             }
-            admitted.map(|()| (first, descriptor))
+            admitted.map(|()| Started { first, descriptor, group })
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 pub fn main(words: &[String]) {
     match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["hog"] => hog(),
+        ["hidden-hog"] => hidden_hog(),
         ["shared-hog"] => shared_hog(),
         ["bomb"] => bomb(),
         ["linger"] => linger(),
@@ -86,6 +87,15 @@ fn shared_hog() {
             libc::memset(at, 1, 4 << 20);
         }
     }
+}
+
+/// Fills twice the suite's limit of memory, in a file without a name that is never mapped.
+fn hidden_hog() {
+    use std::io::Write;
+    use std::os::fd::FromRawFd;
+    // SAFETY: a constant name; the descriptor is nobody else's.
+    let mut file = unsafe { std::fs::File::from_raw_fd(libc::memfd_create(c"hog".as_ptr(), 0)) };
+    (0..128).for_each(|_| file.write_all(&[1; 1 << 20]).unwrap());
 }
 
 /// Forks for ever, every child too.

@@ -10,6 +10,7 @@ pub const CASES: &[Case] = &[
     ("a memory hog is killed", hog),
     ("files in memory count as memory", memory_files),
     ("a fork bomb is killed", bomb),
+    ("the kernel keeps limits where kiln has a group to divide", by_group),
     ("limits are no settings of the kernel", settings),
     ("a sleeper is stopped", sleeper),
     ("one that will not stop is killed", stubborn),
@@ -50,6 +51,20 @@ fn bomb(ground: &Ground) {
     command.limits = Limits { processes: Some(100), ..Limits::default() };
     let exit = ground.run(&command).0;
     assert!(exit.too_many_processes && !exit.success(), "{exit:?}");
+}
+
+/// A group of its own is there exactly where the probe said so, and goes with the command.
+fn by_group(ground: &Ground) {
+    let mut command = ground.shell("grep ^0:: /proc/self/cgroup");
+    let unlimited = ground.run(&command).1;
+    command.limits = Limits { memory: Some(MEMORY), processes: Some(20), ..Limits::default() };
+    let own = ground.run(&command).1;
+    assert_eq!((own.contains("/kiln-"), own != unlimited), (ground.delegated, ground.delegated), "{own}");
+    // A hog that the watch cannot see: memory of a file that nobody has mapped.
+    let mut command = ground.attempt(&["hidden-hog"]);
+    command.limits = limits();
+    let exit = ground.run(&command).0;
+    assert_eq!(exit.out_of_memory, ground.delegated, "{exit:?}");
 }
 
 /// Before Linux 6.14 the largest process id is one number for the whole host.
