@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use kiln_family::deb::Lock;
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Digest, Fault};
 use kiln_sandbox::Scratch;
+use rustix::fs::Mode;
 use serde::Serialize;
 
 use crate::build::BuildOptions;
@@ -39,15 +41,18 @@ impl Kiln {
     /// Builds twice under one lock: with emptied stage caches, and the second time under another path, umask, host name
     /// and time. Packages are shared, since they are known by digest.
     pub fn twice(&self, loaded: &Loaded, options: &BuildOptions, events: &Events) -> Result<TwiceOutcome, Fault> {
-        self.lock(loaded, &Update::Keep, events)?;
+        let lock = self.lock(loaded, &Update::Keep, events)?;
         let scratch = Scratch::new(&self.config.cache.join("scratch"), "twice")?;
         let (one, two) = (scratch.path().join("1"), scratch.path().join("a-longer/path/2"));
         let first = self.config.clone();
         let second =
             Config { now: first.now, clock_offset: LATER, sandbox_hostname: "another-host".into(), ..first.clone() };
         let (out_one, out_two) = (options.out.clone(), two.join("out"));
-        self.once(Config { cache: one.join("cache"), ..first }, 0o022, &out_one, options, loaded, events)?;
-        self.once(Config { cache: two.join("cache"), ..second }, 0o077, &out_two, options, loaded, events)?;
+        let once = |config, umask, out| {
+            self.once(config, umask, BuildOptions { out, ..options.clone() }, &lock, loaded, events)
+        };
+        once(Config { cache: one.join("cache"), ..first }, 0o022, out_one.clone())?;
+        once(Config { cache: two.join("cache"), ..second }, 0o077, out_two.clone())?;
         compare(loaded, &out_one, &out_two)
     }
 
@@ -55,51 +60,42 @@ impl Kiln {
         &self,
         config: Config,
         umask: u32,
-        out: &Path,
-        options: &BuildOptions,
+        options: BuildOptions,
+        lock: &Lock,
         loaded: &Loaded,
         events: &Events,
     ) -> Result<(), Fault> {
-        let cache = config.cache.clone();
-        std::fs::create_dir_all(&cache).farm(|| format!("make `{}`", cache.display()))?;
-        share_packages(&self.config.cache, &cache)?;
-        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
+        let _umask = Umask::set(umask);
         let kiln = Kiln::open(config)?.with_sandbox(self.sandbox.clone());
-        let options = BuildOptions { out: out.to_owned(), no_verify: true, force: true, ..options.clone() };
-        let built = kiln.build(loaded, &options, events);
-        rustix::process::umask(before);
-        built.map(drop)
-    }
-}
-
-/// Links the store's blobs into another store: what is known by digest need not be fetched twice.
-fn share_packages(from: &Path, to: &Path) -> Result<(), Fault> {
-    let (from, to) = (from.join("blobs"), to.join("blobs"));
-    link_all(&from, &to).farm(|| format!("share `{}`", from.display()))
-}
-
-fn link_all(from: &Path, to: &Path) -> std::io::Result<()> {
-    if !from.is_dir() {
-        return Ok(());
-    }
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        if entry.file_type()?.is_dir() {
-            link_all(&from, &to)?;
-        } else if !to.exists() {
-            std::fs::hard_link(&from, &to)?;
+        // What is known by digest need not be fetched twice.
+        for package in lock.packages.iter().chain(&lock.tools) {
+            self.store.copy_blob(&package.sha256, &kiln.store)?;
         }
+        kiln.build(loaded, &BuildOptions { no_verify: true, force: true, ..options }, events).map(drop)
     }
-    Ok(())
 }
 
-/// Compares every file that follows from the lock: all but the report, which tells how long things took.
+/// The process's mask of permissions, set back in the end.
+struct Umask(Mode);
+
+impl Umask {
+    fn set(umask: u32) -> Self {
+        Self(rustix::process::umask(Mode::from_raw_mode(umask)))
+    }
+}
+
+impl Drop for Umask {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
+    }
+}
+
+/// Compares every file that follows from the lock: all but the report, which tells how long things took, and the checksums,
+/// which cover the report too.
 fn compare(loaded: &Loaded, one: &Path, two: &Path) -> Result<TwiceOutcome, Fault> {
     let mut files = vec![];
     let mut difference = None;
-    for name in names(loaded) {
+    for name in names(loaded, one) {
         let (first, second) = (one.join(&name), two.join(&name));
         let digests = (digest(&first)?, second.exists().then(|| digest(&second)).transpose()?);
         if digests.1 != Some(digests.0) && difference.is_none() {
@@ -110,9 +106,10 @@ fn compare(loaded: &Loaded, one: &Path, two: &Path) -> Result<TwiceOutcome, Faul
     Ok(TwiceOutcome { same: difference.is_none(), files, difference })
 }
 
-fn names(loaded: &Loaded) -> Vec<String> {
+fn names(loaded: &Loaded, out: &Path) -> Vec<String> {
     let spec = &loaded.completed.spec;
-    let outputs = spec.outputs.iter().map(|output| output.file.clone());
+    let outputs = spec.outputs.iter().flat_map(|output| [output.file.clone(), format!("{}.bmap", output.file)]);
+    let outputs = outputs.filter(|name| !name.ends_with(".bmap") || out.join(name).exists());
     let documents = ["spdx.json", "cdx.json", "provenance.json"].map(|ending| format!("{}.{ending}", spec.name));
     outputs.chain(documents).collect()
 }

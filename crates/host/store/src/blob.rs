@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_model::Digest;
 use sha2::{Digest as _, Sha256};
@@ -73,6 +73,30 @@ impl Store {
         writer.finish(None)
     }
 
+    /// Gives another store a copy of a blob; false when there is none. By a hard link each store would change the other's.
+    pub fn copy_blob(&self, digest: &Digest, to: &Self) -> Result<bool> {
+        let Some(path) = self.blob(digest)? else { return Ok(false) };
+        let draft = to.session.fresh("blob");
+        // Takes no time and no room on filesystems that can share the bytes.
+        fs::copy(&path, &draft).map_err(Error::io("copy", &path))?;
+        to.place_blob(*digest, &draft)?;
+        Ok(true)
+    }
+
+    /// Renames a whole blob into place.
+    fn place_blob(&self, digest: Digest, draft: &Path) -> Result<PathBuf> {
+        let place = self.blob_path(&digest);
+        let print = {
+            // A collector must not find it before it is leased.
+            let _store = session::shared(self.root())?;
+            rename(draft, &place)?;
+            self.session.hold(format!("blob {digest}"))?;
+            Fingerprint::of(&place).map_err(Error::io("look at", &place))?
+        };
+        self.note_blob(digest, self.just_stored(print))?;
+        Ok(place)
+    }
+
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
         let digits = digest.to_string();
         self.root().join("blobs/sha256").join(&digits[..2]).join(&digits[2..])
@@ -123,16 +147,7 @@ impl BlobWriter<'_> {
         if let Some(path) = self.store.blob(&got)? {
             return Ok((got, path));
         }
-        let place = self.store.blob_path(&got);
-        {
-            // A collector must not find it before it is leased.
-            let _store = session::shared(self.store.root())?;
-            rename(&self.path, &place)?;
-            self.store.session.hold(format!("blob {got}"))?;
-        }
-        let meta = self.file.metadata().map_err(Error::io("look at", &place))?;
-        self.store.note_blob(got, self.store.just_stored(Fingerprint::from(&meta)))?;
-        Ok((got, place))
+        Ok((got, self.store.place_blob(got, &self.path)?))
     }
 }
 

@@ -154,6 +154,20 @@ fn documents_are_kept_under_kind_and_key() {
 }
 
 #[test]
+fn a_copied_blob_is_the_other_stores_own() {
+    let (home, guest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, other) = (Store::open(home.path(), None).unwrap(), Store::open(guest.path(), None).unwrap());
+    let (digest, path) = store.put(b"shared").unwrap();
+    let before = fs::metadata(&path).unwrap();
+    assert!(store.copy_blob(&digest, &other).unwrap());
+    assert!(!store.copy_blob(&Digest::of("missing"), &other).unwrap());
+    let after = fs::metadata(&path).unwrap();
+    assert_eq!((before.ctime(), before.ctime_nsec(), after.nlink()), (after.ctime(), after.ctime_nsec(), 1));
+    let copy = other.blob(&digest).unwrap().unwrap();
+    assert_eq!(fs::read(copy).unwrap(), b"shared");
+}
+
+#[test]
 fn a_new_blob_is_never_collected_before_its_maker_has_it() {
     let home = tempfile::tempdir().unwrap();
     let (maker, collector) = (Store::open(home.path(), None).unwrap(), Store::open(home.path(), None).unwrap());
