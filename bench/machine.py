@@ -40,7 +40,7 @@ def prepare(packages):
 
 
 def there(program):
-    return shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    return os.path.exists(program) or shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
 
 
 def kiln():
@@ -65,35 +65,45 @@ def mirror():
 
 
 def timed(command, environment):
-    """Runs a command in a process of its own, so that what it cost is known when it ends."""
+    """Runs a command below a process of its own, so that what it cost is known when it ends."""
     os.sync()
     log = open(WORK / "log", "wb")
-    began = time.monotonic()
     runner = [sys.executable, "-c", COUNT, *map(str, command.words)]
     process = subprocess.Popen(
         runner, cwd=command.folder, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=log, text=True,
     )
     peak = Peak(process.pid)
-    told, _ = process.communicate()
-    seconds = time.monotonic() - began
+    report, _ = process.communicate()
     peak.stop()
     if process.returncode:
         sys.exit(f"`{' '.join(map(str, command.words))}` failed:\n{(WORK / 'log').read_text()[-2000:]}")
-    return Run(seconds, peak.highest, int(told), size(command.output))
+    seconds, written = report.split()
+    return Run(float(seconds), peak.highest, int(written), size(command.output))
 
 
-# Waits for the command and tells how many bytes it and all it waited for sent to the disk.
+# Waits for the command; tells the seconds, and the bytes it and all below it sent to the disk. The kernel adds a process's
+# bytes to whoever waits for it, so processes whose parent went before them are taken over (36: PR_SET_CHILD_SUBREAPER) and
+# waited for too. Bytes that were deleted before they reached the disk are `cancelled`.
 COUNT = """
-import re, subprocess, sys
+import ctypes, os, re, subprocess, sys, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+began = time.monotonic()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
-print(re.search(r"^write_bytes: (\\d+)", open("/proc/self/io").read(), re.M).group(1))
+seconds = time.monotonic() - began
+try:
+    while os.waitpid(-1, os.WNOHANG)[0]:
+        pass
+except ChildProcessError:
+    pass
+told = dict(re.findall(r"^(\\w+): (\\d+)", open("/proc/self/io").read(), re.M))
+print(seconds, int(told["write_bytes"]) - int(told["cancelled_write_bytes"]))
 sys.exit(done.returncode)
 """
 
 
 class Peak(threading.Thread):
-    """Samples the memory of a process and of everything below it."""
+    """Samples the memory of everything below a process."""
 
     def __init__(self, pid):
         super().__init__(daemon=True)
@@ -102,7 +112,9 @@ class Peak(threading.Thread):
 
     def run(self):
         while self.going:
-            self.highest = max(self.highest, sum(map(memory, family(self.pid))))
+            below = family(self.pid)
+            if sum(map(resident, below)) > self.highest:
+                self.highest = max(self.highest, sum(map(memory, below)))
             time.sleep(0.02)
 
     def stop(self):
@@ -112,27 +124,35 @@ class Peak(threading.Thread):
 
 def family(pid):
     """Returns the descendants of a process."""
-    parents = {}
-    for path in glob.glob("/proc/[0-9]*/stat"):
-        try:
-            child, rest = Path(path).read_text().split(" ", 1)
-            parents.setdefault(int(rest.rsplit(")", 1)[1].split()[1]), []).append(int(child))
-        except (OSError, ValueError, IndexError):
-            continue
     found, ahead = [], [pid]
     while ahead:
-        children = parents.get(ahead.pop(), [])
-        found += children
-        ahead += children
+        for path in glob.glob(f"/proc/{ahead.pop()}/task/*/children"):
+            children = told(path).split()
+            found += children
+            ahead += children
     return found
 
 
+def resident(pid):
+    """Returns at least what `memory` does: cheap, but what a process shares with its forks counts for each."""
+    return kilobytes(r"^Rss(?:Anon|Shmem):", told(f"/proc/{pid}/status"))
+
+
 def memory(pid):
+    """Returns a process's share of anonymous and shared memory, in bytes."""
+    return kilobytes(r"^Pss_(?:Anon|Shmem):", told(f"/proc/{pid}/smaps_rollup"))
+
+
+def kilobytes(which, text):
+    return 1024 * sum(int(kb) for kb in re.findall(which + r"\s+(\d+)", text, re.M))
+
+
+def told(path):
+    """Returns what the kernel says of a process; nothing when it is gone."""
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
+        return Path(path).read_text()
     except OSError:
-        return 0
-    return 1024 * sum(int(kb) for kb in re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+)", text, re.M))
+        return ""
 
 
 def size(path):

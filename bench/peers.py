@@ -1,11 +1,10 @@
 """What is timed: kiln and its peers, each in the states cold, warm and hostname."""
 
-import os
-
 from machine import ROOT, WORK as FOLDER, Command, empty, kiln, mirror
+from mkosi import Mkosi
 
 # Debian package → the program that tells it is there.
-PACKAGES = {"debootstrap": "debootstrap", "mmdebstrap": "mmdebstrap", "mkosi": "mkosi"}
+PACKAGES = {"debootstrap": "debootstrap", "mmdebstrap": "mmdebstrap"}
 
 SUITE = "trixie"
 
@@ -33,15 +32,16 @@ class Kiln(Subject):
         text = (ROOT / "examples" / self.recipe).read_text()
         name = f"bench-{number}" if state == "hostname" else "bench"
         recipe.write_text(text + f'\n[system]\nhostname = "{name}"\n')
-        words = [self.program, "build", recipe, "--plain", "--no-verify", "--out", self.folder / "out"]
+        self.image = self.folder / "out" / self.output
+        words = [self.program, "build", recipe, "--plain", "--no-verify", "--out", self.image.parent]
         if state != "hostname":
             recipe.with_suffix(".lock").unlink(missing_ok=True)
-            empty(self.folder / "out")
+            empty(self.image.parent)
         if state == "cold":
             empty(self.folder / "cache")
         if state == "warm":
             words.append("--force")
-        return Command(words, self.folder / "out" / self.output, self.folder)
+        return Command(words, self.image, self.folder)
 
 
 class KilnTree(Kiln):
@@ -93,61 +93,5 @@ class Mmdebstrap(Subject):
         words = ["mmdebstrap", "--variant=minbase", *keep, *hooks, SUITE, output, mirror()]
         return Command(words, output, self.folder)
 
-
-class Mkosi(Subject):
-    """A disk with the same parts; its tools tree is made before anything is timed."""
-
-    work, name = "disk", "mkosi"
-
-    def __init__(self):
-        super().__init__()
-        self.program = os.environ.get("MKOSI", "mkosi")
-        self.conf("bench")
-
-    def conf(self, hostname):
-        (self.folder / "mkosi.conf").write_text(MKOSI.format(mirror=mirror(), suite=SUITE, hostname=hostname))
-
-    def ready(self, state, number):
-        self.conf(f"bench-{number}" if state == "hostname" else "bench")
-        if state == "cold":
-            empty(self.folder / "packages")
-        if state != "hostname":
-            empty(self.folder / "cache")
-        for folder in ("packages", "cache", "out"):
-            (self.folder / folder).mkdir(exist_ok=True)
-        return Command([self.program, "--force", "build"], self.folder / "out/image.raw", self.folder)
-
-
-MKOSI = """\
-[Distribution]
-Distribution=debian
-Release={suite}
-Mirror={mirror}
-
-[Output]
-Format=disk
-Output=image
-OutputDirectory=out
-
-[Build]
-Incremental=yes
-CacheDirectory=cache
-PackageCacheDirectory=packages
-ToolsTree=default
-
-[Content]
-Bootable=yes
-Bootloader=systemd-boot
-Hostname={hostname}
-Packages=
-    apt
-    dbus
-    linux-image-amd64
-    openssh-server
-    systemd
-    systemd-boot
-    systemd-sysv
-    udev
-"""
 
 WORK = {"tree": [KilnTree, Mmdebstrap, Debootstrap], "disk": [KilnDisk, Mkosi]}
