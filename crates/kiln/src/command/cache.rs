@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use kiln_store::{EntryInfo, Store};
 
 use crate::command::Outcome;
-use crate::settings::Flags;
+use crate::settings::{self, Flags};
 use crate::{out, text};
 
 /// Shows, bounds and verifies the cache.
@@ -40,7 +40,7 @@ enum Action {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Reads every byte; what is not as it was stored is removed, and made again by the next build
+    /// Reads every byte that is kept; what is not as it was stored is removed, and made again by the next build
     Verify {
         /// Print the findings as a JSON array
         #[arg(long)]
@@ -72,7 +72,8 @@ fn ls(json: bool, flags: &Flags) -> Outcome {
 }
 
 fn gc(limit: Option<u64>, dry_run: bool, json: bool, flags: &Flags) -> Outcome {
-    let collected = open(flags)?.gc(limit, dry_run).map_err(kiln_model::Fault::from)?;
+    let store = if dry_run { open(flags)? } else { open_inside(flags)? };
+    let collected = store.gc(limit, dry_run).map_err(kiln_model::Fault::from)?;
     if json {
         out::json(&collected.removed)?;
     } else {
@@ -85,7 +86,7 @@ fn gc(limit: Option<u64>, dry_run: bool, json: bool, flags: &Flags) -> Outcome {
 }
 
 fn verify(json: bool, flags: &Flags) -> Outcome {
-    let store = open(flags)?;
+    let store = open_inside(flags)?;
     let findings = store.verify(&|_| {}).map_err(kiln_model::Fault::from)?;
     if json {
         out::json(&findings)?;
@@ -104,6 +105,12 @@ fn verify(json: bool, flags: &Flags) -> Outcome {
 fn open(flags: &Flags) -> Result<Store, crate::ending::Failure> {
     let config = flags.config()?;
     Ok(Store::open(&config.cache, Some(config.cache_limit)).map_err(kiln_model::Fault::from)?)
+}
+
+/// The same, from where layers were made: seen from outside, an ordinary user's have other owners and cannot be removed.
+fn open_inside(flags: &Flags) -> Result<Store, crate::ending::Failure> {
+    settings::enter()?;
+    open(flags)
 }
 
 fn row(entry: &EntryInfo) -> String {

@@ -12,7 +12,7 @@ use crate::settings::{self, Flags};
 
 /// Opens a shell in a recipe's finished tree, or in the tree that a failed build kept.
 ///
-/// The tree is thrown away afterwards; the cache never changes.
+/// What changes in a recipe's tree is thrown away afterwards; a failed tree stays as it is left. Layers in the cache never change.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
