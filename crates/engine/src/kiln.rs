@@ -29,8 +29,9 @@ impl Kiln {
     pub fn open(config: Config) -> Result<Self, Fault> {
         let store = Store::open(&config.cache, Some(config.cache_limit))?;
         let cancel = Arc::new(AtomicBool::new(false));
-        let fetcher =
-            Fetcher::new(kiln_fetch::Options { offline: config.offline, cancel: cancel.clone(), ..Default::default() });
+        let (offline, interrupted) = (config.offline, kiln_sandbox::interrupted);
+        let options = kiln_fetch::Options { offline, cancel: cancel.clone(), interrupted, ..Default::default() };
+        let fetcher = Fetcher::new(options);
         Ok(Self { config, store, fetcher, sandbox: None, cancel })
     }
 

@@ -102,18 +102,15 @@ fn options(config: &Config, choices: &Choices) -> Options {
     }
 }
 
-/// Returns the archives the host's own apt uses; a host without apt has none.
+/// Returns the archives the host's own distribution comes from; a host without apt has none.
 pub fn host_sources() -> Vec<HostSource> {
     let host = kiln_fetch::apt_sources::host_sources();
-    let pairs = host.sources.iter().filter(|source| source.types.iter().any(|kind| kind == "deb"));
-    let pairs =
-        pairs.flat_map(|source| source.uris.iter().flat_map(|uri| source.suites.iter().map(move |suite| (uri, suite))));
-    let entry = |(uri, suite): (&String, &String)| HostSource {
+    let entry = |(uri, suite): (&str, &str)| HostSource {
         distribution: host.distribution.clone(),
-        uri: uri.clone(),
-        suite: suite.clone(),
+        uri: uri.to_owned(),
+        suite: suite.to_owned(),
     };
-    pairs.map(entry).collect()
+    host.own().into_iter().map(entry).collect()
 }
 
 /// The real files around a recipe.

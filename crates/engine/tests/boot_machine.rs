@@ -23,9 +23,19 @@ const CASES: &[Case] = &[
 ];
 
 fn main() {
+    if std::env::args().any(|word| word == "--list") {
+        // For cargo-nextest, which asks for the ignored ones apart.
+        if std::env::args().all(|word| word != "--ignored") {
+            CASES.iter().for_each(|(name, _)| println!("{name}: test"));
+        }
+        return;
+    }
     let entered = enter(&Enter::default()).expect("enter the sandbox");
     let sandbox = Namespaces::new(&entered);
-    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let arguments: Vec<String> = std::env::args().collect();
+    // The usual harness's options have values that are no names.
+    let named = |pair: &[String]| !pair[1].starts_with('-') && pair[0] != "--test-threads" && pair[0] != "--skip";
+    let words: Vec<_> = arguments.windows(2).filter(|pair| named(pair)).map(|pair| pair[1].clone()).collect();
     let scratch = Scratch::new(Path::new(env!("CARGO_TARGET_TMPDIR")), "boot").expect("make a scratch folder");
     let mut failed = 0;
     for (name, case) in

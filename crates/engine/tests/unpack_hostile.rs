@@ -164,7 +164,7 @@ fn arrival(folder: &Path, package: &Package) -> Arrival {
     fs::write(&path, &bytes).unwrap();
     let (name, architecture) = (package.name.clone(), package.architecture.clone());
     let (sha256, size) = (Digest::of(&bytes), bytes.len() as u64);
-    Arrival { package: PackageRef { name, version: "1.0".into(), architecture, sha256, size }, path }
+    Arrival { package: PackageRef { name, version: "1.0".into(), architecture, sha256, size, automatic: false }, path }
 }
 
 fn run(case: &Case) -> String {

@@ -66,7 +66,10 @@ fn arrivals(folder: &Path) -> Vec<Arrival> {
         let control = deb.control();
         let (name, version) = (control.name().to_owned(), control.version().to_owned());
         let (architecture, size) = (control.architecture().to_owned(), bytes.len() as u64);
-        Arrival { package: PackageRef { name, version, architecture, sha256: Digest::of(&bytes), size }, path }
+        Arrival {
+            package: PackageRef { name, version, architecture, sha256: Digest::of(&bytes), size, automatic: false },
+            path,
+        }
     };
     fs::read_dir(folder).unwrap().map(|entry| arrival(entry.unwrap().path())).collect()
 }

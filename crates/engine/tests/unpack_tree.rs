@@ -47,7 +47,14 @@ impl Bench {
         let (name, architecture) = (package.name.clone(), package.architecture.clone());
         let size = bytes.len() as u64;
         Arrival {
-            package: PackageRef { name, version: "1.0".into(), architecture, sha256: Digest::of(&bytes), size },
+            package: PackageRef {
+                name,
+                version: "1.0".into(),
+                architecture,
+                sha256: Digest::of(&bytes),
+                size,
+                automatic: false,
+            },
             path,
         }
     }

@@ -32,8 +32,9 @@ proptest! {
         prop_assert!(dpkg(&a, relation, &b), "{a} {relation} {b}");
     }
 
+    /// But for a sign before the epoch: dpkg reads `+0:1`, which policy forbids.
     #[test]
-    fn accepts_what_dpkg_accepts(text in "[0-9a:~+._][0-9a:~+._-]{0,7}") {
+    fn accepts_what_dpkg_accepts(text in "[0-9a:~._][0-9a:~+._-]{0,7}") {
         let output = Command::new("dpkg").args(["--validate-version", &text]).output().expect("dpkg");
         prop_assert_eq!(Version::parse(&text).is_ok(), output.status.success(), "{:?}", text);
     }

@@ -125,6 +125,9 @@ pub struct PackageRef {
     pub sha256: Digest,
     /// Length of the archive in bytes.
     pub size: u64,
+    /// Nobody asked for it by name: the target's own package manager may remove it once nothing depends on it.
+    #[serde(default)]
+    pub automatic: bool,
 }
 
 /// What a file shall hold.
@@ -132,8 +135,6 @@ pub struct PackageRef {
 #[serde(rename_all = "lowercase")]
 pub enum Content {
     Text(String),
-    /// A file of the recipe's folder.
-    Local(LocalInput),
     /// A secret, by reference; the fingerprint changes when the secret does and tells nothing else.
     Secret {
         name: String,

@@ -24,15 +24,14 @@ fn tools_pipeline(inputs: &Inputs<'_>) -> Option<Pipeline> {
     Some(Pipeline { name: "tools".into(), from: None, stages })
 }
 
-/// The tree's stages, in order.
+/// The tree's stages, in order. None upgrades: a lock names the newest version of each package already.
 fn tree_pipeline(inputs: &Inputs<'_>) -> Pipeline {
-    let stages: [Option<Stage>; 11] = [
+    let stages: [Option<Stage>; 10] = [
         stage::bootstrap(inputs),
         stage::locale(inputs),
         stage::timezone(inputs),
         stage::indexes(inputs),
         stage::packages(inputs),
-        stage::upgrade(inputs),
         stage::kernel(inputs),
         stage::boot(inputs),
         stage::network(inputs),

@@ -33,8 +33,9 @@ fn lines(action: &Action) -> Vec<String> {
 }
 
 fn package(package: &PackageRef) -> String {
-    let PackageRef { name, version, architecture, sha256, size } = package;
-    format!("  {name} {version} {architecture} {size} {}", sha256.short())
+    let PackageRef { name, version, architecture, sha256, size, automatic } = package;
+    let mark = if *automatic { " automatic" } else { "" };
+    format!("  {name} {version} {architecture} {size} {}{mark}", sha256.short())
 }
 
 fn line(action: &Action) -> String {
@@ -68,7 +69,6 @@ fn line(action: &Action) -> String {
 fn content_words(content: &Content) -> String {
     match content {
         Content::Text(text) => format!("{} bytes {}", text.len(), kiln_model::Digest::of(text).short()),
-        Content::Local(input) => format!("from {} {}", input.path, input.digest.short()),
         Content::Secret { name, .. } => format!("secret {name}"),
     }
 }

@@ -58,7 +58,11 @@ mod tests {
         (&SIZE_OR_AUTO, &["auto", "1MiB"], &["automatic"]),
         (&DURATION, &["90s", "5min", "1h"], &["", "5", "5m", "soon"]),
         (&SNAPSHOT, &["20260101T000000Z", "2026-01-01"], &["2026-13-01", "2026-02-30", "yesterday", "20260101"]),
-        (&URI, &["http://ftp.debian.org/debian", "file:///srv/debian"], &["ftp.debian.org", "gopher://x/y", "http://"]),
+        (
+            &URI,
+            &["http://ftp.debian.org/debian", "file:///srv/debian", "http://h/a@b", "file:///a@b"],
+            &["ftp.debian.org", "gopher://x/y", "http://", "https://user:word@host/debian", "http://user@host"],
+        ),
         (&GUEST_PATH, &["/etc/motd"], &["etc/motd", "/../x", "/"]),
         (&MACHINE_ID, &["first-boot", "0123456789abcdef0123456789abcdef"], &["0123", "random"]),
         (

@@ -59,8 +59,13 @@ pub struct Base {
 pub struct Repository {
     /// Unique in the spec: `main`, `updates`, `security`, or the recipe's word.
     pub name: String,
-    /// Mirrors to try in order, without a trailing slash.
+    /// Mirrors to try in order, without a trailing slash. They are facts of this machine and may hold credentials, so no
+    /// document tells them: the same lock gives the same documents elsewhere.
+    #[serde(skip)]
     pub uris: Vec<String>,
+    /// The day of the past that is read, `20260101T000000Z`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
     /// The address to write into the image's own sources.
     pub uri_in_image: String,
     pub suite: String,

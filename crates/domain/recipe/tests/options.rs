@@ -68,6 +68,41 @@ fn mirrors_come_from_environment_then_host_then_default() {
     assert_eq!(spec.base.tools.uris[0], "http://env.example/debian");
 }
 
+/// Addresses with credentials are given in the environment; whatever is written down must not hold them.
+#[test]
+fn mirrors_are_in_no_document() {
+    let text = "edition = 1\n[base]\nrelease = '13'\n[[base.repository]]\nname = 'Vendor_x'\n\
+                uri = 'https://vendor.example/apt'\nunsigned = true\n[[output]]\nformat = 'tar'\n";
+    let memory = Memory([("r/tree.toml", text)].into());
+    let spec = |variables: &[(&str, &str)]| {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let options = Options { mirrors: mirrors_from(variables), ..Options::new(Arch::Amd64) };
+        complete(&memory, "r/tree.toml", &options).unwrap().spec
+    };
+    let with = spec(&[
+        ("KILN_MIRROR_DEBIAN", "https://me:geheim@mirror.example/debian"),
+        ("KILN_MIRROR_VENDOR_X", "https://me:geheim@vendor.example/apt"),
+    ]);
+    let vendor = with.base.repositories.last().unwrap();
+    assert_eq!(vendor.uris, ["https://me:geheim@vendor.example/apt", "https://vendor.example/apt"]);
+    assert_eq!(with.base.repositories[0].uris[0], "https://me:geheim@mirror.example/debian");
+    let document = serde_json::to_string(&with).unwrap();
+    assert!(!document.contains("geheim") && !document.contains("mirror.example"), "{document}");
+    assert_eq!(document, serde_json::to_string(&spec(&[])).unwrap());
+}
+
+/// What reads a day of the past says which, or the lock of one day would do for another.
+#[test]
+fn a_snapshot_is_part_of_the_spec() {
+    let of =
+        |day: &str| complete_text(&TREE.replace("[base]\n", &format!("[base]\nsnapshot = '{day}'\n"))).unwrap().spec;
+    let spec = of("2026-01-01");
+    let main = &spec.base.repositories[0];
+    assert_eq!(main.uris, ["http://snapshot.debian.org/archive/debian/20260101T000000Z"]);
+    assert_eq!(main.snapshot.as_deref(), Some("20260101T000000Z"));
+    assert_ne!(serde_json::to_string(&spec).unwrap(), serde_json::to_string(&of("2026-01-02")).unwrap());
+}
+
 #[test]
 fn settings_of_the_command_line_win() {
     let mut options = Options::new(Arch::Amd64);

@@ -1,7 +1,11 @@
 //! Spec → Lock: release files believed, indexes fetched, apt's answer found, everything pinned.
 
 mod archive;
+mod index;
+mod release;
 mod solve;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 
@@ -17,6 +21,7 @@ use crate::kiln::Kiln;
 use crate::load::Loaded;
 
 pub(crate) use archive::Archive;
+pub(crate) use solve::LOCAL;
 
 /// What a lock is made anew for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,14 +145,11 @@ impl Kiln {
     }
 }
 
-/// Returns the digest of what a lock answers: the archives, the packages, the tools; not the hostname.
+/// Returns the digest of what a lock answers: the archives, the packages, the tools; not the hostname. A lock made through
+/// one mirror holds for another: mirrors are in no document.
 fn asked(spec: &Spec) -> Digest {
     let mut base = spec.base.clone();
     base.epoch = None;
-    // A lock made through one mirror holds for another.
-    for repository in base.repositories.iter_mut().chain(std::iter::once(&mut base.tools)) {
-        repository.uris.clear();
-    }
     if let Some(board) = &mut base.board {
         board.kernel_arguments.clear();
     }

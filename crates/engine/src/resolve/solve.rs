@@ -14,7 +14,7 @@ use super::{Archive, Update};
 use crate::load::Loaded;
 
 /// Name of the recipe's own package files in a lock.
-const LOCAL: &str = "local";
+pub const LOCAL: &str = "local";
 
 /// Returns the image's packages.
 pub fn image(loaded: &Loaded, archives: &[Archive], old: Option<&Lock>, update: &Update) -> Result<Vec<Locked>, Fault> {

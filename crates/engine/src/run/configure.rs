@@ -8,7 +8,7 @@ use kiln_family::deb::install::{Phase, configure, extended};
 use kiln_family::deb::package::Control;
 use kiln_model::action::PackageRef;
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Arch, Fault, GuestPath, StageKind, Unit};
+use kiln_model::{Action, Arch, Fault, GuestPath, StageKind, Unit};
 use kiln_plan::context::path;
 use kiln_sandbox::Command;
 
@@ -87,13 +87,15 @@ impl Run<'_> {
         }
         let states = path("/var/lib/apt/extended_states");
         let existing = target.text(&states).farm(|| format!("read `{states}`"))?;
-        let asked: BTreeSet<(&str, &str)> = self
-            .lock
-            .packages
-            .iter()
-            .filter(|locked| locked.manual || locked.base)
-            .map(|locked| (locked.name.as_str(), locked.architecture.as_str()))
-            .collect();
+        // As the plan says, which the stage's name covers; the lock says it too, but changes under a stage that is kept.
+        let stages = self.plan.pipelines.iter().flat_map(|pipeline| &pipeline.stages);
+        let listed = stages.flat_map(|stage| &stage.actions).filter_map(|action| match action {
+            Action::Unpack { packages, .. } => Some(packages),
+            _ => None,
+        });
+        let asked = listed.flatten().filter(|package| !package.automatic);
+        let asked: BTreeSet<(&str, &str)> =
+            asked.map(|package| (package.name.as_str(), package.architecture.as_str())).collect();
         let controls = unpacked.packages.iter().chain(unpacked.real.iter().map(|(control, _)| control));
         let names = controls.map(|control| (control.name(), control.architecture()));
         let text =

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_model::fault::OrFault as _;
-use kiln_model::{Content, Fault, FaultKind};
+use kiln_model::{Content, Fault};
 use kiln_plan::stage::{PSK_PREFIX, SECRET_PREFIX};
 
 use super::Run;
@@ -14,10 +13,6 @@ impl Run<'_> {
         match content {
             Content::Text(text) => Ok(self.with_keys(text)?.into_bytes()),
             Content::Secret { name, .. } => Ok(self.secrets.get(name)?.as_bytes().to_vec()),
-            Content::Local(input) => {
-                let path = self.loaded.folder.join(&input.path);
-                std::fs::read(&path).fault(FaultKind::Recipe, || format!("read `{}`", path.display()))
-            }
         }
     }
 

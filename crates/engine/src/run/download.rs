@@ -24,7 +24,8 @@ struct State {
     /// In the order of arrival.
     arrived: Vec<(Digest, PathBuf)>,
     fault: Option<Fault>,
-    over: bool,
+    /// How many sets are under way: a tree's packages, and those of the tools it turns out to need.
+    under_way: usize,
 }
 
 impl Downloads {
@@ -33,10 +34,14 @@ impl Downloads {
         self.news.notify_all();
     }
 
+    fn begin(&self) {
+        self.state.lock().expect("no holder panics").under_way += 1;
+    }
+
     fn end(&self, result: Result<(), Fault>) {
         let mut state = self.state.lock().expect("no holder panics");
-        state.over = true;
-        state.fault = result.err();
+        state.under_way -= 1;
+        state.fault = state.fault.take().or(result.err());
         self.news.notify_all();
     }
 
@@ -72,7 +77,7 @@ impl Iterator for Arrivals<'_> {
                     return Some((package.clone(), path.clone()));
                 }
             }
-            if state.over {
+            if state.under_way == 0 || state.fault.is_some() {
                 return None;
             }
             state = self.downloads.news.wait(state).expect("no holder panics");
@@ -97,6 +102,7 @@ impl Run<'_> {
         if requests.is_empty() {
             return work();
         }
+        self.downloads.begin();
         std::thread::scope(|scope| {
             scope.spawn(|| self.downloads.end(self.fetch(&requests)));
             let result = work();
@@ -133,23 +139,73 @@ impl Run<'_> {
         let listed = self.lock.packages.iter().chain(&self.lock.tools);
         let locked = listed.into_iter().find(|locked| locked.sha256 == package.sha256);
         let locked = locked.ok_or_else(|| Fault::farm(format!("the lock does not list `{}`", package.name)))?;
-        let urls = self.mirrors(locked).iter().map(|uri| format!("{uri}/{}", locked.filename)).collect();
+        let urls = self.urls(locked);
         let name = format!("{} {}", package.name, package.version);
         Ok(Request { urls, digest: package.sha256, size: Some(package.size), name })
     }
 
-    /// Returns the mirrors of a package's repository: the spec's, then the one the lock was made with.
-    fn mirrors(&self, locked: &Locked) -> Vec<String> {
+    /// Returns where a package is: on the mirrors of its repository, which are the spec's and then the one the lock was
+    /// made with, or beside the recipe.
+    fn urls(&self, locked: &Locked) -> Vec<String> {
         let base = &self.loaded.completed.spec.base;
-        if locked.repository == "local" {
+        if locked.repository == crate::resolve::LOCAL {
             let folder = self.loaded.folder.canonicalize().unwrap_or_else(|_| self.loaded.folder.clone());
-            return vec![format!("file://{}", folder.display())];
+            return vec![kiln_fetch::file_url(&folder.join(&locked.filename))];
         }
         let tools = (locked.repository == crate::resolve::TOOLS).then_some(&base.tools);
         let repository = base.repositories.iter().find(|repository| repository.name == locked.repository).or(tools);
         let mut uris = repository.map(|repository| repository.uris.clone()).unwrap_or_default();
         let made_with = self.lock.repository(&locked.repository).map(|repository| repository.uri.clone());
         uris.extend(made_with.filter(|uri| !uris.contains(uri)));
-        uris
+        uris.iter().map(|uri| format!("{uri}/{}", locked.filename)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str) -> PackageRef {
+        let [version, architecture] = ["1", "all"].map(str::to_owned);
+        PackageRef { name: name.into(), version, architecture, sha256: Digest::of(name), size: 1, automatic: false }
+    }
+
+    fn names(arrivals: Arrivals<'_>) -> Vec<String> {
+        arrivals.map(|(package, _)| package.name).collect()
+    }
+
+    /// A tree's packages came long ago; those of the tools are only on their way.
+    #[test]
+    fn a_later_set_is_waited_for() {
+        let downloads = Downloads::default();
+        downloads.begin();
+        downloads.arrive(Digest::of("tree"), "tree".into());
+        downloads.end(Ok(()));
+        downloads.begin();
+        let packages = [package("tools"), package("tree")];
+        let seen = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| names(downloads.of(&packages)));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            downloads.arrive(Digest::of("tools"), "tools".into());
+            downloads.end(Ok(()));
+            waiting.join().unwrap()
+        });
+        assert_eq!(seen, ["tree", "tools"]);
+    }
+
+    /// The tools came while the tree's packages are still on their way.
+    #[test]
+    fn the_end_of_an_inner_set_is_not_the_end() {
+        let downloads = Downloads::default();
+        downloads.begin();
+        downloads.begin();
+        downloads.end(Ok(()));
+        downloads.arrive(Digest::of("tree"), "tree".into());
+        let packages = [package("tree")];
+        assert_eq!(names(downloads.of(&packages)), ["tree"]);
+        downloads.end(Err(Fault::upstream("fetch")));
+        let packages = [package("missing")];
+        assert_eq!(names(downloads.of(&packages)), Vec::<String>::new());
+        assert!(downloads.fault().is_some());
     }
 }

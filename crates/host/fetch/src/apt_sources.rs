@@ -14,6 +14,8 @@ pub struct Source {
     pub architectures: Vec<String>,
     /// Path of a keyring or a key in place, as written.
     pub signed_by: Option<String>,
+    /// Name of the file it is in, without its ending: `sources`, `debian`, `vendor`.
+    pub file: String,
 }
 
 /// What the host says about itself.
@@ -27,28 +29,41 @@ pub struct HostSources {
 }
 
 impl HostSources {
-    /// Returns where the host gets `distribution` itself from, without a slash at the end: the first archive of binary
-    /// packages that has the host's own release as a suite. None when the host runs another distribution.
-    pub fn mirror(&self, distribution: &str) -> Option<&str> {
-        self.serving(distribution, |suite| suite == self.codename || ALIASES.contains(&suite))
-    }
-
-    /// Returns where the host gets its security updates from.
-    pub fn security_mirror(&self, distribution: &str) -> Option<&str> {
-        self.serving(distribution, |suite| suite.ends_with("-security") || suite.ends_with("/updates"))
-    }
-
-    fn serving(&self, distribution: &str, has: impl Fn(&str) -> bool) -> Option<&str> {
-        if self.distribution != distribution {
-            return None;
-        }
+    /// Returns where the host gets its own distribution from, as address (without a slash at its end) and suite: archives of
+    /// binary packages with the host's own release or its security updates. Whatever else is installed from other
+    /// archives under the same suite's name is no mirror of the distribution.
+    pub fn own(&self) -> Vec<(&str, &str)> {
         let fits = |source: &&Source| {
-            let main = source.components.iter().any(|component| component == "main");
-            source.types.iter().any(|kind| kind == "deb") && main && source.suites.iter().any(|suite| has(suite))
+            let binary = source.types.iter().any(|kind| kind == "deb");
+            binary && source.components.iter().any(|component| component == "main") && self.is_signed_by_us(source)
         };
         let known = |uri: &&String| ["http://", "https://", "file:/"].iter().any(|scheme| uri.starts_with(scheme));
-        let uris = self.sources.iter().filter(fits).flat_map(|source| &source.uris);
-        uris.filter(known).map(|uri| uri.trim_end_matches('/')).next()
+        let pairs = self.sources.iter().filter(fits).flat_map(|source| {
+            let suites = || source.suites.iter().map(String::as_str).filter(|suite| self.is_own(suite));
+            source
+                .uris
+                .iter()
+                .filter(known)
+                .flat_map(move |uri| suites().map(move |suite| (uri.trim_end_matches('/'), suite)))
+        });
+        pairs.collect()
+    }
+
+    fn is_own(&self, suite: &str) -> bool {
+        let security = suite.strip_suffix("-security").or(suite.strip_suffix("/updates"));
+        let release = security.unwrap_or(suite);
+        release == self.codename || ALIASES.contains(&release)
+    }
+
+    /// By the distribution's own keyring, or by whatever apt trusts where the distribution's own file says nothing.
+    fn is_signed_by_us(&self, source: &Source) -> bool {
+        let ours = format!("{}-archive-keyring", self.distribution);
+        match &source.signed_by {
+            Some(paths) => paths
+                .split([',', ' '])
+                .any(|path| Path::new(path).file_stem().is_some_and(|stem| stem.to_str() == Some(&ours))),
+            None => source.file == "sources" || source.file == self.distribution,
+        }
     }
 }
 
@@ -64,7 +79,7 @@ pub fn host_sources() -> HostSources {
 pub fn read(root: &Path) -> HostSources {
     let text = |path: &str| fs::read_to_string(root.join(path)).unwrap_or_default();
     let release = text("etc/os-release");
-    let mut sources = parse_list(&text("etc/apt/sources.list"));
+    let mut sources = of_file("sources", parse_list(&text("etc/apt/sources.list")));
     let folder = root.join("etc/apt/sources.list.d");
     let list = fs::read_dir(&folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = list.filter_map(|entry| entry.file_name().into_string().ok()).collect();
@@ -72,13 +87,17 @@ pub fn read(root: &Path) -> HostSources {
     for name in names {
         let text = fs::read_to_string(folder.join(&name)).unwrap_or_default();
         match name.rsplit_once('.') {
-            Some((_, "list")) => sources.append(&mut parse_list(&text)),
-            Some((_, "sources")) => sources.append(&mut parse_deb822(&text)),
+            Some((stem, "list")) => sources.append(&mut of_file(stem, parse_list(&text))),
+            Some((stem, "sources")) => sources.append(&mut of_file(stem, parse_deb822(&text))),
             _ => {}
         }
     }
     let (distribution, codename) = (os_release(&release, "ID"), os_release(&release, "VERSION_CODENAME"));
     HostSources { distribution, codename, sources }
+}
+
+fn of_file(file: &str, sources: Vec<Source>) -> Vec<Source> {
+    sources.into_iter().map(|source| Source { file: file.to_owned(), ..source }).collect()
 }
 
 fn os_release(text: &str, key: &str) -> String {
@@ -183,6 +202,7 @@ mod tests {
             components: texts(&["main", "contrib"]),
             architectures: texts(&["amd64", "arm64"]),
             signed_by: Some("/k.gpg".to_owned()),
+            file: String::new(),
         };
         assert_eq!(got[0], wanted);
         assert_eq!((&got[1].types, &got[2].suites), (&texts(&["deb-src"]), &texts(&["./"])));
@@ -203,24 +223,50 @@ mod tests {
         assert_eq!(parse_deb822(text), [wanted]);
     }
 
-    #[test]
-    fn the_mirror_is_the_archive_that_has_the_release() {
+    /// Lays out a host: its os-release, and files below `etc/apt`.
+    fn host(files: &[(&str, &str)]) -> HostSources {
         let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join("etc/apt/sources.list.d");
-        fs::create_dir_all(&folder).unwrap();
-        let write = |name: &str, text: &str| fs::write(home.path().join("etc").join(name), text).unwrap();
+        let write = |name: &str, text: &str| {
+            let path = home.path().join("etc").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
         write("os-release", "PRETTY_NAME=\"Debian\"\nID=debian\nVERSION_CODENAME=\"bookworm\"\n");
-        write("apt/sources.list", "deb https://vendor.example/apt vendor-bookworm main\n");
-        write(
-            "apt/sources.list.d/debian.sources",
-            "Types: deb\nURIs: http://s.example/security/\nSuites: bookworm-security\nComponents: main\n\n\
-             Types: deb\nURIs: mirror+file:/etc/list http://m.example/debian/\nSuites: bookworm\nComponents: main\n",
-        );
-        write("apt/sources.list.d/x.list.disabled", "deb http://no.example bookworm main\n");
-        let host = read(home.path());
-        assert_eq!(host.mirror("debian"), Some("http://m.example/debian"));
-        assert_eq!(host.security_mirror("debian"), Some("http://s.example/security"));
-        assert_eq!(host.mirror("ubuntu"), None);
-        assert_eq!(read(&home.path().join("nowhere")), HostSources::default());
+        files.iter().for_each(|(name, text)| write(name, text));
+        read(home.path())
+    }
+
+    const DEBIAN: &str = "Types: deb\nURIs: mirror+file:/etc/list http://m.example/debian/\nSuites: bookworm bookworm-updates\n\
+                          Components: main\nSigned-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n\
+                          Types: deb\nURIs: http://s.example/security/\nSuites: bookworm-security\nComponents: main\n\
+                          Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n";
+
+    #[test]
+    fn only_the_distributions_own_archives_are_its_mirrors() {
+        let vendor = "Types: deb\nURIs: https://vendor.example/repos/tool/\nSuites: bookworm\nComponents: main\n";
+        let keyed = format!("{vendor}Signed-By: /etc/apt/keyrings/vendor.gpg\n");
+        let in_place =
+            format!("{vendor}Signed-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n debian-archive-keyring\n");
+        let host = host(&[
+            ("apt/sources.list.d/azure.sources", vendor),
+            ("apt/sources.list.d/b.sources", &keyed),
+            ("apt/sources.list.d/c.sources", &in_place),
+            ("apt/sources.list.d/cloud.list", "deb https://cloud.example/apt bookworm main\n"),
+            ("apt/sources.list.d/debian.sources", DEBIAN),
+            ("apt/sources.list.d/x.list.disabled", "deb http://no.example bookworm main\n"),
+        ]);
+        assert_eq!(host.sources.len(), 6);
+        let wanted = [("http://m.example/debian", "bookworm"), ("http://s.example/security", "bookworm-security")];
+        assert_eq!((host.distribution.as_str(), host.own()), ("debian", wanted.to_vec()));
+        assert_eq!(read(Path::new("/nowhere")), HostSources::default());
+    }
+
+    #[test]
+    fn a_classic_list_needs_no_word_about_keys() {
+        let list = "deb http://m.example/debian bookworm main contrib\ndeb-src http://m.example/debian bookworm main\n\
+                    deb http://m.example/debian trixie main\ndeb http://s.example/security bookworm-security main\n\
+                    deb [signed-by=/k.gpg] https://vendor.example/apt bookworm main\ndeb http://c.example/x bookworm tool\n";
+        let wanted = [("http://m.example/debian", "bookworm"), ("http://s.example/security", "bookworm-security")];
+        assert_eq!(host(&[("apt/sources.list", list)]).own(), wanted);
     }
 }

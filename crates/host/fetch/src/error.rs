@@ -125,7 +125,10 @@ impl Failure {
             }
             Self::Tls { .. } => "is this machine's clock right, and is the package `ca-certificates` installed?",
             Self::Proxy { .. } => "the proxy is taken from `http_proxy`, `https_proxy` and `no_proxy`",
-            Self::Forbidden { .. } => "does the mirror want credentials, as in `https://user:password@host/`?",
+            Self::Forbidden { .. } => {
+                "does the mirror want credentials? `KILN_MIRROR_NAME` (a distribution's or a repository's name) in the \
+                 environment takes an address with them, as in `https://user:password@host/debian`"
+            }
             Self::BadUrl { .. } => "a URL begins with `http://`, `https://` or `file:/`",
             _ => return None,
         })

@@ -17,7 +17,7 @@ mod url;
 pub use apt_sources::{HostSources, Source};
 pub use error::{Error, Failure};
 pub use fetcher::{Answer, Fetcher, Options, Progress, Request};
-pub use url::shown;
+pub use url::{file_url, shown};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

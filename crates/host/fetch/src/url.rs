@@ -1,6 +1,8 @@
 //! What must be known of a URL here: what may be shown of it, and the file a `file:` URL names.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
 
 /// Returns a URL without credentials, for people and logs.
 pub fn shown(url: &str) -> String {
@@ -16,11 +18,18 @@ pub fn shown(url: &str) -> String {
 pub(crate) fn file(url: &str) -> Option<PathBuf> {
     let rest = url.strip_prefix("file:")?;
     let path = rest.strip_prefix("//localhost").or(rest.strip_prefix("//")).unwrap_or(rest);
-    path.starts_with('/').then(|| PathBuf::from(std::ffi::OsString::from(unescape(path))))
+    path.starts_with('/').then(|| PathBuf::from(unescape(path)))
+}
+
+/// Returns the `file:` URL of an absolute path, whatever its name holds.
+pub fn file_url(path: &Path) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~+".contains(&byte);
+    let text = |&byte: &u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    format!("file://{}", path.as_os_str().as_bytes().iter().map(text).collect::<String>())
 }
 
 /// Undoes `%20` and its like; what is no such escape stays.
-fn unescape(text: &str) -> String {
+fn unescape(text: &str) -> OsString {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
@@ -36,7 +45,7 @@ fn unescape(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    OsString::from_vec(bytes)
 }
 
 #[cfg(test)]
@@ -54,6 +63,15 @@ mod tests {
         ] {
             assert_eq!(shown(url), wanted);
         }
+    }
+
+    #[test]
+    fn every_path_has_its_url() {
+        for name in [&b"/srv/a b"[..], b"/a%20b/x", b"/100%", b"/?#@:", b"/\xc3\xa4\xff", b"/g++_1.0~rc1_amd64.deb"] {
+            let path = PathBuf::from(OsString::from_vec(name.to_vec()));
+            assert_eq!(file(&file_url(&path)), Some(path));
+        }
+        assert_eq!(file_url(Path::new("/a%20b/x_1.0.deb")), "file:///a%2520b/x_1.0.deb");
     }
 
     #[test]

@@ -170,6 +170,7 @@ impl Locked {
             architecture: self.architecture.clone(),
             sha256: self.sha256,
             size: self.size,
+            automatic: !self.manual && !self.base,
         }
     }
 }

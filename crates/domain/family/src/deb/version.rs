@@ -65,11 +65,6 @@ impl<'a> Version<'a> {
         self.0
     }
 
-    /// Returns the version without its epoch, as in the names of `.deb` files.
-    pub fn without_epoch(self) -> &'a str {
-        self.0.split_once(':').map_or(self.0, |(_, rest)| rest)
-    }
-
     /// Returns the part that upstream chose.
     pub fn upstream(self) -> &'a str {
         self.parts().1

@@ -10,7 +10,6 @@ mod network;
 mod packages;
 mod scripts;
 mod timezone;
-mod upgrade;
 mod users;
 mod wifi;
 
@@ -24,7 +23,6 @@ pub use network::network;
 pub use packages::packages;
 pub use scripts::SECRET_PREFIX;
 pub use timezone::timezone;
-pub use upgrade::upgrade;
 pub use users::users;
 pub use wifi::PSK_PREFIX;
 

@@ -89,10 +89,16 @@ pub static COMPONENT: Form = Form {
 
 pub static URI: Form = Form {
     what: "an address such as \"http://ftp.debian.org/debian\"",
-    pattern: Some(r"^(https?|file)://\S+$"),
+    pattern: Some(r"^(https?://[^\s/@]+(/\S*)?|file:///\S+)$"),
     check: |text| {
         let rest = ["http://", "https://", "file:///"].iter().find_map(|scheme| text.strip_prefix(scheme));
         let fine = rest.is_some_and(|rest| !rest.is_empty()) && !text.contains(char::is_whitespace);
+        let host = rest.filter(|_| !text.starts_with("file:")).and_then(|rest| rest.split(['/', '?', '#']).next());
+        expect(host.is_none_or(|host| !host.contains('@')), || {
+            // It would be written into the lock, the image and the documents beside it.
+            Wrong::new("an address in a recipe has no user or password")
+                .hint("leave them out here, and give the whole address in the environment as `KILN_MIRROR_NAME`, where NAME is the distribution or the repository")
+        })?;
         expect(fine, || {
             let hint = (!text.contains("://") && !text.is_empty()).then(|| format!("did you mean `http://{text}`?"));
             Wrong::new(format!("`{text}` is not an address"))

@@ -21,7 +21,7 @@ pub static KEYS: Table = Table {
         key(
             "uri",
             Shape::Either(&[Shape::Text(&URI), Shape::List(&Shape::Text(&URI))]),
-            "Its address; several are mirrors of each other.",
+            "Its address; several are mirrors of each other. `KILN_MIRROR_<NAME>` in the environment comes before them.",
         )
         .here()
         .example("\"https://packages.example.org/debian\"")
@@ -43,6 +43,9 @@ pub static KEYS: Table = Table {
     more: None,
 };
 
+/// What locks call the packages beside the recipe, and the archive of kiln's own tools.
+const RESERVED: [&str; 2] = ["local", "tools"];
+
 /// Returns every repository: the release's, then the recipe's.
 pub fn all(base: View<'_>, ground: &Ground, foreign: &[Arch], desk: &Desk<'_>) -> Vec<Repository> {
     check_components(base, ground, desk);
@@ -60,6 +63,12 @@ pub fn all(base: View<'_>, ground: &Ground, foreign: &[Arch], desk: &Desk<'_>) -
                 Some(first) => note.also(first.span, "first here"),
                 None => note.label("one of the distribution's own"),
             });
+        }
+        if RESERVED.contains(&name.value) {
+            let message = format!("no repository can be called `{}`", name.value);
+            desk.say(
+                Note::error(name.span, "bad-value", message).label("kiln's own word for another place of packages"),
+            );
         }
         said.push(name);
         all.push(of_recipe(view, name, ground, &architectures, desk));
@@ -99,6 +108,7 @@ fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_
         (Some(stamp), Some(snapshots)) => vec![format!("{snapshots}/{stamp}")],
         _ => mirrors(archive, base, ground, desk),
     };
+    let check_valid_until = snapshot.is_none() && base.bool("check-valid-until").unwrap_or(true);
     Repository {
         name: archive.name.clone(),
         uris,
@@ -109,7 +119,8 @@ fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_
         signed_by: Some(keys.as_ref().map_or_else(|| archive.signed_by.clone(), |keys| key_path("base", keys))),
         trust: keys.unwrap_or_else(|| Trust::Keyring(archive.keyring.clone())),
         priority: archive.priority,
-        check_valid_until: snapshot.is_none() && base.bool("check-valid-until").unwrap_or(true),
+        check_valid_until,
+        snapshot,
         in_image: true,
     }
 }
@@ -233,14 +244,16 @@ fn in_image(archive: &Archive, base: View<'_>, ground: &Ground) -> String {
 }
 
 fn of_recipe(view: View<'_>, name: Said<&str>, ground: &Ground, architectures: &[Arch], desk: &Desk<'_>) -> Repository {
-    let uris: Vec<String> = view.texts("uri").iter().map(|said| said.value.trim_end_matches('/').to_owned()).collect();
+    let own: Vec<String> = view.texts("uri").iter().map(|said| said.value.trim_end_matches('/').to_owned()).collect();
+    // An address with credentials is in the environment, never in the recipe.
+    let environment = desk.options.mirrors.get(&name.value.to_lowercase().replace('_', "-")).cloned();
     let trust = trust(view, name, desk);
     let signed_by = matches!(trust, Trust::Keys { .. }).then(|| key_path(name.value, &trust));
     let components = view.strings("components");
     Repository {
         name: name.value.to_owned(),
-        uri_in_image: uris.first().cloned().unwrap_or_default(),
-        uris,
+        uri_in_image: own.first().cloned().unwrap_or_default(),
+        uris: unique(environment.into_iter().flatten().chain(own).collect()),
         suite: view.string("suite").unwrap_or_else(|| ground.release.codename.clone()),
         components: if components.is_empty() { vec!["main".into()] } else { components },
         architectures: architectures.to_vec(),
@@ -248,6 +261,7 @@ fn of_recipe(view: View<'_>, name: Said<&str>, ground: &Ground, architectures: &
         priority: view.integer("priority").map_or(500, |said| said.value as i32),
         signed_by,
         check_valid_until: true,
+        snapshot: None,
         in_image: view.bool("in-image").unwrap_or(true),
     }
 }
@@ -336,6 +350,7 @@ pub fn tools(base: View<'_>, ground: &Ground, desk: &Desk<'_>) -> Repository {
         priority: archive.priority,
         signed_by: None,
         check_valid_until: true,
+        snapshot: None,
         in_image: false,
     }
 }

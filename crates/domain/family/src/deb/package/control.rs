@@ -49,11 +49,6 @@ impl Stanza {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
-
-    /// Returns whether a field says `yes`.
-    pub fn says_yes(&self, name: &str) -> bool {
-        self.get(name) == Some("yes")
-    }
 }
 
 impl From<&deb822::Paragraph<'_>> for Stanza {
