@@ -10,6 +10,7 @@ pub mod image;
 mod keyrings;
 pub mod kiln;
 pub mod load;
+mod local;
 mod publish;
 pub mod resolve;
 mod run;

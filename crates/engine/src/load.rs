@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Arch, Digest, Fault};
+use kiln_model::{Arch, Fault};
 use kiln_recipe::{Completed, HostSource, Local, Options, Rejected, Sources};
 
 use crate::config::Config;
+use crate::local;
 
 /// A recipe that was read and completed.
 #[derive(Clone, Debug)]
@@ -126,30 +125,9 @@ impl Sources for Disk {
     }
 
     fn digest(&self, path: &str) -> io::Result<Local> {
-        let path = Path::new(path);
-        let folder = fs::metadata(path)?.is_dir();
-        let digest = if folder { Digest::of(listing(path)?) } else { Digest::of(fs::read(path)?) };
-        Ok(Local { digest, folder })
+        let meta = fs::metadata(path)?;
+        let executable = local::mode(&meta.permissions()) & 0o100 != 0;
+        let digest = local::take(Path::new(path), &mut local::Nobody)?;
+        Ok(Local { digest, folder: meta.is_dir(), executable })
     }
-}
-
-/// Returns names, kinds, modes and contents of everything below a folder, sorted, as bytes to take a digest of.
-pub fn listing(folder: &Path) -> io::Result<Vec<u8>> {
-    let mut text = vec![];
-    let mut names: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
-    names.sort();
-    for name in names {
-        let path = folder.join(&name);
-        let meta = fs::symlink_metadata(&path)?;
-        let content = if meta.is_dir() {
-            Digest::of(listing(&path)?)
-        } else if meta.is_symlink() {
-            Digest::of(fs::read_link(&path)?.as_os_str().as_bytes())
-        } else {
-            Digest::of(fs::read(&path)?)
-        };
-        text.extend_from_slice(name.as_bytes());
-        text.extend_from_slice(format!("\0{:o} {content}\n", meta.permissions().mode()).as_bytes());
-    }
-    Ok(text)
 }

@@ -127,7 +127,7 @@ fn words(name: &str, first: &Path, second: &Path) -> String {
 fn digest(path: &PathBuf) -> Result<Digest, Fault> {
     let doing = || format!("read `{}`", path.display());
     if path.is_dir() {
-        return crate::load::listing(path).map(Digest::of).farm(doing);
+        return crate::local::digest_with_owners(path).farm(doing);
     }
     let mut file = std::fs::File::open(path).farm(doing)?;
     let mut hashing = crate::image::Hashing::new(std::io::sink());

@@ -101,7 +101,7 @@ pub mod tests {
         }
 
         fn digest(&self, _path: &str) -> std::io::Result<Local> {
-            Ok(Local { digest: Digest::of(""), folder: false })
+            Ok(Local { digest: Digest::of(""), folder: false, executable: false })
         }
     }
 

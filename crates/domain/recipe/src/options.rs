@@ -68,7 +68,8 @@ pub trait Sources {
         self.read(path).map(String::into_bytes)
     }
 
-    /// Returns the digest of a file's content, or for a folder of its listing (names, kinds, modes, contents).
+    /// Returns the digest of a file's content, or for a folder of its listing (names, kinds, modes, contents). A link is
+    /// followed.
     fn digest(&self, path: &str) -> io::Result<Local>;
 }
 
@@ -77,4 +78,6 @@ pub trait Sources {
 pub struct Local {
     pub digest: Digest,
     pub folder: bool,
+    /// Whether its owner may execute it.
+    pub executable: bool,
 }

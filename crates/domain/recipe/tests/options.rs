@@ -16,7 +16,7 @@ impl Sources for Memory {
     }
 
     fn digest(&self, path: &str) -> io::Result<Local> {
-        self.read(path).map(|text| Local { digest: Digest::of(text), folder: false })
+        self.read(path).map(|text| Local { digest: Digest::of(text), folder: false, executable: false })
     }
 }
 

@@ -1,15 +1,15 @@
 //! Files and folders of the recipe into the tree.
 
-use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use kiln_model::action::LocalInput;
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Digest, Fault, FaultKind, GuestPath};
+use kiln_model::{Fault, FaultKind, GuestPath};
 
 use super::Run;
+use crate::local::{self, Taker};
 use crate::target::{Ids, Target};
 
 impl Run<'_> {
@@ -24,36 +24,48 @@ impl Run<'_> {
     ) -> Result<(), Fault> {
         let path = self.loaded.folder.join(&from.path);
         let doing = || format!("copy `{}` to `{to}`", path.display());
-        let digest = if path.is_dir() {
-            Digest::of(crate::load::listing(&path).fault(FaultKind::Recipe, doing)?)
-        } else {
-            Digest::of(fs::read(&path).fault(FaultKind::Recipe, doing)?)
-        };
-        if digest != from.digest {
-            let what = format!("`{}` changed while the build ran", path.display());
-            return Err(Fault::recipe(what).hint("build again"));
+        // The digest is of the bytes that were written: a look before or after could see others.
+        let digest = local::take(&path, &mut Into { to, mode, ids, target }).fault(FaultKind::Recipe, doing)?;
+        if digest == from.digest {
+            return Ok(());
         }
-        put(&path, to, mode, ids, target).fault(FaultKind::Recipe, doing)
+        let what = format!("`{}` changed while the build ran", path.display());
+        Err(Fault::recipe(what).hint("build again"))
     }
 }
 
-/// A folder's files keep their permissions; `mode` is for a single file, or for the folder itself.
-fn put(from: &Path, to: &GuestPath, mode: Option<u32>, ids: Ids, target: &Target) -> std::io::Result<()> {
-    let meta = fs::symlink_metadata(from)?;
-    let own = || meta.permissions().mode() & 0o755 | 0o400;
-    if meta.is_symlink() {
-        return target.symlink(to, fs::read_link(from)?.as_os_str().as_bytes(), ids);
+/// Puts what is read below a place in the tree. A folder's files keep their permissions; `mode` is for what is at the top.
+struct Into<'a> {
+    to: &'a GuestPath,
+    mode: Option<u32>,
+    ids: Ids,
+    target: &'a Target,
+}
+
+impl Into<'_> {
+    fn place(&self, at: &Path) -> io::Result<GuestPath> {
+        let names = at.components().map(Component::as_os_str);
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        names.into_iter().try_fold(self.to.clone(), |to, name| to.join(name.as_bytes()).map_err(invalid))
     }
-    if !meta.is_dir() {
-        let plain = if own() & 0o100 != 0 { 0o755 } else { 0o644 };
-        return target.write(to, mode.unwrap_or(plain), ids, &fs::read(from)?);
+
+    fn mode(&self, at: &Path, own: u32) -> u32 {
+        self.mode.filter(|_| at.as_os_str().is_empty()).unwrap_or(own)
     }
-    target.mkdir(to, mode.unwrap_or(0o755), ids)?;
-    let mut names: Vec<_> = fs::read_dir(from)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<_>>()?;
-    names.sort();
-    names.iter().try_for_each(|name| {
-        let inner = to.join(name.as_bytes());
-        let inner = inner.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
-        put(&from.join(name), &inner, None, ids, target)
-    })
+}
+
+impl Taker for Into<'_> {
+    fn folder(&mut self, at: &Path) -> io::Result<()> {
+        self.target.mkdir(&self.place(at)?, self.mode(at, 0o755), self.ids)
+    }
+
+    fn link(&mut self, at: &Path, target: &[u8]) -> io::Result<()> {
+        self.target.symlink(&self.place(at)?, target, self.ids)
+    }
+
+    fn file(&mut self, at: &Path, mode: u32, bytes: &mut dyn io::Read) -> io::Result<()> {
+        let mut pending = self.target.create(&self.place(at)?, self.mode(at, mode), self.ids)?;
+        io::copy(bytes, &mut pending.file)?;
+        pending.finish()
+    }
 }

@@ -3,6 +3,7 @@
 use kiln_model::GuestPath;
 
 use super::secrets::Secrets;
+use crate::Local;
 use crate::desk::{Desk, Note};
 use crate::forms::{GROUP, GUEST_PATH, LINE, LOCAL_PATH, MODE, NAME, TEXT, USER};
 use crate::shape::{Shape, Table, key};
@@ -46,14 +47,13 @@ pub fn read(root: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Vec<FileS
             paths.push((path.clone(), said));
         }
         let content = content(view, said, secrets, desk);
-        files.extend(path.zip(content).map(|(path, content)| one(view, path, content)));
+        files.extend(path.zip(content).map(|(path, (content, usual))| one(view, path, content, usual)));
     }
     files
 }
 
-fn one(view: View<'_>, path: GuestPath, content: FileContent) -> FileSpec {
+fn one(view: View<'_>, path: GuestPath, content: FileContent, usual: Option<u32>) -> FileSpec {
     let mode = view.string("mode").and_then(|mode| u32::from_str_radix(&mode, 8).ok());
-    let usual = matches!(content, FileContent::Secret(_)).then_some(0o600);
     FileSpec {
         path,
         content,
@@ -63,7 +63,13 @@ fn one(view: View<'_>, path: GuestPath, content: FileContent) -> FileSpec {
     }
 }
 
-fn content(view: View<'_>, path: Option<Said<&str>>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Option<FileContent> {
+/// Returns what a file is, and the mode it has when none is said.
+fn content(
+    view: View<'_>,
+    path: Option<Said<&str>>,
+    secrets: &Secrets<'_>,
+    desk: &Desk<'_>,
+) -> Option<(FileContent, Option<u32>)> {
     exactly_one(view, &KINDS, path, desk)?;
     if let (Some(link), Some(mode)) = (view.key_span("symlink"), view.key_span("mode")) {
         let note = Note::error(mode, "contradiction", "a symbolic link has no mode of its own");
@@ -74,11 +80,17 @@ fn content(view: View<'_>, path: Option<Said<&str>>, secrets: &Secrets<'_>, desk
         desk.say(note.hint("use `text`, `source`, `secret` or `symlink`"));
         return None;
     }
+    if let Some(said) = view.text("source") {
+        let (local, found) = local(said, desk)?;
+        let usual = if found.executable { 0o755 } else { 0o644 };
+        return Some((FileContent::Local(local), (!found.folder).then_some(usual)));
+    }
+    if let Some(said) = view.text("secret") {
+        return Some((FileContent::Secret(secrets.used(said, desk)), Some(0o600)));
+    }
     let text = view.string("text").map(FileContent::Text);
-    text.or_else(|| local(view.text("source")?, desk).map(|(local, _)| FileContent::Local(local)))
-        .or_else(|| view.text("secret").map(|said| FileContent::Secret(secrets.used(said, desk))))
-        .or_else(|| view.string("symlink").map(FileContent::Symlink))
-        .or_else(|| view.bool("directory").map(|_| FileContent::Directory))
+    let other = text.or_else(|| view.string("symlink").map(FileContent::Symlink));
+    other.or_else(|| view.bool("directory").map(|_| FileContent::Directory)).map(|content| (content, None))
 }
 
 /// Tells when none or several of `kinds` are said; `path` names the thing.
@@ -102,11 +114,11 @@ pub fn exactly_one(view: View<'_>, kinds: &[&str], path: Option<Said<&str>>, des
     }
 }
 
-/// Returns a file or folder beside the recipe with its digest, and whether it is a folder.
-pub fn local(said: Said<&str>, desk: &Desk<'_>) -> Option<(LocalFile, bool)> {
+/// Returns a file or folder beside the recipe, and what was found there.
+pub fn local(said: Said<&str>, desk: &Desk<'_>) -> Option<(LocalFile, Local)> {
     let host = desk.host_path(said.span, said.value);
     match desk.sources.digest(&host) {
-        Ok(found) => Some((LocalFile { path: desk.spec_path(&host), digest: found.digest }, found.folder)),
+        Ok(found) => Some((LocalFile { path: desk.spec_path(&host), digest: found.digest }, found)),
         Err(error) => {
             let message = format!("cannot read `{}`", said.value);
             let note = Note::error(said.span, "unreadable", message).label(error.to_string());

@@ -1,6 +1,7 @@
 //! The files of this checkout as [`Sources`], and goldens beside them.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_model::Digest;
@@ -16,9 +17,10 @@ impl Sources for Folder {
 
     fn digest(&self, path: &str) -> io::Result<Local> {
         let path = self.0.join(path);
-        let folder = path.metadata().map_err(plain)?.is_dir();
+        let meta = path.metadata().map_err(plain)?;
+        let (folder, executable) = (meta.is_dir(), meta.permissions().mode() & 0o100 != 0);
         let digest = if folder { Digest::of(listing(&path)?) } else { Digest::of(std::fs::read(&path)?) };
-        Ok(Local { digest, folder })
+        Ok(Local { digest, folder, executable })
     }
 }
 
