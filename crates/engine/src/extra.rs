@@ -44,6 +44,7 @@ impl Kiln {
             events,
             downloads: &downloads,
             unpacked: Mutex::default(),
+            indexed: Mutex::default(),
             outcomes: Mutex::default(),
             current: &current,
         };

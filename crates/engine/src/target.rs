@@ -28,6 +28,16 @@ pub struct Ids {
     pub gid: u32,
 }
 
+/// What tells one file from another that takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub is_folder: bool,
+    size: i64,
+    /// Seconds since 1970, and nanoseconds.
+    modified: (i64, u64),
+    inode: u64,
+}
+
 /// A path split into an open parent directory and a last name.
 struct Place {
     parent: OwnedFd,
@@ -138,6 +148,19 @@ impl Target {
         let Some(parent) = path.parent() else { return true };
         let Ok(parent) = self.open_inside(parent.relative(), OFlags::DIRECTORY | OFlags::RDONLY) else { return false };
         statat(&parent, OsStr::from_bytes(path.name()), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Returns the facts of what is there; a link is not followed.
+    pub fn facts(&self, path: &GuestPath) -> io::Result<Facts> {
+        let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let parent = self.open_inside(parent.relative(), OFlags::DIRECTORY | OFlags::RDONLY)?;
+        let stat = statat(&parent, OsStr::from_bytes(path.name()), AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Facts {
+            is_folder: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+            size: stat.st_size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            inode: stat.st_ino,
+        })
     }
 
     /// Returns the names in a directory, sorted; a missing directory has none.

@@ -70,11 +70,15 @@ impl Run<'_> {
         let controls: Vec<&Control> = unpacked.packages.iter().collect();
         let waiting: Vec<(&Control, GuestPath)> =
             unpacked.real.iter().zip(&real).map(|((control, _), path)| (control, path.clone())).collect();
-        for step in configure::steps(&controls, &waiting, phase, env) {
-            let mut command = Command::new(target.root(), step.argv);
-            command.env.extend(step.env);
-            self.command(stage, &step.name, command)?;
-        }
+        let steps = configure::steps(&controls, &waiting, phase, env);
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.depmod_early(stage, target));
+            steps.into_iter().try_for_each(|step| {
+                let mut command = Command::new(target.root(), step.argv);
+                command.env.extend(step.env);
+                self.command(stage, &step.name, command)
+            })
+        })?;
         target.remove(&path(WAITING)).farm(|| "remove archives from the tree".into())?;
         held.release(target)?;
         self.mark_automatic(&unpacked, target)

@@ -1,4 +1,4 @@
-//! What kernels need beside themselves, made once after all packages are configured.
+//! The initrd of every kernel, made once after all packages are configured.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,6 @@ use super::Run;
 use crate::target::Target;
 
 impl Run<'_> {
-    /// Indexes the modules of every kernel.
-    pub fn depmod(&self, stage: StageKind, target: &Target) -> Result<(), Fault> {
-        kernels(target)?.iter().try_for_each(|version| {
-            let command = Command::new(target.root(), ["depmod", "--all", version.as_str()]);
-            self.command(stage, "depmod", command)
-        })
-    }
-
     /// Makes the initrd of every kernel that has an image, with the target's own tool.
     pub fn initrd(&self, stage: StageKind, env: &BTreeMap<String, String>, target: &Target) -> Result<(), Fault> {
         let bootable = kernels(target)?.into_iter();

@@ -10,6 +10,7 @@ mod disguise;
 mod download;
 mod folder;
 mod initrd;
+mod modules;
 mod output;
 mod perform;
 mod services;
@@ -47,6 +48,8 @@ pub(crate) struct Run<'a> {
     pub downloads: &'a Downloads,
     /// What was unpacked and waits to be configured.
     pub unpacked: Mutex<Option<Unpacked>>,
+    /// What there was when modules were indexed early.
+    pub indexed: Mutex<Option<modules::Inputs>>,
     /// How the stages went so far.
     pub outcomes: Mutex<Vec<StageOutcome>>,
     /// The stage in hand, for the fault that ends the build.

@@ -1,4 +1,4 @@
-//! What was held back while packages were configured: module indexes and the initrd, each made once.
+//! What was held back while packages were configured: the initrd, made once.
 
 use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::Point;
@@ -8,9 +8,6 @@ use crate::Inputs;
 
 pub fn kernel(inputs: &Inputs<'_>) -> Option<Stage> {
     let mut actions = vec![];
-    if inputs.has_kernel() {
-        actions.push(Action::Depmod);
-    }
     if inputs.has_kernel() && inputs.has("initramfs-tools") {
         actions.push(Action::Initrd { env: script_environment(inputs.epoch()) });
     }
