@@ -36,7 +36,7 @@ pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result
 
 fn told(run: &Run<'_>) {
     let outputs = run.plan.pipelines.iter().filter(|pipeline| pipeline.from.is_some());
-    if let Some(id) = outputs.filter_map(|pipeline| run.plan.ids(pipeline).last().copied()).last() {
+    if let Some(id) = outputs.filter_map(|pipeline| run.plan.ids(pipeline).last().copied()).next_back() {
         let stage = StageKind::Sync;
         run.events.tell(EventKind::StageFinished { stage, id, millis: 0, code: stage.code() });
     }

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn the_cache_is_where_flags_then_environment_say() {
-        let cases: &[(&[(&str, &str)], Option<&str>, &str)] = &[
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>, &'a str);
+        let cases: &[Case<'_>] = &[
             (&[("HOME", "/home/ann")], None, "/home/ann/.cache/kiln"),
             (&[("HOME", "/home/ann"), ("XDG_CACHE_HOME", "/c")], None, "/c/kiln"),
             (&[("HOME", "/home/ann"), ("XDG_CACHE_HOME", "relative")], None, "/home/ann/.cache/kiln"),

@@ -15,7 +15,7 @@ const INLINE_DATA: u32 = 0x8000;
 const EXTENTS_FLAG: u32 = 0x8_0000;
 const INLINE_FLAG: u32 = 0x1000_0000;
 const XATTR_MAGIC: u32 = 0xea02_0000;
-const ZEROS: [u8; 65536] = [0; 65536];
+static ZEROS: [u8; 65536] = [0; 65536];
 
 /// An ext4 filesystem.
 pub(super) struct Ext4 {

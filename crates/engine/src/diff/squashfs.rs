@@ -29,9 +29,13 @@ pub(super) struct Squashfs {
     /// Start and size word of every fragment block.
     fragments: Vec<(u64, u32)>,
     xattrs: Option<Xattrs>,
-    metadata: RefCell<HashMap<u64, Rc<(Vec<u8>, u64)>>>,
+    /// By place.
+    metadata: RefCell<HashMap<u64, Rc<MetadataBlock>>>,
     fragment: RefCell<Option<(u32, Rc<Vec<u8>>)>>,
 }
+
+/// A block's bytes, and where the next one begins.
+type MetadataBlock = (Vec<u8>, u64);
 
 struct Xattrs {
     values: u64,
@@ -110,7 +114,7 @@ impl Squashfs {
     }
 
     /// Returns a metadata block's content and where the next one begins.
-    fn meta(&self, at: u64) -> io::Result<Rc<(Vec<u8>, u64)>> {
+    fn meta(&self, at: u64) -> io::Result<Rc<MetadataBlock>> {
         if let Some(known) = self.metadata.borrow().get(&at) {
             return Ok(known.clone());
         }

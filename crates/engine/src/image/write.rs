@@ -223,7 +223,7 @@ impl<'p> Plan<'p> {
     /// Returns the ranges of a previous image of `size` bytes that do not stay.
     fn changed(&self, windows: &[Window], size: u64) -> Vec<Range<u64>> {
         let changed = windows.iter().filter(|window| !self.keeps(window)).map(|window| window.offset..window.end());
-        let all = changed.chain([self.size..u64::MAX]);
+        let all = changed.chain(std::iter::once(self.size..u64::MAX));
         all.map(|range| range.start..range.end.min(size)).filter(|range| range.start < range.end).collect()
     }
 

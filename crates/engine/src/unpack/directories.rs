@@ -24,6 +24,9 @@ pub struct Looks {
     pub mtime: i64,
 }
 
+/// By device and inode.
+type ByIdentity = BTreeMap<(u64, u64), (GuestPath, Directory)>;
+
 #[derive(Default)]
 struct Directory {
     /// Whether it was not in the tree before.
@@ -87,7 +90,7 @@ impl Directories {
 
     /// Takes the directories out, each once, though several paths may lead to it through links. A path that is itself a
     /// link is left alone with what it leads to, as dpkg does.
-    fn real(&self, handles: &mut Handles<'_>) -> Result<BTreeMap<(u64, u64), (GuestPath, Directory)>, Error> {
+    fn real(&self, handles: &mut Handles<'_>) -> Result<ByIdentity, Error> {
         let (taken, mut real) = (std::mem::take(&mut *self.all()), BTreeMap::<_, (GuestPath, Directory)>::new());
         let mut sorted: Vec<_> = taken.into_iter().collect();
         sorted.sort_by(|(one, _), (other, _)| one.cmp(other));
