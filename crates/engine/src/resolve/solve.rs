@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use kiln_family::deb::lock::{Lock, Locked, LockedRepository};
 use kiln_family::deb::package::{Deb, Limits};
-use kiln_family::deb::solve::{self, Base, Kind, Pin, Reason, Repository as Weight, Request, Source, Universe};
+use kiln_family::deb::solve::{
+    self, Base, Kind, Pin, Reason, Repository as Weight, Request, Source, Universe, Unsatisfiable,
+};
 use kiln_family::deb::{Index, pin};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault, FaultKind};
@@ -34,7 +36,7 @@ pub fn image(
             hint.map(|hint| format!("; {hint}")).unwrap_or_default()
         ));
     }
-    let solution = solve::solve(&universe, &request).map_err(|_| located(loaded, &universe, request))?;
+    let solution = solve::solve(&universe, &request).map_err(|error| located(loaded, &universe, &request, error))?;
     solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())
 }
 
@@ -43,8 +45,7 @@ pub fn image(
 pub fn mistakes(loaded: &Loaded, archives: &[Archive], sound: bool) -> Result<Vec<Diagnostic>, Fault> {
     let (universe, request) = question(loaded, archives, None, &Update::All)?;
     let vain = solve::vain(&universe, &request);
-    let warning = |reason| Diagnostic { severity: Severity::Warning, ..diagnostic(loaded, reason) };
-    let mut found: Vec<Diagnostic> = vain.iter().map(warning).collect();
+    let mut found: Vec<Diagnostic> = vain.iter().map(|reason| warning(loaded, reason)).collect();
     found.extend(wrong(&universe, request, sound).iter().map(|reason| diagnostic(loaded, reason)));
     Ok(found)
 }
@@ -126,8 +127,10 @@ fn preferred(old: &[Locked], update: &Update) -> Vec<Pin> {
 }
 
 /// Underlines the packages in the recipe where the recipe names them.
-fn located(loaded: &Loaded, universe: &Universe, request: Request) -> Fault {
-    let mut found: Vec<_> = wrong(universe, request, true).iter().map(|reason| diagnostic(loaded, reason)).collect();
+fn located(loaded: &Loaded, universe: &Universe, request: &Request, error: Unsatisfiable) -> Fault {
+    let all = wrong(universe, request.clone(), true);
+    let reasons = if all.is_empty() { error.reasons } else { all };
+    let mut found: Vec<_> = reasons.iter().map(|reason| diagnostic(loaded, reason)).collect();
     kiln_recipe::sort(&mut found, &loaded.completed.files);
     let detail = kiln_recipe::render(&found, &loaded.completed.files, Look::PLAIN);
     Fault::recipe(format!("resolve the packages of `{}`", loaded.path.display())).detail(detail)
@@ -147,6 +150,13 @@ fn diagnostic(loaded: &Loaded, reason: &Reason) -> Diagnostic {
         _ => reason.text.clone(),
     };
     kiln_recipe::diagnostic_at(&place.cloned().unwrap_or_else(|| start(loaded)), code, &text, reason.hint.clone())
+}
+
+/// Returns the same for what is excluded in vain.
+fn warning(loaded: &Loaded, reason: &Reason) -> Diagnostic {
+    let said = diagnostic(loaded, reason);
+    let code = if reason.kind == Kind::Unknown { said.code } else { "without-effect".into() };
+    Diagnostic { severity: Severity::Warning, code, ..said }
 }
 
 /// Says what wants a package that the recipe itself does not name.
