@@ -38,13 +38,7 @@ impl Kiln {
         let result = self.build_inner(loaded, options, events, &current);
         if let Err(fault) = &result {
             let stage: Option<StageKind> = *current.lock().expect("no holder panics");
-            events.tell(EventKind::Failed {
-                stage,
-                fault: fault.kind(),
-                message: fault.chain(),
-                hint: fault.hint_text().map(str::to_owned),
-                detail: fault.detail_text().map(str::to_owned),
-            });
+            events.tell(EventKind::failed(stage, fault));
         }
         result
     }

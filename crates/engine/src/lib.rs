@@ -24,7 +24,7 @@ pub mod unpack;
 pub use build::BuildOptions;
 pub use config::Config;
 pub use events::{Events, Sink};
-pub use kiln::Kiln;
+pub use kiln::{Kiln, open_cache};
 pub use load::{LoadError, Loaded};
 pub use resolve::Update;
 pub use shell::ShellTarget;

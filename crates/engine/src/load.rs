@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Fault};
-use kiln_recipe::{Completed, HostSource, Local, Options, Rejected, Sources};
+use kiln_recipe::{Completed, Diagnostic, Files, HostSource, Local, Options, Rejected, Severity, Sources};
 
 use crate::config::Config;
 use crate::local;
@@ -52,8 +52,33 @@ pub struct Choices {
     pub epoch: Option<i64>,
 }
 
+/// A recipe as far as it can be understood, and all that is to be said about it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What it comes to without its mistakes; none where a mistake leaves open where its packages come from.
+    pub loaded: Option<Loaded>,
+    /// Mistakes and warnings, in the order of files and lines.
+    pub diagnostics: Vec<Diagnostic>,
+    pub files: Files,
+}
+
+impl Draft {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.loaded.is_some() && self.diagnostics.iter().all(|said| said.severity == Severity::Warning)
+    }
+}
+
 /// Reads and completes the recipe at `recipe`.
 pub fn load(config: &Config, recipe: &Path, choices: &Choices) -> Result<Loaded, LoadError> {
+    let draft = draft(config, recipe, choices).map_err(LoadError::Fault)?;
+    let sound = draft.is_sound();
+    let rejected = Rejected { diagnostics: draft.diagnostics, files: draft.files };
+    draft.loaded.filter(|_| sound).ok_or(LoadError::Rejected(rejected))
+}
+
+/// Reads and completes the recipe at `recipe` as far as it can be understood.
+pub fn draft(config: &Config, recipe: &Path, choices: &Choices) -> Result<Draft, Fault> {
     let doing = || format!("read the recipe `{}`", recipe.display());
     let readable = fs::metadata(recipe).and_then(|meta| match meta.is_file() {
         true => Ok(()),
@@ -61,12 +86,16 @@ pub fn load(config: &Config, recipe: &Path, choices: &Choices) -> Result<Loaded,
     });
     readable
         .fault(kiln_model::FaultKind::Recipe, doing)
-        .map_err(|fault| LoadError::Fault(fault.hint("`kiln new NAME` writes a recipe to start from")))?;
-    let name = recipe.to_string_lossy();
-    let completed = kiln_recipe::complete(&Disk, &name, &options(config, choices)).map_err(LoadError::Rejected)?;
+        .map_err(|fault| fault.hint("`kiln new NAME` writes a recipe to start from"))?;
+    let draft = kiln_recipe::draft(&Disk, &recipe.to_string_lossy(), &options(config, choices));
+    let loaded = draft.completed.map(|completed| place(recipe, completed));
+    Ok(Draft { loaded, diagnostics: draft.diagnostics, files: draft.files })
+}
+
+fn place(recipe: &Path, completed: Completed) -> Loaded {
     let folder = recipe.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let lock_path = recipe.with_extension("lock");
-    Ok(Loaded { completed, path: recipe.to_owned(), folder, lock_path })
+    Loaded { completed, path: recipe.to_owned(), folder, lock_path }
 }
 
 /// Returns a recipe that asks for nothing, for work that has none: booting an image that came from elsewhere.

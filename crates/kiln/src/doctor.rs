@@ -24,11 +24,15 @@ const RELEASE: u64 = 4 << 20;
 
 /// Tries everything, in the order in which a build would need it.
 pub fn examine(config: &Config) -> Result<Vec<Finding>, Fault> {
-    fs::create_dir_all(&config.cache).farm(|| format!("make the cache `{}`", config.cache.display()))?;
-    let mut findings = kiln_sandbox::probe(&config.cache);
+    let cache = cache(&config.cache);
+    // Where the cache cannot be used, the rest is still worth knowing.
+    let elsewhere = if cache.ok { None } else { Some(tempfile::tempdir().farm(|| "make a temporary folder".into())?) };
+    let folder = elsewhere.as_ref().map_or(config.cache.as_path(), |folder| folder.path());
+    let mut findings = vec![cache];
+    findings.extend(kiln_sandbox::probe(folder));
     findings.push(memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default()));
     // Guests need the sandbox, and its way in a process with one thread; the mirror comes after.
-    findings.push(guests(&config.cache));
+    findings.push(guests(folder));
     if !config.offline {
         findings.extend(mirror(config));
     }
@@ -38,6 +42,21 @@ pub fn examine(config: &Config) -> Result<Vec<Finding>, Fault> {
 fn finding(name: &str, tried: Result<String, String>, mend: Option<&str>, optional: bool) -> Finding {
     let (ok, cause) = tried.map_or_else(|why| (false, why), |how| (true, how));
     Finding { name: name.into(), ok, optional, cause, mend: mend.map(str::to_owned) }
+}
+
+/// Whether the cache can be written, as by making a file in it.
+fn cache(folder: &Path) -> Finding {
+    let written = fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder));
+    let tried = match written {
+        Ok(_) => Ok(format!("`{}` can be written", folder.display())),
+        Err(error) => Err(format!("`{}` cannot be written: {}", folder.display(), plain(&error))),
+    };
+    finding("cache", tried, Some("name a folder that you may write to: export KILN_CACHE=/path/to/folder"), false)
+}
+
+/// Returns an error without the name of a file that was only tried.
+fn plain(error: &std::io::Error) -> String {
+    error.kind().to_string()
 }
 
 fn memory(meminfo: &str) -> Finding {

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use kiln_engine::LoadError;
-use kiln_model::Fault;
+use kiln_model::{EventKind, Fault, FaultKind, Outcome};
 use kiln_recipe::Rejected;
+use serde_json::{Value, json};
 
 use crate::out;
 
@@ -39,6 +40,32 @@ impl Failure {
         ExitCode::from(self.exit_code())
     }
 
+    /// Returns it as the last event of a stream; a command line that cannot be meant begins none.
+    pub fn event(&self) -> Option<EventKind> {
+        match self {
+            Self::Fault(fault) => Some(EventKind::failed(None, fault)),
+            Self::Rejected(rejected) => Some(EventKind::Failed {
+                stage: None,
+                fault: FaultKind::Recipe,
+                message: rejected.to_string(),
+                hint: None,
+                detail: None,
+                diagnostics: values(rejected),
+            }),
+            Self::Usage(_) => None,
+        }
+    }
+
+    /// Returns it as programs read it: how it ended, as a report has it, and the mistakes of a recipe.
+    fn answer(&self) -> Option<Value> {
+        let (outcome, diagnostics) = match self {
+            Self::Fault(fault) => (Outcome::failed(None, fault), vec![]),
+            Self::Rejected(rejected) => (Outcome::failed(None, &Fault::recipe(rejected.to_string())), values(rejected)),
+            Self::Usage(_) => return None,
+        };
+        Some(json!({ "outcome": outcome, "diagnostics": diagnostics }))
+    }
+
     fn text(&self) -> String {
         match self {
             Self::Fault(fault) => of_fault(fault),
@@ -46,6 +73,18 @@ impl Failure {
             Self::Usage(message) => format!("error: {message}\nhint: kiln --help\n"),
         }
     }
+}
+
+/// With `--json`, says on stdout too why a command did not do what it was asked.
+pub fn answered(json: bool, outcome: Result<ExitCode, Failure>) -> Result<ExitCode, Failure> {
+    if let Some(answer) = outcome.as_ref().err().filter(|_| json).and_then(Failure::answer) {
+        out::json(&answer)?;
+    }
+    outcome
+}
+
+fn values(rejected: &Rejected) -> Vec<Value> {
+    rejected.diagnostics.iter().map(|said| json!(said)).collect()
 }
 
 /// Returns a fault as people read it: `error:`, `hint:`, and the detail as it is.

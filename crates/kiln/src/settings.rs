@@ -57,11 +57,29 @@ fn config_from(env: &Environment, flags: &Flags, now: i64, processors: usize) ->
         cache_limit: variable(env, "KILN_CACHE_LIMIT", text::parse_bytes)?.unwrap_or(CACHE_LIMIT),
         jobs: jobs(env, flags)?.unwrap_or(processors).max(1),
         offline: flags.offline,
-        mirrors: kiln_recipe::mirrors_from(env.clone()),
+        mirrors: mirrors(env)?,
         now,
         clock_offset: 0,
         sandbox_hostname: "kiln".into(),
     })
+}
+
+/// Reads the mirrors; one that is no address would only fail later, and not by its name.
+fn mirrors(env: &Environment) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    for name in env.keys().filter(|name| name.starts_with("KILN_MIRROR_")) {
+        variable(env, name, |text| text.split_whitespace().try_for_each(address))?;
+    }
+    Ok(kiln_recipe::mirrors_from(env.clone()))
+}
+
+fn address(text: &str) -> Result<(), String> {
+    let rest = ["http://", "https://", "file:///"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && (text.starts_with("file:") || !rest.starts_with('/')) => Ok(()),
+        // Whatever it is, it may hold a password.
+        _ if text.contains('@') => Err("an address in it begins with none of `http://`, `https://`, `file:///`".into()),
+        _ => Err(format!("`{text}` is not an address such as `http://HOST/debian`, `https://…` or `file:///…`")),
+    }
 }
 
 fn jobs(env: &Environment, flags: &Flags) -> Result<Option<usize>, Failure> {
@@ -132,7 +150,21 @@ mod tests {
 
     #[test]
     fn nonsense_in_the_environment_is_a_usage_error() {
-        let failure = config_from(&env(&[("KILN_JOBS", "many")]), &Flags::default(), 0, 2).unwrap_err();
-        assert_eq!(failure.exit_code(), 2);
+        let refused = |name, value| match config_from(&env(&[(name, value)]), &Flags::default(), 0, 2) {
+            Err(Failure::Usage(message)) => message,
+            other => panic!("{other:?}"),
+        };
+        assert!(refused("KILN_JOBS", "many").contains("`KILN_JOBS`"));
+        for value in ["foo", "http://", "http:///debian", "ftp://a/debian", "http://a/debian mirror"] {
+            assert!(refused("KILN_MIRROR_DEBIAN", value).contains("`KILN_MIRROR_DEBIAN`: `"), "{value}");
+        }
+        assert!(!refused("KILN_MIRROR_DEBIAN", "ann:secret@host/debian").contains("secret"));
+    }
+
+    #[test]
+    fn mirrors_are_addresses() {
+        for value in ["", " ", "http://a/debian", "https://ann:secret@a:80/x file:///srv/debian"] {
+            config_from(&env(&[("KILN_MIRROR_DEBIAN", value)]), &Flags::default(), 0, 2).unwrap();
+        }
     }
 }

@@ -102,6 +102,111 @@ fn a_package_that_is_not_there_is_told_where_the_recipe_names_it() {
 }
 
 #[test]
+fn unknown_packages_are_told_with_the_other_mistakes_each_with_its_own_way_out() {
+    let house = House::new();
+    let asked = "\"tol\", \"librarry\", \"tool/sid\", \"library=1\", \"base:arm64\"";
+    let recipe = RECIPE.replace("\"tool\"]", &format!("{asked}]\nexclude = [\"bse\", \"tool2\"]"));
+    house.recipe(&recipe.replace("\"tar\"", "\"tra\""));
+    let found = json(&house.bench.run(&["check", "small.toml", "--json"]).ended(1).stdout);
+    let field = |one: &Value, name: &str| one[name].as_str().unwrap_or("-").to_owned();
+    let shown = |one: &Value| {
+        format!("{} {} {}: {}", one["line"], field(one, "severity"), field(one, "code"), field(one, "hint"))
+    };
+    let told: Vec<String> = found.as_array().unwrap().iter().map(shown).collect();
+    assert_eq!(
+        told,
+        [
+            "15 error unknown-package: did you mean `tool`?",
+            "15 error unknown-package: did you mean `library`?",
+            "15 error unsatisfiable: there is `tool/trixie`; another suite wants a `[[base.repository]]` of its own",
+            "15 error unsatisfiable: write `library=1.5`, or `library` for the newest there is",
+            "15 error unsatisfiable: say under `[packages]`: foreign = [\"arm64\"]",
+            "16 warning unknown-package: did you mean `base`?",
+            "16 warning unknown-package: did you mean `tool`?",
+            "19 error unknown-word: did you mean `tar`?",
+        ]
+    );
+    // Where no archive answers, what is known is told all the same.
+    house.recipe(&recipe.replace("\"tar\"", "\"tra\"").replace("\"MIRROR\"", "\"http://127.0.0.1:1/debian\""));
+    let done = house.bench.run(&["check", "small.toml", "--offline"]).ended(1);
+    assert!(done.stderr.contains("were not looked up") && done.stderr.contains("`tra`"), "{}", done.stderr);
+}
+
+#[test]
+fn what_is_excluded_in_vain_is_a_warning_locked_or_not() {
+    let house = House::new();
+    house.recipe(&RECIPE.replace("\"tool\"]", "\"tool\"]\nexclude = [\"bse\"]"));
+    let warned = |words: &[&str]| {
+        let said = house.bench.ok(words).stderr;
+        assert!(said.contains("there is no package `bse`"), "{words:?}: {said}");
+    };
+    warned(&["check", "small.toml"]);
+    warned(&["lock", "small.toml"]);
+    warned(&["check", "small.toml"]);
+}
+
+/// No user, root neither, makes a folder below `/proc`.
+const NO_CACHE: &str = "/proc/kiln";
+
+#[test]
+fn a_cache_that_cannot_be_is_told_with_the_way_out_and_not_needed_to_check() {
+    let house = House::new();
+    let done = house.bench.run(&["lock", "small.toml", "--cache", NO_CACHE]).ended(4);
+    assert!(done.stderr.contains("KILN_CACHE") && done.stderr.contains(NO_CACHE), "{}", done.stderr);
+    house.bench.ok(&["check", "small.toml", "--cache", NO_CACHE]);
+    house.bench.ok(&["plan", "small.toml", "--cache", NO_CACHE]);
+    let done = house.bench.run(&["doctor", "--json", "--offline", "--cache", NO_CACHE]).ended(4);
+    let found = json(&done.stdout);
+    assert_eq!((&found[0]["name"], &found[0]["ok"]), (&"cache".into(), &false.into()), "{found}");
+    assert!(found.as_array().unwrap().iter().any(|one| one["name"] == "memory"), "{found}");
+}
+
+#[test]
+fn programs_hear_of_a_rejected_recipe_and_of_a_fault() {
+    let house = House::new();
+    let answer = |words: &[&str], code| json(&house.bench.run(words).ended(code).stdout);
+    let missing = answer(&["lock", "small.toml", "--json", "--offline"], 3);
+    assert_eq!((&missing["outcome"]["is"], &missing["outcome"]["fault"]), (&"failed".into(), &"upstream".into()));
+    house.recipe(&RECIPE.replace("\"tar\"", "\"tra\""));
+    for command in ["build", "lock", "plan", "twice"] {
+        let said = answer(&[command, "small.toml", "--json"], 1);
+        assert_eq!(
+            (&said["outcome"]["fault"], &said["diagnostics"][0]["line"]),
+            (&"recipe".into(), &18.into()),
+            "{command}"
+        );
+    }
+    for command in ["build", "lock", "twice"] {
+        let event = answer(&[command, "small.toml", "--events", "json"], 1);
+        assert_eq!((&event["event"], &event["diagnostics"][0]["code"]), (&"failed".into(), &"unknown-word".into()));
+        house.bench.run(&[command, "small.toml", "--json", "--events", "json"]).ended(2);
+        let said = answer(&[command, "small.toml", "--json", "--events", "json:events.ndjson"], 1);
+        let event = json(&fs::read_to_string(house.bench.path("events.ndjson")).unwrap());
+        assert_eq!(event["diagnostics"], said["diagnostics"], "{command}");
+    }
+}
+
+#[test]
+fn a_fetch_that_fails_tells_the_users_mirror_and_the_way_out() {
+    let house = House::new();
+    let offline = house.bench.run(&["lock", "small.toml", "--offline"]).ended(3).stderr;
+    assert!(offline.contains("hint: run this once without `--offline`"), "{offline}");
+    ["InRelease", "Release"]
+        .iter()
+        .for_each(|name| house.server.fault(&format!("/dists/trixie/{name}"), Fault::Status(404)));
+    let missing = house.bench.run(&["lock", "small.toml"]).ended(3).stderr;
+    assert!(missing.contains("dists/trixie/InRelease") && !missing.contains("--update"), "{missing}");
+    house.recipe(&RECIPE.replace("\"MIRROR\"", "[\"http://127.0.0.1:1/debian\", \"MIRROR\"]"));
+    let refused = house.bench.run(&["lock", "small.toml"]).ended(3).stderr;
+    let cause = refused.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+    assert!(cause.contains("127.0.0.1:1/"), "{refused}");
+    let mut odd = house.bench.kiln(&["lock", "small.toml"]);
+    let said = odd.env("KILN_MIRROR_DEBIAN", "foo").output().unwrap();
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.code() == Some(2) && text.contains("`KILN_MIRROR_DEBIAN`: `foo`"), "{text}");
+}
+
+#[test]
 fn who_is_at_fault_decides_the_exit_code() {
     let house = House::new();
     let seen = |fault: Fault| {
@@ -159,6 +264,10 @@ fn only_what_is_named_is_updated() {
     let house = House::new();
     house.bench.ok(&["lock", "small.toml"]);
     house.bench.ok(&["lock", "--update", "tool", "small.toml"]);
+    let before = fs::read(house.bench.path("small.lock")).unwrap();
+    let done = house.bench.run(&["lock", "--update", "tol", "small.toml"]).ended(1);
+    assert!(done.stderr.contains("update `tol`") && done.stderr.contains("did you mean `tool`?"), "{}", done.stderr);
+    assert_eq!(fs::read(house.bench.path("small.lock")).unwrap(), before);
     house.bench.ok(&["lock", "--update", "small.toml"]);
 }
 

@@ -2,7 +2,9 @@
 
 use kiln_family::deb::lock::Lock;
 use kiln_family::deb::packages::Index;
-use kiln_family::deb::solve::{Base, Pin, Repository, Request, Source, Universe, Why, solve};
+use kiln_family::deb::solve::{
+    Base, Kind, Pin, Reason, Repository, Request, Source, Universe, Why, misnamed, solve, vain,
+};
 use kiln_model::{Arch, Digest};
 
 /// Builds a list: `name version: Field=value; Field=value`, one package a line.
@@ -45,11 +47,17 @@ fn answer(universe: &Universe, request: &Request) -> String {
             words.sort();
             words.join(" ")
         }
-        Err(error) => match &error.hint {
-            Some(hint) => format!("{error} ({hint})"),
-            None => error.to_string(),
-        },
+        Err(error) => told(&error.reasons),
     }
+}
+
+/// Returns reasons with their ways out.
+fn told(reasons: &[Reason]) -> String {
+    let told = |reason: &Reason| match &reason.hint {
+        Some(hint) => format!("{} ({hint})", reason.text),
+        None => reason.text.clone(),
+    };
+    reasons.iter().map(told).collect::<Vec<_>>().join("; ")
 }
 
 const ARCHIVE: &str = "
@@ -91,15 +99,29 @@ fn answers() {
         ("desk^", "desk1=1 desk2=1"),
         ("api", "`api` is a virtual package (name one that provides it: `new-api`, `old-api`)"),
         ("libc6=2", "libc6=2"),
-        ("libc6=7", "there is no version `7` of `libc6`; there is `2`"),
+        (
+            "libc6=7",
+            "there is no version `7` of `libc6`; there is `2` (write `libc6=2`, or `libc6` for the newest there is)",
+        ),
         ("notes/main-suite", "notes=1"),
-        ("notes/sid", "there is no `notes` in suite `sid`"),
+        (
+            "notes/sid",
+            "there is no `notes` in suite `sid` (there is `notes/main`; another suite wants a `[[base.repository]]` of its own)",
+        ),
         ("tool", "libc6:i386=2 tool:i386=1"),
         ("libc6 libc6:i386", "libc6:i386=2 libc6=2"),
         ("script:i386", "interp=1 script:i386=1"),
         ("script-strict:i386", "`script-strict:i386` needs `interp`, but nothing provides `interp`"),
         ("exmi", "there is no package `exmi` (did you mean `exim`?)"),
         ("desk", "there is no package `desk` (did you mean `desk1` or `desk2`?)"),
+        ("mai", "there is no package `mai` (did you mean `mailer`?)"),
+        ("exim:arm64", "there is no package `exim` for `arm64` (say under `[packages]`: foreign = [\"arm64\"])"),
+        ("exim:i386", "there is no package `exim` for `i386` (there is `exim`)"),
+        (
+            "zzz^ desks^ exim^",
+            "there is no task `zzz`; there is no task `desks` (did you mean `desk^`?); \
+          there is no task `exim` (the package is called `exim`, without `^`)",
+        ),
         (
             "exim postfix",
             "`exim` cannot be installed together with `postfix`; `postfix` cannot be installed together with `exim`",
@@ -251,4 +273,24 @@ fn a_solution_makes_a_lock() {
         tools: vec![],
     };
     assert_eq!(Lock::read(&lock.write()).unwrap(), lock);
+}
+
+#[test]
+fn every_word_is_told_with_its_own_way_out() {
+    let universe = universe(ARCHIVE);
+    let request =
+        Request { exclude: ["exim", "awk", "pstfix"].map(str::to_owned).into(), ..ask("exmi api libc6=7 notes") };
+    let kinds = |reasons: &[Reason]| -> Vec<(String, Kind)> {
+        reasons.iter().map(|reason| (reason.word.clone().unwrap(), reason.kind)).collect()
+    };
+    let found = misnamed(&universe, &request);
+    let wanted = [("exmi", Kind::Unknown), ("api", Kind::Unmet), ("libc6=7", Kind::Unmet)];
+    assert_eq!(kinds(&found), wanted.map(|(word, kind)| (word.to_owned(), kind)));
+    let found = vain(&universe, &request);
+    assert_eq!(kinds(&found), [("awk".to_owned(), Kind::Unmet), ("pstfix".to_owned(), Kind::Unknown)]);
+    assert_eq!(
+        told(&found),
+        "`awk` is a virtual package, so excluding it changes nothing (exclude what provides it: `gawk`, `mawk`, \
+         `original-awk`); there is no package `pstfix`, so excluding it changes nothing (did you mean `postfix`?)"
+    );
 }

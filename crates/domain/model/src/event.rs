@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Artifact, FaultKind, StageId, StageKind};
+use crate::{Artifact, Fault, FaultKind, StageId, StageKind};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,8 +35,16 @@ pub enum EventKind {
     StageFinished { stage: StageKind, id: StageId, millis: u64, code: Option<u16> },
     /// An artifact is in place.
     ArtifactWritten { artifact: Artifact },
-    /// The build failed.
-    Failed { stage: Option<StageKind>, fault: FaultKind, message: String, hint: Option<String>, detail: Option<String> },
+    /// The build failed; a recipe with mistakes before it began, each with its place.
+    Failed {
+        stage: Option<StageKind>,
+        fault: FaultKind,
+        message: String,
+        hint: Option<String>,
+        detail: Option<String>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        diagnostics: Vec<serde_json::Value>,
+    },
     /// The build ended well.
     Finished { millis: u64 },
 }
@@ -50,4 +58,18 @@ pub enum Unit {
     Files,
     Seconds,
     Steps,
+}
+
+impl EventKind {
+    /// Tells of a fault.
+    pub fn failed(stage: Option<StageKind>, fault: &Fault) -> Self {
+        Self::Failed {
+            stage,
+            fault: fault.kind(),
+            message: fault.chain(),
+            hint: fault.hint_text().map(str::to_owned),
+            detail: fault.detail_text().map(str::to_owned),
+            diagnostics: Vec::new(),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 /// Every code and what it means.
 pub static CODES: &[(&str, &str)] = &[
-    ("syntax", "the file is not TOML"),
+    ("syntax", "the file is not TOML, or not even UTF-8"),
     ("unreadable", "a file that the recipe names cannot be read"),
     ("include-cycle", "a file includes itself, directly or through others"),
     ("edition", "the recipe does not say its edition, or one that this kiln does not know"),
@@ -26,7 +26,11 @@ pub static CODES: &[(&str, &str)] = &[
     ("no-keyring", "kiln does not bring the keys of this distribution's archive, and the recipe neither"),
     ("unsigned", "a repository is used without any signature (warning)"),
     ("nobody-can-log-in", "a user who may log in has neither password nor key (warning)"),
-    ("unknown-package", "no repository of the recipe has a package of this name"),
+    (
+        "unknown-package",
+        "no repository of the recipe has a package (or task) of this name; a warning where it is only excluded",
+    ),
+    ("unsatisfiable", "the packages are there, but cannot be installed as they are asked for"),
 ];
 
 /// Whether `code` is in the table.

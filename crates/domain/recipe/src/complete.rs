@@ -18,7 +18,7 @@ use crate::section::secrets::Secrets;
 use crate::shape::Needed;
 use crate::spec::{Base, Disk, Spec, System};
 use crate::view::View;
-use crate::{catalogue, check, path, section};
+use crate::{catalogue, check, firm, path, section};
 
 /// A recipe that can be built.
 #[derive(Clone, Debug)]
@@ -39,22 +39,47 @@ pub struct SourceFile {
     pub digest: Digest,
 }
 
+/// A recipe as far as it can be understood, and all that is to be said about it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What it comes to without what is wrong; none where a mistake leaves open where its packages come from.
+    pub completed: Option<Completed>,
+    /// Mistakes and warnings, in the order of files and lines.
+    pub diagnostics: Vec<Diagnostic>,
+    pub files: Files,
+}
+
+impl Draft {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.completed.is_some() && self.diagnostics.iter().all(|said| said.severity == Severity::Warning)
+    }
+
+    /// Returns the recipe if nothing is wrong with it.
+    pub fn finish(self) -> Result<Completed, Rejected> {
+        let sound = self.is_sound();
+        let rejected = Rejected { diagnostics: self.diagnostics, files: self.files };
+        self.completed.filter(|_| sound).ok_or(rejected)
+    }
+}
+
 /// Completes the recipe at `path`, or tells all that is wrong with it.
 pub fn complete(sources: &dyn Sources, path: &str, options: &Options) -> Result<Completed, Rejected> {
+    draft(sources, path, options).finish()
+}
+
+/// Completes the recipe at `path` as far as it can be understood.
+pub fn draft(sources: &dyn Sources, path: &str, options: &Options) -> Draft {
     let desk = Desk::new(sources, options, path::folder(path).to_owned());
     let recipe = load(&desk, path);
     // What a text that is not TOML seems to say is not worth a word about its sense.
     let spec = if desk.broken() { None } else { spec(&recipe, path, &desk) };
-    match spec {
-        Some(spec) if desk.errors() == 0 => Ok(Completed {
-            spec,
-            warnings: desk.diagnostics(),
-            sources: desk.source_files(),
-            files: desk.files(),
-            packages: desk.packages(),
-        }),
-        _ => Err(Rejected { diagnostics: desk.diagnostics(), files: desk.files() }),
-    }
+    let spec = spec.filter(|_| firm::is_firm(&recipe, &desk));
+    let diagnostics = desk.diagnostics();
+    let warnings = diagnostics.iter().filter(|said| said.severity == Severity::Warning).cloned().collect();
+    let (sources, files, packages) = (desk.source_files(), desk.files(), desk.packages());
+    let completed = spec.map(|spec| Completed { spec, warnings, sources, files: files.clone(), packages });
+    Draft { completed, diagnostics, files }
 }
 
 /// Reads every section; the order is that of the spec, but for what others need to know first.
@@ -163,10 +188,16 @@ fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs) 
 }
 
 impl Completed {
-    /// Returns where the recipe asks for a package (or excludes it), by its name without version, suite or architecture.
+    /// Returns where the recipe asks for a package (or excludes it), by its name or by the whole word, as in `vim/sid`.
     pub fn locate(&self, package: &str) -> Option<&Place> {
         self.packages.get(package)
     }
+}
+
+/// Puts diagnostics in the order of files and lines.
+pub fn sort(diagnostics: &mut [Diagnostic], files: &Files) {
+    let number = |place: &Place| files.0.iter().position(|file| file.path == place.file);
+    diagnostics.sort_by_cached_key(|said| (number(&said.place), said.place.offset, said.place.len));
 }
 
 /// Returns an error at `place`, for faults that are found later than here: a package that no index has.

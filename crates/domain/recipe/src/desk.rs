@@ -1,7 +1,7 @@
 //! The desk a recipe is read at: its files, what was found wrong so far, and what surrounds it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use kiln_model::Digest;
 
@@ -12,7 +12,7 @@ use crate::options::{Options, Sources};
 use crate::{codes, path};
 
 /// Something found wrong, before its place is worked out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Note {
     severity: Severity,
     code: &'static str,
@@ -66,6 +66,8 @@ pub struct Desk<'a> {
     pub folder: String,
     files: RefCell<Vec<File>>,
     notes: RefCell<Vec<Note>>,
+    /// The same, so that nothing is said twice.
+    said: RefCell<HashSet<Note>>,
     packages: RefCell<BTreeMap<String, Span>>,
     /// Whether a file is not even of its language, so that what it holds is not to be trusted.
     broken: Cell<bool>,
@@ -74,6 +76,8 @@ pub struct Desk<'a> {
 struct File {
     path: String,
     text: String,
+    /// Where lines begin, in bytes.
+    lines: Vec<usize>,
     digest: Digest,
     /// From here on nothing is certain but that it is not of its language.
     doubtful_from: usize,
@@ -89,6 +93,7 @@ impl<'a> Desk<'a> {
             folder,
             files: RefCell::default(),
             notes: RefCell::default(),
+            said: RefCell::default(),
             packages: RefCell::default(),
             broken: Cell::new(false),
         }
@@ -100,6 +105,7 @@ impl<'a> Desk<'a> {
         let file = File {
             path: path.to_owned(),
             text: text.to_owned(),
+            lines: std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect(),
             digest,
             doubtful_from: usize::MAX,
             hidden: Vec::new(),
@@ -109,9 +115,8 @@ impl<'a> Desk<'a> {
     }
 
     pub fn say(&self, note: Note) {
-        let mut notes = self.notes.borrow_mut();
-        if !notes.contains(&note) {
-            notes.push(note);
+        if self.said.borrow_mut().insert(note.clone()) {
+            self.notes.borrow_mut().push(note);
         }
     }
 
@@ -128,8 +133,12 @@ impl<'a> Desk<'a> {
         self.broken.get()
     }
 
-    pub fn errors(&self) -> usize {
-        self.notes.borrow().iter().filter(|note| note.severity == Severity::Error).count()
+    /// Whether an error stands in one of `spans`.
+    pub fn blames(&self, spans: &[Span]) -> bool {
+        let inside = |a: Span, b: &Span| a.file == b.file && b.start <= a.start && a.end <= b.end;
+        let notes = self.notes.borrow();
+        let errors = notes.iter().filter(|note| note.severity == Severity::Error);
+        errors.into_iter().any(|note| spans.iter().any(|span| inside(note.span, span)))
     }
 
     /// Keeps a stretch of a file from being shown.
@@ -158,8 +167,7 @@ impl<'a> Desk<'a> {
 
     pub fn place(&self, span: Span) -> Place {
         let files = self.files.borrow();
-        let (path, text) = files.get(span.file).map_or(("", ""), |file| (file.path.as_str(), file.text.as_str()));
-        place(path, text, span)
+        files.get(span.file).map_or_else(Place::default, |file| file.place(span))
     }
 
     /// Returns everything said, in the order of files and lines.
@@ -180,8 +188,7 @@ impl<'a> Desk<'a> {
 
     fn line(&self, span: Span) -> (usize, usize) {
         let files = self.files.borrow();
-        let text = files.get(span.file).map_or("", |file| file.text.as_str());
-        (span.file, text.as_bytes()[..span.start.min(text.len())].iter().filter(|byte| **byte == b'\n').count())
+        (span.file, files.get(span.file).map_or(0, |file| file.line(span.start)))
     }
 
     fn diagnostic(&self, note: &Note) -> Diagnostic {
@@ -212,19 +219,25 @@ impl<'a> Desk<'a> {
     }
 }
 
-fn place(path: &str, text: &str, span: Span) -> Place {
-    let mut start = span.start.min(text.len());
-    while !text.is_char_boundary(start) {
-        start -= 1;
+impl File {
+    /// Returns the number of the line a byte is in, from 0.
+    fn line(&self, offset: usize) -> usize {
+        self.lines.partition_point(|&start| start <= offset).saturating_sub(1)
     }
-    let before = &text[..start];
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    Place {
-        file: path.to_owned(),
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-        offset: start,
-        len: span.end.min(text.len()).saturating_sub(start),
+
+    fn place(&self, span: Span) -> Place {
+        let mut start = span.start.min(self.text.len());
+        while !self.text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let line = self.line(start);
+        Place {
+            file: self.path.clone(),
+            line: line + 1,
+            column: self.text[self.lines[line]..start].chars().count() + 1,
+            offset: start,
+            len: span.end.min(self.text.len()).saturating_sub(start),
+        }
     }
 }
 

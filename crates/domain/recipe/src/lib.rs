@@ -6,6 +6,7 @@ mod codes;
 pub mod complete;
 mod desk;
 pub mod diagnostic;
+mod firm;
 mod forms;
 mod keys;
 mod language;
@@ -24,7 +25,7 @@ pub mod spec;
 mod templates;
 mod view;
 
-pub use complete::{Completed, SourceFile, complete, diagnostic_at};
+pub use complete::{Completed, Draft, SourceFile, complete, diagnostic_at, draft, sort};
 pub use diagnostic::{Diagnostic, Files, Place, Rejected, Severity};
 pub use options::{HostSource, Local, Options, Sources, mirrors_from};
 pub use reference::reference;

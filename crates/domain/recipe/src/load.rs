@@ -1,6 +1,7 @@
 //! Loads a recipe: the file, what it includes, the profiles and settings of the command line, all laid over each other.
 
 use std::collections::BTreeMap;
+use std::string::FromUtf8Error;
 
 use crate::check;
 use crate::desk::{Desk, Note};
@@ -17,12 +18,12 @@ type Profiles = BTreeMap<String, Vec<Entry>>;
 /// Loads the recipe at `path`; what is wrong is said at the desk.
 pub fn load(desk: &Desk<'_>, path: &str) -> Vec<Entry> {
     let mut loader = Loader { desk, profiles: Profiles::new(), trail: Vec::new() };
-    let mut recipe = match desk.sources.read(path) {
-        Ok(text) => loader.file(path, &text, true),
+    let mut recipe = match desk.sources.read_bytes(path) {
+        Ok(bytes) => loader.bytes(path, bytes, true),
         Err(error) => {
             let file = desk.open(path, "");
-            let note = Note::error(Span { file, start: 0, end: 0 }, "unreadable", format!("cannot read `{path}`"));
-            desk.say(note.label(error.to_string()));
+            let message = format!("cannot read `{path}`: {error}");
+            desk.say(Note::error(Span { file, start: 0, end: 0 }, "unreadable", message));
             desk.set_broken();
             return Vec::new();
         }
@@ -40,6 +41,16 @@ struct Loader<'a, 'b> {
 }
 
 impl Loader<'_, '_> {
+    fn bytes(&mut self, path: &str, bytes: Vec<u8>, first: bool) -> Vec<Entry> {
+        match String::from_utf8(bytes) {
+            Ok(text) => self.file(path, &text, first),
+            Err(error) => {
+                not_utf8(self.desk, path, &error);
+                Vec::new()
+            }
+        }
+    }
+
     /// Returns what a file says laid over what it includes.
     fn file(&mut self, path: &str, text: &str, first: bool) -> Vec<Entry> {
         let number = self.desk.open(path, text);
@@ -120,8 +131,8 @@ impl Loader<'_, '_> {
             self.desk.say(Note::error(span, "include-cycle", message).label(circle.join(" → ")));
             return Vec::new();
         }
-        match self.desk.sources.read(&path) {
-            Ok(text) => self.file(&path, &text, false),
+        match self.desk.sources.read_bytes(&path) {
+            Ok(bytes) => self.bytes(&path, bytes, false),
             Err(error) => {
                 let message = format!("cannot read `{written}`");
                 let note = Note::error(span, "unreadable", message).label(error.to_string());
@@ -170,4 +181,17 @@ impl Loader<'_, '_> {
             merge(recipe, entries, &BODY);
         }
     }
+}
+
+/// Points at the first byte that is no part of a character.
+fn not_utf8(desk: &Desk<'_>, path: &str, error: &FromUtf8Error) {
+    let (bytes, start) = (error.as_bytes(), error.utf8_error().valid_up_to());
+    let file = desk.open(path, &String::from_utf8_lossy(bytes));
+    let wide = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let encoding = if wide { "UTF-16" } else { "ISO-8859-1" };
+    let hint = format!("save it as UTF-8; where it is {encoding}: `iconv -f {encoding} -t UTF-8 {path}`");
+    let end = start + char::REPLACEMENT_CHARACTER.len_utf8();
+    let note = Note::error(Span { file, start, end }, "syntax", format!("`{path}` is not UTF-8"));
+    desk.say(note.label(format!("byte 0x{:02x}", bytes[start])).hint(hint));
+    desk.set_broken();
 }

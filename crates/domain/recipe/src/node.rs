@@ -1,7 +1,7 @@
 //! A recipe as a tree of values, each with the place where it is written; every language is read into this.
 
 /// A stretch of one of the recipe's files.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// Number of the file, in the order in which files are read.
     pub file: usize,

@@ -5,7 +5,7 @@ use miette::{
     SourceSpan, SpanContents,
 };
 
-use crate::diagnostic::{Diagnostic, Files, Severity};
+use crate::diagnostic::{Diagnostic, Files, Place, Severity};
 
 /// How diagnostics shall look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,10 @@ fn one(diagnostic: &Diagnostic, files: &Files, look: Look) -> String {
         .with_links(false)
         .with_wrap_lines(true);
     let place = &diagnostic.place;
-    let source = Lines { name: place.file.clone(), text: files.text(&place.file).unwrap_or_default().to_owned() };
+    let source = Lines::around(diagnostic, files.text(&place.file).unwrap_or_default());
     let mut text = String::new();
     // A formatter that writes into a string fails only when the source refuses a span, which `labels` clamps.
-    let shown = handler.render_report(&mut text, &Shown { inner: labels(diagnostic, files), source });
+    let shown = handler.render_report(&mut text, &Shown { inner: labels(diagnostic, &source), source });
     if shown.is_err() {
         text = format!("{}:{}:{}: {}\n", place.file, place.line, place.column, diagnostic.message);
     }
@@ -50,19 +50,18 @@ fn one(diagnostic: &Diagnostic, files: &Files, look: Look) -> String {
 }
 
 /// Returns the diagnostic in miette's terms; places in other files go into the help, since one snippet shows one file.
-fn labels(diagnostic: &Diagnostic, files: &Files) -> MietteDiagnostic {
+fn labels(diagnostic: &Diagnostic, source: &Lines) -> MietteDiagnostic {
     let place = &diagnostic.place;
-    let end = files.text(&place.file).map_or(0, str::len);
-    let span = |label: Option<String>, offset: usize, len: usize| {
-        let offset = offset.min(end);
-        LabeledSpan::new(label, offset, len.min(end - offset))
+    let span = |label: Option<String>, place: &Place| {
+        let (start, end) = (source.at(place.offset), source.at(place.offset + place.len));
+        LabeledSpan::new(label, start, end - start)
     };
     let mut help: Vec<String> = diagnostic.hint.iter().cloned().collect();
-    let main = span(diagnostic.label.clone(), place.offset, place.len);
+    let main = span(diagnostic.label.clone(), place);
     let mut spans = vec![LabeledSpan::new_primary_with_span(diagnostic.label.clone(), *main.inner())];
     for also in &diagnostic.also {
         if also.place.file == place.file {
-            spans.push(span(Some(also.text.clone()), also.place.offset, also.place.len));
+            spans.push(span(Some(also.text.clone()), &also.place));
         } else {
             help.push(format!("{}: {}:{}:{}", also.text, also.place.file, also.place.line, also.place.column));
         }
@@ -82,11 +81,44 @@ struct Shown {
     source: Lines,
 }
 
-/// A text that is shown in whole lines, those that labels are in and no others.
+/// The lines of a file that labels are in, from the first to the last of them; shown are only those with labels.
 #[derive(Debug)]
 struct Lines {
     name: String,
+    /// With plain line ends, as miette counts them.
     text: String,
+    /// Number of the first line, from 0.
+    first: usize,
+    /// Where the first line begins in the file, in bytes.
+    start: usize,
+    /// Where line ends lost their carriage returns: bytes from `start` on in the file.
+    returns: Vec<usize>,
+}
+
+impl Lines {
+    fn around(diagnostic: &Diagnostic, text: &str) -> Self {
+        let main = &diagnostic.place;
+        let also = diagnostic.also.iter().map(|also| &also.place).filter(|place| place.file == main.file);
+        let places = || std::iter::once(main).chain(also.clone());
+        let first = places().min_by_key(|place| place.offset).unwrap_or(main);
+        let end = places().map(|place| place.offset + place.len).max().unwrap_or(0).min(text.len());
+        let start = text[..first.offset.min(text.len())].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[end..].find('\n').map_or(text.len(), |at| end + at);
+        let shown = text[start..end].strip_suffix('\r').unwrap_or(&text[start..end]);
+        Self {
+            name: main.file.clone(),
+            text: shown.replace("\r\n", "\n"),
+            first: first.line.saturating_sub(1),
+            start,
+            returns: shown.match_indices("\r\n").map(|(at, _)| at).collect(),
+        }
+    }
+
+    /// Returns where a byte of the file is in the text.
+    fn at(&self, offset: usize) -> usize {
+        let offset = offset.saturating_sub(self.start);
+        (offset - self.returns.partition_point(|&at| at < offset)).min(self.text.len())
+    }
 }
 
 impl SourceCode for Lines {
@@ -99,7 +131,7 @@ impl SourceCode for Lines {
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let (mut start, mut end) = (span.offset(), (span.offset() + span.len()).min(self.text.len()));
         let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line = self.text[..start].matches('\n').count();
+        let line = self.first + self.text[..start].matches('\n').count();
         let mut column = self.text[line_start..start].chars().count();
         if before + after > 0 {
             start = line_start;
@@ -136,5 +168,24 @@ impl miette::Diagnostic for Shown {
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The corpus cannot keep such files: tools that mend line ends would mend them.
+    #[test]
+    fn line_ends_of_windows_change_no_number() {
+        let text = "edition = 1\n[base]\nrelease = \"13\"\n[system]\nhostnam = \"a\"\n[packages]\ninclude = [\n  \"vim\",\n]\n\
+                    exclude = [\"vim\"]\n[[output]]\nformat = \"tra\"\n";
+        let told = |text: &str| {
+            let rejected = crate::complete_text(text).expect_err("it has mistakes");
+            let places: Vec<_> = rejected.diagnostics.iter().map(|one| (one.place.line, one.place.column)).collect();
+            (places, rejected.render(super::Look::PLAIN))
+        };
+        let plain = told(text);
+        assert_eq!(plain.0, [(5, 1), (10, 12), (12, 10)]);
+        assert!(plain.1.contains(" 12 │ format = \"tra\""), "{}", plain.1);
+        assert_eq!(told(&text.replace('\n', "\r\n")), plain);
     }
 }

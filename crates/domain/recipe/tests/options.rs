@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use kiln_model::{Arch, Digest};
-use kiln_recipe::{HostSource, Local, Look, Options, Sources, complete, complete_text, mirrors_from};
+use kiln_recipe::{HostSource, Local, Look, Options, Sources, complete, complete_text, draft, mirrors_from};
 use proptest::prelude::*;
 
 /// Files in memory.
@@ -155,7 +155,7 @@ fn packages_are_found_again_in_the_recipe() {
 fn a_recipe_that_is_not_there_is_told() {
     let rejected = complete(&Memory(BTreeMap::new()), "none.toml", &Options::new(Arch::Amd64)).unwrap_err();
     assert_eq!(rejected.diagnostics.len(), 1);
-    assert_eq!(rejected.diagnostics[0].message, "cannot read `none.toml`");
+    assert_eq!(rejected.diagnostics[0].message, "cannot read `none.toml`: entity not found");
     assert!(!rejected.render(Look::PLAIN).is_empty());
 }
 
@@ -222,4 +222,63 @@ proptest! {
         }
         prop_assert_eq!(kiln_recipe::render(&diagnostics, &files, Look::PLAIN).is_empty(), diagnostics.is_empty());
     }
+}
+
+/// A draft says what packages are asked for as long as no mistake leaves open where they come from.
+#[test]
+fn a_recipe_with_mistakes_is_understood_as_far_as_its_base_goes() {
+    let head = "edition = 1\n[packages]\ninclude = ['vim']\n[[output]]\nformat = 'tra'\n[base]\nrelease = '13'\n";
+    let cases = [
+        ("", true),
+        ("board = 'generic-x86'\n", true),
+        ("nonsense = 1\n", true),
+        ("[system]\nhostnam = 'a'\n", true),
+        ("architecture = 'z80'\n", false),
+        ("componnents = ['contrib']\n", false),
+        ("snapshot = 'yesterday'\n", false),
+        ("[[base.repository]]\nname = 'x'\n", false),
+        ("x = \n", false),
+    ];
+    for (more, understood) in cases {
+        let text: &'static str = format!("{head}{more}").leak();
+        let draft = draft(&Memory([("r.toml", text)].into()), "r.toml", &Options::new(Arch::Amd64));
+        assert!(!draft.is_sound(), "{more}");
+        let asked = draft.completed.as_ref().map(|completed| completed.locate("vim").is_some());
+        assert_eq!(asked, understood.then_some(true), "{more}");
+        assert!(draft.finish().is_err(), "{more}");
+    }
+}
+
+/// Files in memory that need not be text.
+struct Bytes(BTreeMap<&'static str, &'static [u8]>);
+
+impl Sources for Bytes {
+    fn read(&self, _: &str) -> io::Result<String> {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+
+    fn read_bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.0.get(path).map(|bytes| bytes.to_vec()).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn digest(&self, _: &str) -> io::Result<Local> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+#[test]
+fn the_first_byte_that_is_no_utf8_is_pointed_at() {
+    let told = |files: Bytes| {
+        let rejected = complete(&files, "r.toml", &Options::new(Arch::Amd64)).unwrap_err();
+        let [said] = rejected.diagnostics.as_slice() else { panic!("{rejected:?}") };
+        let label = said.label.clone().unwrap_or_default();
+        format!("{}:{}:{} {} {}; {label}", said.place.file, said.place.line, said.place.column, said.code, said.message)
+    };
+    let latin = b"# caf\xc3\xa9\nname = \"caf\xe9\" # \xe9\n";
+    assert_eq!(told(Bytes([("r.toml", &latin[..])].into())), "r.toml:2:12 syntax `r.toml` is not UTF-8; byte 0xe9");
+    let wide = b"\xff\xfee\0d\0";
+    assert_eq!(told(Bytes([("r.toml", &wide[..])].into())), "r.toml:1:1 syntax `r.toml` is not UTF-8; byte 0xff");
+    let including = b"edition = 1\ninclude = [\"part.toml\"]\n";
+    let files = Bytes([("r.toml", &including[..]), ("part.toml", &latin[..])].into());
+    assert_eq!(told(files), "part.toml:2:12 syntax `part.toml` is not UTF-8; byte 0xe9");
 }

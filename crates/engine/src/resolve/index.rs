@@ -39,6 +39,12 @@ pub(super) fn read(
     }
     let file = kiln.fetcher.fetch_blob(&kiln.store, &request(repository, believed, path, entry), &|done| {
         events.progress(None, path, Unit::Bytes, done, Some(entry.size));
+    });
+    let file = file.map_err(|error| {
+        let gone = matches!(*error.failure, kiln_fetch::Failure::NotFound { .. });
+        let fault = Fault::from(error);
+        let hint = "the mirror may be in the middle of an update: try again a little later, or another mirror";
+        if gone { fault.hint(hint) } else { fault }
     })?;
     let bytes = std::fs::read(&file).map_err(|error| Fault::farm(format!("read `{path}`")).because(error))?;
     let text = decompress(path, &bytes, limit(&believed.verified.release, path, entry));

@@ -7,15 +7,16 @@ mod solve;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use kiln_family::deb::lock::{EDITION, Lock, LockedRepository};
+use kiln_family::deb::solve::did_you_mean;
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault};
 use kiln_recipe::spec::Repository;
 use kiln_recipe::{Diagnostic, Spec};
 
-use crate::config::Config;
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::Loaded;
@@ -47,24 +48,33 @@ impl Kiln {
             Some(lock) if *update == Update::Keep && lock.spec == asked => Ok(lock),
             old => {
                 let lock = self.resolve(loaded, asked, old.as_ref(), update, events)?;
+                if let Update::Only(names) = update {
+                    known(names, old.iter().chain([&lock]))?;
+                }
                 write(loaded, &lock)?;
                 Ok(lock)
             }
         }
     }
 
-    /// Returns what is wrong with the packages that the recipe asks for; a lock that fits answers at once.
-    pub fn check(&self, loaded: &Loaded, events: &Events) -> Result<Vec<Diagnostic>, Fault> {
+    /// Returns what is wrong with the packages that the recipe asks for; of a recipe that is not `sound`, only what is
+    /// wrong with their names. A lock that fits answers at once.
+    pub fn check(&self, loaded: &Loaded, sound: bool, events: &Events) -> Result<Vec<Diagnostic>, Fault> {
         let spec = &loaded.completed.spec;
-        if self.read_lock(loaded)?.is_some_and(|lock| lock.spec == asked(spec)) {
+        let locked = sound && self.read_lock(loaded)?.is_some_and(|lock| lock.spec == asked(spec));
+        if locked && spec.packages.exclude.is_empty() {
             return Ok(vec![]);
         }
         let read = |kiln: &Self| {
             kiln.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)
         };
         // What was fetched before answers at once; a check need not know this hour's versions.
-        let offline = Self::open(Config { offline: true, ..self.config.clone() })?;
-        solve::mistakes(loaded, &read(&offline).or_else(|_| read(self))?)
+        match read(&self.offline()) {
+            // All that the lock leaves open are names that are excluded: not worth a download.
+            Err(_) if locked => Ok(vec![]),
+            Err(_) => solve::mistakes(loaded, &read(self)?, sound),
+            Ok(archives) => solve::mistakes(loaded, &archives, sound),
+        }
     }
 
     fn read_lock(&self, loaded: &Loaded) -> Result<Option<Lock>, Fault> {
@@ -92,7 +102,7 @@ impl Kiln {
         let spec = &loaded.completed.spec;
         let archives =
             self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
-        let packages = solve::image(loaded, &archives, old, update)?;
+        let packages = solve::image(loaded, &archives, old, update, events)?;
         let wanted = kiln_plan::tools::wanted(spec);
         let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;
         let repositories = archives.iter().map(|archive| archive.locked.clone()).chain(tools_repository);
@@ -154,6 +164,18 @@ fn asked(spec: &Spec) -> Digest {
         board.kernel_arguments.clear();
     }
     kiln_plan::image::digest(&(base, &spec.packages, kiln_plan::tools::wanted(spec)))
+}
+
+/// Refuses to update what no lock of the recipe has: a slip must not look like an update.
+fn known<'a>(names: &[String], locks: impl Iterator<Item = &'a Lock>) -> Result<(), Fault> {
+    let packages = locks.flat_map(|lock| lock.packages.iter().chain(&lock.tools));
+    let known: BTreeSet<&str> = packages.map(|package| package.name.as_str()).collect();
+    let Some(name) = names.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
+    let fault = Fault::recipe(format!("update `{name}`: the lock has no package of this name"));
+    Err(match did_you_mean(name, known.into_iter()) {
+        Some(hint) => fault.hint(hint),
+        None => fault.hint("`kiln lock --json` prints the packages; `--update` without a name updates all"),
+    })
 }
 
 /// Writes the lock beside its place and renames it there.

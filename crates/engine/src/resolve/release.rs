@@ -53,11 +53,11 @@ pub(super) fn read(kiln: &Kiln, repository: &Repository) -> Result<Believed, Fau
     Err(nobody(refusals))
 }
 
-/// Says why no mirror is believed: what was wrong with the first that gave anything, and below it what was with all.
+/// Says why no mirror is believed: what was wrong with the first that gave anything, else with the first, which is the
+/// one the user chose; and below it what was with all.
 fn nobody(mut refusals: Vec<Refusal>) -> Fault {
     let lines: Vec<_> = refusals.iter().map(|refusal| format!("- {}", refusal.fault.chain())).collect();
-    let last = refusals.len().saturating_sub(1);
-    let first = refusals.iter().position(|refusal| refusal.gave).unwrap_or(last);
+    let first = refusals.iter().position(|refusal| refusal.gave).unwrap_or(0);
     match lines.as_slice() {
         [] => Fault::recipe("it has no address"),
         [_] => refusals.remove(first).fault,
@@ -66,7 +66,7 @@ fn nobody(mut refusals: Vec<Refusal>) -> Fault {
 }
 
 fn from_mirror(kiln: &Kiln, repository: &Repository, uri: &str, policy: &Policy<'_>) -> Result<Verified, Refusal> {
-    let failed = |error: kiln_fetch::Error| Refusal { fault: error.into(), gave: false };
+    let failed = |error: kiln_fetch::Error| Refusal { fault: elsewhere(error, repository), gave: false };
     let mut answers = answers(kiln, repository, uri, true).map_err(failed)?;
     let mut judged = judge(repository, &answers, policy);
     // What was remembered was believed once, perhaps under other keys: it may stand in the way of something better.
@@ -79,6 +79,17 @@ fn from_mirror(kiln: &Kiln, repository: &Repository, uri: &str, policy: &Policy<
     let verified = judged.map_err(told)?;
     answers.iter().try_for_each(|answer| kiln.fetcher.remember(&kiln.store, answer)).map_err(failed)?;
     Ok(verified)
+}
+
+/// Says where a release file should be, where it is not.
+fn elsewhere(error: kiln_fetch::Error, repository: &Repository) -> Fault {
+    let missing = matches!(*error.failure, Failure::NotFound { .. });
+    let fault = Fault::from(error);
+    if !missing {
+        return fault;
+    }
+    let file = dist_url("ADDRESS", &repository.suite, "InRelease");
+    fault.hint(format!("is the mirror's address right, and does it keep this release? it must have `{file}`"))
 }
 
 /// Returns `InRelease`, or else `Release` and `Release.gpg`; without the latter where the recipe said that nobody signs.

@@ -1,32 +1,74 @@
 //! The question to the solver, from the spec, and its answer, for the lock.
 
+use std::collections::HashSet;
+
 use kiln_family::deb::lock::{Lock, Locked, LockedRepository};
 use kiln_family::deb::package::{Deb, Limits};
-use kiln_family::deb::solve::{self, Base, Pin, Repository as Weight, Request, Source, Universe};
+use kiln_family::deb::solve::{
+    self, Base, Kind, Pin, Reason, Repository as Weight, Request, Source, Universe, Unsatisfiable,
+};
 use kiln_family::deb::{Index, pin};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault, FaultKind};
 use kiln_recipe::render::Look;
 use kiln_recipe::spec::{BaseSet, LocalFile};
-use kiln_recipe::{Diagnostic, Place, Spec};
+use kiln_recipe::{Diagnostic, Place, Severity, Spec};
 
 use super::{Archive, Update};
+use crate::events::Events;
 use crate::load::Loaded;
 
 /// Name of the recipe's own package files in a lock.
 pub const LOCAL: &str = "local";
 
-/// Returns the image's packages.
-pub fn image(loaded: &Loaded, archives: &[Archive], old: Option<&Lock>, update: &Update) -> Result<Vec<Locked>, Fault> {
+/// Returns the image's packages; what is excluded in vain is told.
+pub fn image(
+    loaded: &Loaded,
+    archives: &[Archive],
+    old: Option<&Lock>,
+    update: &Update,
+    events: &Events,
+) -> Result<Vec<Locked>, Fault> {
     let (universe, request) = question(loaded, archives, old, update)?;
-    let solution = solve::solve(&universe, &request).map_err(|error| located(loaded, &error))?;
+    for Reason { text, hint, .. } in solve::vain(&universe, &request) {
+        events.warn(format!(
+            "`exclude` in `[packages]`: {text}{}",
+            hint.map(|hint| format!("; {hint}")).unwrap_or_default()
+        ));
+    }
+    let solution = solve::solve(&universe, &request).map_err(|error| located(loaded, &universe, &request, error))?;
     solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())
 }
 
-/// Returns what is wrong with the packages the recipe asks for, at their places.
-pub fn mistakes(loaded: &Loaded, archives: &[Archive]) -> Result<Vec<Diagnostic>, Fault> {
+/// Returns what is wrong with the packages the recipe asks for, at their places. Of a recipe that has other mistakes, only
+/// names are judged: what goes together may change as those are mended.
+pub fn mistakes(loaded: &Loaded, archives: &[Archive], sound: bool) -> Result<Vec<Diagnostic>, Fault> {
     let (universe, request) = question(loaded, archives, None, &Update::All)?;
-    Ok(solve::solve(&universe, &request).err().map(|error| diagnostics(loaded, &error)).unwrap_or_default())
+    let vain = solve::vain(&universe, &request);
+    let mut found: Vec<Diagnostic> = vain.iter().map(|reason| warning(loaded, reason)).collect();
+    found.extend(wrong(&universe, request, sound).iter().map(|reason| diagnostic(loaded, reason)));
+    Ok(found)
+}
+
+/// Returns what is wrong with each word of a request, and with what is left without those words.
+fn wrong(universe: &Universe, mut request: Request, sound: bool) -> Vec<Reason> {
+    request.prefer.clear();
+    let mut found = solve::misnamed(universe, &request);
+    let words: HashSet<&str> = found.iter().filter_map(|reason| reason.word.as_deref()).collect();
+    request.include.retain(|word| !words.contains(word.as_str()));
+    // That a package is both included and excluded was told where the recipe was read.
+    found.retain(|reason| {
+        !reason.word.as_deref().is_some_and(|word| request.exclude.iter().any(|name| *name == bare(word)))
+    });
+    if sound && let Err(error) = solve::solve(universe, &request) {
+        found.extend(error.reasons);
+    }
+    found
+}
+
+/// Returns the name in a word, as `vim` in `vim/sid`.
+fn bare(word: &str) -> &str {
+    word.split([' ', '=', '/', ':', '^']).next().unwrap_or(word)
 }
 
 fn question(
@@ -85,22 +127,42 @@ fn preferred(old: &[Locked], update: &Update) -> Vec<Pin> {
 }
 
 /// Underlines the packages in the recipe where the recipe names them.
-fn located(loaded: &Loaded, error: &solve::Unsatisfiable) -> Fault {
-    let detail = kiln_recipe::render(&diagnostics(loaded, error), &loaded.completed.files, Look::PLAIN);
+fn located(loaded: &Loaded, universe: &Universe, request: &Request, error: Unsatisfiable) -> Fault {
+    let all = wrong(universe, request.clone(), true);
+    let reasons = if all.is_empty() { error.reasons } else { all };
+    let mut found: Vec<_> = reasons.iter().map(|reason| diagnostic(loaded, reason)).collect();
+    kiln_recipe::sort(&mut found, &loaded.completed.files);
+    let detail = kiln_recipe::render(&found, &loaded.completed.files, Look::PLAIN);
     Fault::recipe(format!("resolve the packages of `{}`", loaded.path.display())).detail(detail)
 }
 
-/// Returns one diagnostic a reason, at the first package it names that the recipe names too.
-fn diagnostics(loaded: &Loaded, error: &solve::Unsatisfiable) -> Vec<Diagnostic> {
-    let diagnostic = |reason: &String| {
-        let place = reason.split('`').skip(1).step_by(2).filter_map(|words| {
-            let name = words.split([' ', '=', '/', ':']).next().unwrap_or(words);
-            loaded.completed.locate(name)
-        });
-        let place = place.cloned().next().unwrap_or_else(|| start(loaded));
-        kiln_recipe::diagnostic_at(&place, "unsatisfiable", reason, error.hint.clone())
+/// Returns a reason at the word of the recipe that it is about, else at the first package it names that the recipe names.
+fn diagnostic(loaded: &Loaded, reason: &Reason) -> Diagnostic {
+    let completed = &loaded.completed;
+    let named = || reason.text.split('`').skip(1).step_by(2);
+    let place = match &reason.word {
+        Some(word) => completed.locate(word).or_else(|| completed.locate(bare(word))),
+        None => named().find_map(|words| completed.locate(bare(words))),
     };
-    error.reasons.iter().map(diagnostic).collect()
+    let code = if reason.kind == Kind::Unknown { "unknown-package" } else { "unsatisfiable" };
+    let text = match (&reason.word, place) {
+        (Some(word), None) => format!("{}{}", reason.text, wanted_by(&completed.spec, word)),
+        _ => reason.text.clone(),
+    };
+    kiln_recipe::diagnostic_at(&place.cloned().unwrap_or_else(|| start(loaded)), code, &text, reason.hint.clone())
+}
+
+/// Returns the same for what is excluded in vain.
+fn warning(loaded: &Loaded, reason: &Reason) -> Diagnostic {
+    let said = diagnostic(loaded, reason);
+    let code = if reason.kind == Kind::Unknown { said.code } else { "without-effect".into() };
+    Diagnostic { severity: Severity::Warning, code, ..said }
+}
+
+/// Says what wants a package that the recipe itself does not name.
+fn wanted_by(spec: &Spec, word: &str) -> String {
+    let wanted = spec.packages.include.iter().find(|wanted| wanted.package == word);
+    wanted.map(|wanted| format!(", which {} needs", wanted.why)).unwrap_or_default()
 }
 
 /// Returns the beginning of the recipe, for what no line of it says.

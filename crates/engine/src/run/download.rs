@@ -121,7 +121,7 @@ impl Run<'_> {
             }
             self.events.progress(None, "download", Unit::Bytes, progress.done, Some(progress.total));
         };
-        Ok(self.kiln.fetcher.fetch_all(&self.kiln.store, requests, &arrived, &progress)?)
+        self.kiln.fetcher.fetch_all(&self.kiln.store, requests, &arrived, &progress).map_err(outdated)
     }
 
     /// Returns what to fetch, in the order the stages need it.
@@ -159,6 +159,14 @@ impl Run<'_> {
         uris.extend(made_with.filter(|uri| !uris.contains(uri)));
         uris.iter().map(|uri| format!("{uri}/{}", locked.filename)).collect()
     }
+}
+
+/// Says what to do where no mirror has what the lock names.
+fn outdated(error: kiln_fetch::Error) -> Fault {
+    let gone = matches!(*error.failure, kiln_fetch::Failure::NotFound { .. });
+    let fault = Fault::from(error);
+    let hint = "the mirror may have moved on since the lock was written: `kiln lock --update` pins what is there now";
+    if gone { fault.hint(hint) } else { fault }
 }
 
 #[cfg(test)]

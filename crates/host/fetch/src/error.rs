@@ -98,6 +98,32 @@ impl Failure {
         matches!(self, Self::Store(_) | Self::Cancelled | Self::NoUrl)
     }
 
+    /// Returns the URL that was asked, where one was.
+    pub(crate) fn url(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { url, .. }
+            | Self::Forbidden { url, .. }
+            | Self::ServerError { url, .. }
+            | Self::Unexpected { url, .. }
+            | Self::Truncated { url, .. }
+            | Self::WrongDigest { url, .. }
+            | Self::WrongSize { url, .. }
+            | Self::Stalled { url, .. }
+            | Self::ConnectTimeout { url, .. }
+            | Self::ConnectionRefused { url }
+            | Self::Broken { url, .. }
+            | Self::NameNotFound { url }
+            | Self::Tls { url, .. }
+            | Self::TooLarge { url, .. }
+            | Self::RedirectLoop { url, .. }
+            | Self::Proxy { url, .. }
+            | Self::BadUrl { url, .. }
+            | Self::NotHttp { url }
+            | Self::Offline { url } => Some(url),
+            Self::NoUrl | Self::Store(_) | Self::File { .. } | Self::Cancelled => None,
+        }
+    }
+
     fn kind(&self) -> FaultKind {
         match self {
             Self::ServerError { .. } | Self::Stalled { .. } | Self::ConnectTimeout { .. } => FaultKind::Again,
@@ -109,9 +135,6 @@ impl Failure {
 
     fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::NotFound { .. } => {
-                "the mirror may have moved on since the lock was written: `kiln lock --update` pins what is there now"
-            }
             Self::WrongDigest { .. } | Self::WrongSize { .. } => {
                 "the mirror may be in the middle of an update, or something on the way changes what it sends: \
                  try another mirror"
@@ -128,6 +151,12 @@ impl Failure {
             Self::Forbidden { .. } => {
                 "does the mirror want credentials? `KILN_MIRROR_NAME` (a distribution's or a repository's name) in the \
                  environment takes an address with them, as in `https://user:password@host/debian`"
+            }
+            Self::Unexpected { .. } | Self::RedirectLoop { .. } | Self::NotHttp { .. } => {
+                "is the mirror's address right? a proxy or a login page on the way may answer in its place"
+            }
+            Self::Offline { .. } => {
+                "run this once without `--offline`, with the same cache: what is fetched stays there"
             }
             Self::BadUrl { .. } => "a URL begins with `http://`, `https://` or `file:/`",
             _ => return None,

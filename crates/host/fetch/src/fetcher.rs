@@ -133,18 +133,47 @@ impl Tried {
         self.0.push(failure);
     }
 
-    /// Becomes the error of the whole download. The failure that says most is told as its cause: wrong bytes rather
-    /// than the missing file on the next mirror.
+    /// Becomes the error of the whole download. The failure that says most is told as its cause: wrong bytes before
+    /// anything else, then what was with the first mirror, since that is the one the user chose; a file that is not
+    /// there under one of its names says least of it.
     pub fn into_error(mut self, name: &str) -> crate::Error {
-        let telling = |failure: &Failure| match failure {
-            Failure::Store(_) | Failure::Cancelled => 3,
-            Failure::WrongDigest { .. } | Failure::WrongSize { .. } | Failure::TooLarge { .. } => 2,
-            Failure::NotFound { .. } => 0,
-            _ => 1,
+        let weight = |failure: &Failure| match failure {
+            Failure::Store(_) | Failure::Cancelled => 2,
+            Failure::WrongDigest { .. } | Failure::WrongSize { .. } | Failure::TooLarge { .. } => 1,
+            _ => 0,
+        };
+        let first = self.0.first().and_then(host).map(str::to_owned);
+        let telling = |failure: &Failure| {
+            let chosen = host(failure) == first.as_deref();
+            (weight(failure), chosen, !matches!(failure, Failure::NotFound { .. }))
         };
         let most = self.0.iter().enumerate().max_by_key(|(at, failure)| (telling(failure), *at)).map(|(at, _)| at);
         let failure = most.map_or(Failure::NoUrl, |at| self.0.remove(at));
         let tried = self.0.iter().map(ToString::to_string).collect();
         crate::Error { name: name.to_owned(), failure: Box::new(failure), tried }
+    }
+}
+
+/// Returns the part of a URL that says who was asked.
+fn host(failure: &Failure) -> Option<&str> {
+    failure.url().map(|url| url.split_once("://").map_or(url, |(_, rest)| rest.split('/').next().unwrap_or(rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_mirror_is_told_first_unless_another_sent_wrong_bytes() {
+        let missing = |host: &str| Failure::NotFound { url: format!("http://{host}/x"), status: 404 };
+        let refused = |host: &str| Failure::ConnectionRefused { url: format!("http://{host}/y") };
+        let wrong = |host: &str| Failure::WrongSize { url: format!("http://{host}/z"), expected: 1, got: 2 };
+        let told = |failures: Vec<Failure>| Tried(failures).into_error("f").failure.to_string();
+        let is = |failure: Failure| failure.to_string();
+        assert_eq!(told(vec![missing("mine"), refused("other")]), is(missing("mine")));
+        assert_eq!(told(vec![refused("mine"), refused("mine"), missing("other")]), is(refused("mine")));
+        assert_eq!(told(vec![missing("mine"), refused("mine"), refused("other")]), is(refused("mine")));
+        assert_eq!(told(vec![refused("mine"), wrong("other")]), is(wrong("other")));
+        assert_eq!(told(vec![]), is(Failure::NoUrl));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A document is one file: a line with the digest of the rest, a line with the key, the bytes.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use kiln_model::Digest;
 
@@ -48,7 +49,7 @@ impl Store {
     /// Returns the document kept under `key`; one that is corrupted is dropped with a warning.
     pub fn document(&self, kind: Doc, key: &str) -> Result<Option<Vec<u8>>> {
         let path = self.document_path(kind, key);
-        let Some(text) = read_if_there(&path)? else { return Ok(None) };
+        let Some(text) = read_if_there(&path)? else { return Ok(self.document_beside(kind, key)) };
         match parse(&text) {
             Some((found, bytes)) if found == key => {
                 touch(&path);
@@ -64,6 +65,12 @@ impl Store {
         }
     }
 
+    /// Returns a document of the store that is only read; there nothing is mended, and what cannot be read is not there.
+    fn document_beside(&self, kind: Doc, key: &str) -> Option<Vec<u8>> {
+        let text = fs::read(path_in(self.beside()?, kind, key)).ok()?;
+        parse(&text).filter(|(found, _)| found == key).map(|(_, bytes)| bytes.to_vec())
+    }
+
     /// Keeps `bytes` under `key`, in place of what was there.
     pub fn put_document(&self, kind: Doc, key: &str, bytes: &[u8]) -> Result<()> {
         let mut rest = serde_json::to_vec(key).expect("strings serialise");
@@ -75,8 +82,12 @@ impl Store {
     }
 
     pub(crate) fn document_path(&self, kind: Doc, key: &str) -> PathBuf {
-        self.root().join("documents").join(kind.name()).join(key_name(key))
+        path_in(self.root(), kind, key)
     }
+}
+
+fn path_in(root: &Path, kind: Doc, key: &str) -> PathBuf {
+    root.join("documents").join(kind.name()).join(key_name(key))
 }
 
 /// Returns a document's key and bytes if it is whole.

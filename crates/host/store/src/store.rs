@@ -1,8 +1,10 @@
 //! The store itself: its folder, its session, and what it noticed.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use kiln_model::Digest;
 
@@ -15,12 +17,16 @@ use crate::{Error, Result};
 /// A folder of what kiln keeps between builds; safe to share between threads, and with other kilns.
 pub struct Store {
     root: PathBuf,
+    /// A store that is only read, for what this one does not have.
+    beside: Option<PathBuf>,
     pub(crate) limit: Option<u64>,
     pub(crate) session: Session,
     pub(crate) index: Mutex<Index>,
     pub(crate) boot: Boot,
     pub(crate) durable: Mutex<Durable>,
     warnings: Mutex<Vec<String>>,
+    /// The folder of a store that goes in the end, after all that is in it.
+    _passing: Option<Passing>,
 }
 
 impl Store {
@@ -36,8 +42,23 @@ impl Store {
             boot: Boot::current(),
             durable: Mutex::new(Durable::load(&root)),
             warnings: Mutex::default(),
+            beside: None,
+            _passing: None,
             root,
         })
+    }
+
+    /// Opens a store that goes with this value, for where the one in `root` cannot be written; the documents of that one
+    /// are read where they can be.
+    pub fn open_beside(root: &Path) -> Result<Self> {
+        let passing = Passing::make()?;
+        let store = Self::open(&passing.0, None)?;
+        Ok(Self { beside: Some(root.to_owned()), _passing: Some(passing), ..store })
+    }
+
+    /// Returns the store that is only read.
+    pub(crate) fn beside(&self) -> Option<&Path> {
+        self.beside.as_deref()
     }
 
     /// Returns the folder the store is in.
@@ -88,6 +109,26 @@ impl Store {
         let trash = self.session.trash(path)?;
         self.warn(warning);
         crate::files::remove_tree(&trash)
+    }
+}
+
+/// A folder among the temporary ones; removed in the end.
+struct Passing(PathBuf);
+
+impl Passing {
+    fn make() -> Result<Self> {
+        let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let path = std::env::temp_dir().join(format!("kiln-{}-{nanos}", std::process::id()));
+        // Not one that is there already: it would be somebody else's.
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make", &path))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        // What cannot be removed is for whoever cleans up temporary folders.
+        let _ = crate::files::remove_tree(&self.0);
     }
 }
 

@@ -251,3 +251,28 @@ fn a_dead_session_leaves_no_scratch() {
     }
     assert_eq!(files_below(&home.path().join("scratch")), Vec::<String>::new());
 }
+
+#[test]
+fn beside_a_store_that_is_only_read_another_passes() {
+    let home = tempfile::tempdir().unwrap();
+    let (whole, missing) = (home.path().join("cache"), home.path().join("none"));
+    Store::open(&whole, None).unwrap().put_document(Doc::Index, "list", b"one").unwrap();
+    let tree = |root: &Path| {
+        let mut names: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = tree(&whole);
+    let passing = Store::open_beside(&whole).unwrap();
+    let root = passing.root().to_owned();
+    assert_eq!(passing.document(Doc::Index, "list").unwrap(), Some(b"one".to_vec()));
+    assert_eq!(passing.document(Doc::Answer, "list").unwrap(), None);
+    passing.put_document(Doc::Index, "list", b"two").unwrap();
+    assert_eq!(passing.document(Doc::Index, "list").unwrap(), Some(b"two".to_vec()));
+    drop(passing);
+    assert!(!root.exists());
+    assert_eq!(tree(&whole), before);
+    assert_eq!(Store::open(&whole, None).unwrap().document(Doc::Index, "list").unwrap(), Some(b"one".to_vec()));
+    assert_eq!(Store::open_beside(&missing).unwrap().document(Doc::Index, "list").unwrap(), None);
+    assert!(!missing.exists());
+}

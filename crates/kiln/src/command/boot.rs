@@ -46,6 +46,7 @@ enum Accel {
 }
 
 pub fn run(args: Args) -> Outcome {
+    args.display.beside(args.json)?;
     let config = args.flags.config()?;
     let kiln = Kiln::open(config)?.with_sandbox(Some(settings::enter()?));
     let events = args.display.events(None)?;

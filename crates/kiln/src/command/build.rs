@@ -8,6 +8,7 @@ use kiln_model::{Artifact, Report};
 
 use crate::command::Outcome;
 use crate::command::recipe::Recipe;
+use crate::ending::answered;
 use crate::render::Display;
 use crate::settings::{self, Flags};
 use crate::{out, text};
@@ -32,7 +33,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// Print the report as JSON
-    #[arg(long, conflicts_with = "events")]
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     display: Display,
@@ -41,8 +42,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
+    answered(args.json, work(args))
+}
+
+fn work(args: Args) -> Outcome {
+    args.display.beside(args.json)?;
     let config = args.flags.config()?;
-    let loaded = args.recipe.load(&config)?;
+    let loaded = args.recipe.load(&config).map_err(|failure| args.display.refused(failure))?;
     let sandbox = settings::enter()?;
     let events = args.display.events(Some(&args.out))?;
     let kiln = Kiln::open(config)?.with_sandbox(Some(sandbox));

@@ -103,8 +103,7 @@ fn verify(json: bool, flags: &Flags) -> Outcome {
 }
 
 fn open(flags: &Flags) -> Result<Store, crate::ending::Failure> {
-    let config = flags.config()?;
-    Ok(Store::open(&config.cache, Some(config.cache_limit)).map_err(kiln_model::Fault::from)?)
+    Ok(kiln_engine::open_cache(&flags.config()?)?)
 }
 
 /// The same, from where layers were made: seen from outside, an ordinary user's have other owners and cannot be removed.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use kiln_engine::Kiln;
 use kiln_engine::config::Config;
 use kiln_engine::events::Events;
-use kiln_engine::load::{Choices, load};
+use kiln_engine::load::{Choices, draft};
 use kiln_recipe::{Diagnostic, Rejected, Severity};
 
 use crate::command::Outcome;
@@ -48,16 +48,21 @@ pub fn run(args: Args) -> Outcome {
     Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Returns all that can be said against a recipe; its packages are looked up only when it makes sense by itself.
+/// Returns all that can be said against a recipe, its packages' names among it where it is known what there is.
 fn mistakes(config: &Config, recipe: &Path, choices: &Choices) -> Result<Rejected, Failure> {
-    let loaded = match load(config, recipe, choices).map_err(Failure::from) {
-        Ok(loaded) => loaded,
-        Err(Failure::Rejected(rejected)) => return Ok(rejected),
-        Err(other) => return Err(other),
-    };
-    let mut diagnostics = loaded.completed.warnings.clone();
-    diagnostics.extend(Kiln::open(config.clone())?.check(&loaded, &Events::new(Vec::new()))?);
-    Ok(Rejected { diagnostics, files: loaded.completed.files })
+    let draft = draft(config, recipe, choices)?;
+    let (sound, mut diagnostics) = (draft.is_sound(), draft.diagnostics);
+    if let Some(loaded) = &draft.loaded {
+        let check = |kiln: Kiln| kiln.check(loaded, sound, &Events::new(Vec::new()));
+        match Kiln::open_as_it_is(config.clone()).and_then(check) {
+            Ok(found) => diagnostics.extend(found),
+            Err(fault) if sound => return Err(fault.into()),
+            // What is known to be wrong is worth telling also where no archive answers.
+            Err(fault) => out::talk(&format!("the packages were not looked up: {}\n", fault.chain())),
+        }
+    }
+    kiln_recipe::sort(&mut diagnostics, &draft.files);
+    Ok(Rejected { diagnostics, files: draft.files })
 }
 
 fn verdict(recipes: usize, errors: usize, warnings: usize) -> String {

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kiln_engine::{Kiln, Update};
+use kiln_model::EventKind;
 
 use crate::command::Outcome;
 use crate::command::recipe::Recipe;
+use crate::ending::answered;
 use crate::render::Display;
 use crate::settings::Flags;
 use crate::{out, text};
@@ -31,11 +33,17 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
+    answered(args.json, work(args))
+}
+
+fn work(args: Args) -> Outcome {
     let args = untangled(args);
+    args.display.beside(args.json)?;
     let config = args.flags.config()?;
-    let loaded = args.recipe.load(&config)?;
+    let loaded = args.recipe.load(&config).map_err(|failure| args.display.refused(failure))?;
     let events = args.display.events(None)?;
-    let lock = Kiln::open(config)?.lock(&loaded, &update(args.update), &events)?;
+    let locked = Kiln::open(config).and_then(|kiln| kiln.lock(&loaded, &update(args.update), &events));
+    let lock = locked.inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
     drop(events);
     out::talk(&format!(
         "{}: {} pinned\n",

@@ -7,7 +7,7 @@ use kiln_model::Plan;
 
 use crate::command::Outcome;
 use crate::command::recipe::Recipe;
-use crate::ending::Failure;
+use crate::ending::{Failure, answered};
 use crate::out;
 use crate::render::Display;
 use crate::settings::Flags;
@@ -28,9 +28,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
+    answered(args.json, work(args))
+}
+
+fn work(args: Args) -> Outcome {
     let config = args.flags.config()?;
     let loaded = args.recipe.load(&config)?;
-    let kiln = Kiln::open(config)?;
+    let kiln = Kiln::open_as_it_is(config)?;
     let lock = kiln.lock(&loaded, &Update::Keep, &Display::default().events(None)?)?;
     let plan = kiln.plan(&loaded, &lock)?;
     let plan = match &args.stage {

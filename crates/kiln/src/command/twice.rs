@@ -7,6 +7,7 @@ use kiln_engine::{BuildOptions, Kiln, TwiceOutcome};
 
 use crate::command::Outcome;
 use crate::command::recipe::Recipe;
+use crate::ending::answered;
 use crate::out;
 use crate::render::Display;
 use crate::settings::{self, Flags};
@@ -23,7 +24,7 @@ pub struct Args {
     #[arg(long, short, value_name = "DIR", default_value = "out")]
     out: PathBuf,
     /// Print the outcome as JSON
-    #[arg(long, conflicts_with = "events")]
+    #[arg(long)]
     json: bool,
     #[command(flatten)]
     display: Display,
@@ -32,8 +33,13 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
+    answered(args.json, work(args))
+}
+
+fn work(args: Args) -> Outcome {
+    args.display.beside(args.json)?;
     let config = args.flags.config()?;
-    let loaded = args.recipe.load(&config)?;
+    let loaded = args.recipe.load(&config).map_err(|failure| args.display.refused(failure))?;
     let sandbox = settings::enter()?;
     let events = args.display.events(None)?;
     let options = BuildOptions { out: args.out, ..BuildOptions::default() };

@@ -15,6 +15,7 @@ use kiln_engine::events::{Events, Sink};
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 
+use crate::ending::Failure;
 use crate::out;
 
 /// How a build shall be shown.
@@ -55,6 +56,26 @@ impl Display {
             sinks.push(Box::new(log::Log::new(folder)));
         }
         Ok(Events::new(sinks))
+    }
+
+    /// Refuses two things that both want stdout.
+    pub fn beside(&self, json: bool) -> Result<(), Failure> {
+        if json && self.takes_stdout() {
+            let both = "`--json` and `--events json` both want stdout; `--events json:FILE` goes beside `--json`";
+            return Err(Failure::usage(both));
+        }
+        Ok(())
+    }
+
+    /// Tells programs of a failure before the stream began: then this is all of the stream.
+    pub fn refused(&self, failure: Failure) -> Failure {
+        if let (Some(target), Some(event)) = (&self.events, failure.event()) {
+            match for_programs(target) {
+                Ok(sink) => Events::new(vec![sink]).tell(event),
+                Err(fault) => return fault.into(),
+            }
+        }
+        failure
     }
 
     /// Whether stdout is taken by the event stream.

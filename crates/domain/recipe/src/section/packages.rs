@@ -1,5 +1,7 @@
 //! `[packages]`: what is installed.
 
+use std::collections::HashMap;
+
 use kiln_model::Arch;
 
 use super::base::Ground;
@@ -24,7 +26,8 @@ pub static KEYS: Table = Table {
         key(
             "exclude",
             Shape::List(&Shape::Text(&PACKAGE_NAME)),
-            "Packages that must not be installed, whoever depends on or recommends them.",
+            "Packages that must not be installed, whoever depends on or recommends them. A name that no repository has is \
+             told as a warning.",
         ),
         key("recommends", Shape::Bool, "Whether recommended packages come along.").default("false"),
         key("files", Shape::List(&Shape::Text(&LOCAL_PATH)), "Package files (`.deb`) from this file's folder.")
@@ -91,13 +94,14 @@ fn base(view: View<'_>) -> BaseSet {
 
 /// Files and profiles may ask for the same package; the first counts. Two versions of one package cannot both be.
 fn include<'a>(view: View<'a>, desk: &Desk<'_>) -> Vec<Said<&'a str>> {
-    let mut found: Vec<Said<&str>> = Vec::new();
+    let (mut found, mut first) = (Vec::new(), HashMap::new());
     for said in view.texts("include") {
         desk.package(split(said.value).0, said.span);
-        match found.iter().find(|other| same_package(other.value, said.value)) {
-            None => found.push(said),
-            Some(first) if first.value == said.value => {}
-            Some(first) => {
+        desk.package(said.value, said.span);
+        match *first.entry(package(said.value)).or_insert(said) {
+            first if first == said => found.push(said),
+            first if first.value == said.value => {}
+            first => {
                 let message = format!("`{}` and `{}` cannot both be", first.value, said.value);
                 desk.say(Note::error(said.span, "contradiction", message).also(first.span, "first here"));
             }
@@ -106,16 +110,20 @@ fn include<'a>(view: View<'a>, desk: &Desk<'_>) -> Vec<Said<&'a str>> {
     found
 }
 
-fn same_package(a: &str, b: &str) -> bool {
-    let arch = |rest: &str| rest.strip_prefix(':').map(|rest| rest.split(['=', '/']).next().unwrap_or("").to_owned());
-    let ((a, a_rest), (b, b_rest)) = (split(a), split(b));
-    a == b && a_rest.ends_with('^') == b_rest.ends_with('^') && arch(a_rest) == arch(b_rest)
+/// Returns which package a request is for, whatever version: its name, its architecture, whether it is a task.
+fn package(request: &str) -> (&str, Option<&str>, bool) {
+    let (name, rest) = split(request);
+    let arch = rest.strip_prefix(':').map(|rest| rest.split(['=', '/']).next().unwrap_or(""));
+    (name, arch, rest.ends_with('^'))
 }
 
 fn contradictions(include: &[Said<&str>], exclude: &[Said<&str>], desk: &Desk<'_>) {
+    let mut asked = HashMap::new();
+    for said in include.iter().filter(|said| !said.value.ends_with('^')) {
+        asked.entry(split(said.value).0).or_insert(said);
+    }
     for excluded in exclude {
-        let asked = include.iter().find(|asked| split(asked.value).0 == excluded.value && !asked.value.ends_with('^'));
-        if let Some(asked) = asked {
+        if let Some(asked) = asked.get(excluded.value) {
             let message = format!("`{}` is both included and excluded", excluded.value);
             let note = Note::error(excluded.span, "contradiction", message).label("excluded here");
             desk.say(note.also(asked.span, "included here"));

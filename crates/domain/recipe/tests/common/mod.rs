@@ -15,6 +15,10 @@ impl Sources for Folder {
         std::fs::read_to_string(self.0.join(path)).map_err(plain)
     }
 
+    fn read_bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        std::fs::read(self.0.join(path)).map_err(plain)
+    }
+
     fn digest(&self, path: &str) -> io::Result<Local> {
         let path = self.0.join(path);
         let meta = path.metadata().map_err(plain)?;

@@ -10,7 +10,7 @@ use super::state::{States, When};
 use super::sweep::sweep;
 use super::universe::{Node, Universe, VersionId};
 use super::words::{self, Wish};
-use super::{Base, Chosen, Request, Solution, Unsatisfiable, Why, explain, mend};
+use super::{Base, Chosen, Reason, Request, Solution, Unsatisfiable, Why, explain, mend};
 
 /// Finds apt's answer.
 ///
@@ -68,10 +68,11 @@ fn installed(universe: &Universe, request: &Request) -> Result<Vec<VersionId>, U
         let node = slot.and_then(|slot| universe.node_in_slot(&pin.name, slot));
         match node.and_then(|node| universe.versions_at(node).find(|&one| universe.version(one) == pin.version)) {
             Some(version) => found.push(version),
-            None => reasons.push(format!("the installed `{}` {} is in no repository", pin.name, pin.version)),
+            None => reasons
+                .push(Reason::unmet(format!("the installed `{}` {} is in no repository", pin.name, pin.version), None)),
         }
     }
-    if reasons.is_empty() { Ok(found) } else { Err(Unsatisfiable::new(reasons, None)) }
+    if reasons.is_empty() { Ok(found) } else { Err(Unsatisfiable::new(reasons)) }
 }
 
 /// A wish with the reason to tell.
@@ -89,8 +90,9 @@ fn base_wishes(marker: &Marker<'_>, request: &Request) -> Result<Vec<Wanted>, Un
         })
         .collect();
     if wishes.is_empty() {
-        let reasons = vec!["the repositories hold no base packages for this architecture".to_owned()];
-        return Err(Unsatisfiable::new(reasons, Some("name a repository with the distribution's `main`".to_owned())));
+        let hint = Some("name a repository with the distribution's `main`".to_owned());
+        let reason = Reason::unmet("the repositories hold no base packages for this architecture", hint);
+        return Err(Unsatisfiable::new(vec![reason]));
     }
     Ok(wishes)
 }
@@ -114,19 +116,16 @@ fn base_reason(universe: &Universe, version: VersionId, base: Base) -> Option<&'
 }
 
 fn included_wishes(marker: &Marker<'_>, request: &Request) -> Result<Vec<Wanted>, Unsatisfiable> {
-    let (mut wishes, mut reasons, mut hint): (Vec<Wanted>, _, _) = (Vec::new(), Vec::new(), None);
+    let (mut wishes, mut reasons): (Vec<Wanted>, _) = (Vec::new(), Vec::new());
     for word in &request.include {
         match words::look_up(&marker.states, word) {
             Ok(found) => wishes.extend(found.into_iter().map(|wish| (wish, Why::Asked(word.clone())))),
-            Err((reason, way_out)) => {
-                reasons.push(reason);
-                hint = hint.or(way_out);
-            }
+            Err(reason) => reasons.push(reason.about(word)),
         }
     }
     let mut seen = HashSet::new();
     wishes.retain(|(wish, _)| seen.insert(wish.version));
-    if reasons.is_empty() { Ok(wishes) } else { Err(Unsatisfiable::new(reasons, hint)) }
+    if reasons.is_empty() { Ok(wishes) } else { Err(Unsatisfiable::new(reasons)) }
 }
 
 /// One run of apt.

@@ -3,25 +3,8 @@
 use super::depends::{self, Group, Target, Wanted};
 use super::mark::Marker;
 use super::state::{States, When};
-use super::universe::{Node, Universe, VersionId};
-use super::{Unsatisfiable, Why, candidate::Wishes};
-
-/// Returns the known names most like an unknown one, as a hint.
-pub(super) fn nearest(universe: &Universe, name: &str) -> Option<String> {
-    let likeness = |known: &str| strsim::damerau_levenshtein(name, known);
-    let limit = 1 + name.len() / 4;
-    let close = |known: &&str| known.len().abs_diff(name.len()) <= limit;
-    let mut found: Vec<(usize, &str)> = universe
-        .package_names()
-        .filter(close)
-        .map(|known| (likeness(known), known))
-        .filter(|(d, _)| *d <= limit)
-        .collect();
-    found.sort_unstable();
-    found.truncate(3);
-    let names: Vec<String> = found.into_iter().map(|(_, known)| format!("`{known}`")).collect();
-    if names.is_empty() { None } else { Some(format!("did you mean {}?", names.join(" or "))) }
-}
+use super::universe::{Node, VersionId};
+use super::{Reason, Unsatisfiable, Why, candidate::Wishes};
 
 /// Returns why a package that exists may not be installed.
 pub(super) fn why_no_candidate(states: &States<'_>, node: Node) -> Option<String> {
@@ -50,7 +33,8 @@ pub(super) fn broken(marker: &Marker<'_>, broken: &[Node], wishes: &Wishes<'_>) 
         }
     }
     reasons.truncate(6);
-    Unsatisfiable { reasons, hint: None, blamed }
+    let reasons = reasons.into_iter().map(|text| Reason::unmet(text, None)).collect();
+    Unsatisfiable { reasons, blamed }
 }
 
 /// Returns the names of all that could have met an alternative, and of what those miss in turn.

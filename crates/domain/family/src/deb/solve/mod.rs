@@ -11,26 +11,29 @@
 //! The base is one such run, what a recipe includes a second one upon it (`answer`). Relations are read only of versions that
 //! are looked at (`depends`, `state`), so that an answer costs milliseconds once the lists are scanned (`universe`).
 
-use kiln_model::Fault;
-
 use super::lock::Locked;
 use super::packages;
 
 mod answer;
+mod ask;
 mod candidate;
 mod depends;
 mod explain;
 mod mark;
 mod mend;
+mod nearest;
 mod order;
 mod providers;
+mod reason;
 mod state;
 mod sweep;
 mod universe;
 mod words;
 
 pub use answer::solve;
-
+pub use ask::{misnamed, vain};
+pub use nearest::did_you_mean;
+pub use reason::{Kind, Reason, Unsatisfiable};
 pub use universe::{Repository, Source, Universe, VersionId};
 
 /// What is asked for.
@@ -113,32 +116,6 @@ pub enum Why {
     Installed,
     /// Another package needs it: `Depends`, `Pre-Depends` or `Recommends`.
     Needed { by: VersionId, field: &'static str },
-}
-
-/// Why there is no answer, in sentences for people.
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{}", .reasons.join("; "))]
-pub struct Unsatisfiable {
-    pub reasons: Vec<String>,
-    pub hint: Option<String>,
-    /// Names of packages that other versions of might have helped.
-    pub blamed: Vec<String>,
-}
-
-impl Unsatisfiable {
-    fn new(reasons: Vec<String>, hint: Option<String>) -> Self {
-        Self { reasons, hint, blamed: Vec::new() }
-    }
-}
-
-impl From<Unsatisfiable> for Fault {
-    fn from(error: Unsatisfiable) -> Self {
-        let fault = Fault::recipe(error.to_string());
-        match error.hint {
-            Some(hint) => fault.hint(hint),
-            None => fault,
-        }
-    }
 }
 
 impl Solution {

@@ -1,6 +1,7 @@
 //! Putting lists together: versions in order, names to nodes, and who provides what.
 
 use std::cmp::Ordering;
+use std::sync::OnceLock;
 
 use kiln_model::Arch;
 
@@ -25,6 +26,8 @@ impl Universe {
             newest: Vec::with_capacity(nodes),
             provides: Vec::with_capacity(count),
             provided: Vec::with_capacity(nodes),
+            spellings: OnceLock::new(),
+            tasks: OnceLock::new(),
         };
         for source in 0..universe.sources.len() {
             for head in 0..universe.sources[source].index.len() {

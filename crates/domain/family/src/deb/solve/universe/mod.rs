@@ -3,9 +3,13 @@
 mod build;
 mod names;
 
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
 use kiln_model::Arch;
 use names::Names;
 
+use super::nearest::Spellings;
 use super::{Chosen, Why};
 use crate::deb::lock::Locked;
 use crate::deb::packages::{self, Head, Index, Span, Stanza};
@@ -49,6 +53,10 @@ pub struct Universe {
     provides: Vec<Provide>,
     /// For each node, the last of `provides` that provides it.
     provided: Vec<Option<u32>>,
+    /// Made when the first unknown name is looked for.
+    spellings: OnceLock<Spellings>,
+    /// Made when the first task is looked for: each task's name and its packages.
+    tasks: OnceLock<BTreeMap<String, Vec<VersionId>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -256,6 +264,28 @@ impl Universe {
             .enumerate()
             .filter(|(_, chunk)| chunk.iter().any(Option::is_some))
             .map(|(name, _)| self.names.text(&self.sources, name as u32))
+    }
+
+    /// Returns the names that have a version, to look for one that is like another.
+    pub(super) fn spellings(&self) -> &Spellings {
+        self.spellings.get_or_init(|| Spellings::new(self.package_names()))
+    }
+
+    /// Returns every task with the versions that belong to it, in the order of their nodes.
+    pub(super) fn tasks(&self) -> &BTreeMap<String, Vec<VersionId>> {
+        self.tasks.get_or_init(|| {
+            let mut tasks = BTreeMap::<String, Vec<VersionId>>::new();
+            let nodes = (0..self.newest.len() as u32).map(Node);
+            for version in nodes.flat_map(|node| self.versions_at(node)) {
+                for task in self.stanza(version).tasks() {
+                    match tasks.get_mut(task) {
+                        Some(members) => members.push(version),
+                        None => drop(tasks.insert(task.to_owned(), vec![version])),
+                    }
+                }
+            }
+            tasks
+        })
     }
 
     fn slots(&self) -> u32 {
