@@ -40,7 +40,7 @@ class Kiln(Subject):
         if state == "cold":
             empty(self.folder / "cache")
         if state == "warm":
-            words.append("--force")
+            empty(self.folder / "cache/layers")
         return Command(words, self.image, self.folder)
 
 
