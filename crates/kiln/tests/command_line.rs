@@ -52,6 +52,8 @@ fn a_good_recipe_is_checked_locked_and_planned() {
     let house = House::new();
     let checked = house.bench.ok(&["check", "small.toml"]);
     assert_eq!((checked.stdout.as_str(), checked.stderr.as_str()), ("", "1 recipe: no mistakes\n"));
+    let early = json(&house.bench.ok(&["plan", "small.toml", "--json"]).stdout);
+    assert!(!house.bench.path("small.lock").exists(), "a plan writes nothing");
     let locked = house.bench.ok(&["lock", "small.toml", "--json", "--plain"]);
     let names: Vec<Value> =
         json(&locked.stdout)["packages"].as_array().unwrap().iter().map(|p| p["name"].clone()).collect();
@@ -59,6 +61,7 @@ fn a_good_recipe_is_checked_locked_and_planned() {
     assert!(house.bench.path("small.lock").is_file());
     let plan = json(&house.bench.ok(&["plan", "small.toml", "--json"]).stdout);
     assert_eq!(plan["pipelines"][0]["stages"][0]["kind"], "bootstrap");
+    assert_eq!(plan["pipelines"], early["pipelines"]);
     assert_eq!(plan, json(&house.bench.ok(&["plan", "small.toml", "--json"]).stdout));
 }
 

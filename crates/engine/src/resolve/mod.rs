@@ -42,19 +42,29 @@ impl Kiln {
     /// Returns the lock beside the recipe; where it is missing, does not fit the recipe or shall be updated, makes and
     /// writes it.
     pub fn lock(&self, loaded: &Loaded, update: &Update, events: &Events) -> Result<Lock, Fault> {
-        let asked = asked(&loaded.completed.spec);
         let old = self.read_lock(loaded)?;
-        match old {
-            Some(lock) if *update == Update::Keep && lock.spec == asked => Ok(lock),
-            old => {
-                let lock = self.resolve(loaded, asked, old.as_ref(), update, events)?;
-                if let Update::Only(names) = update {
-                    known(names, old.iter().chain([&lock]))?;
-                }
-                write(loaded, &lock)?;
-                Ok(lock)
-            }
+        let lock = self.answer(loaded, old.as_ref(), update, events)?;
+        if old.as_ref() != Some(&lock) || *update != Update::Keep {
+            write(loaded, &lock)?;
         }
+        Ok(lock)
+    }
+
+    /// Returns the lock that a build would use, and writes none.
+    pub fn would_lock(&self, loaded: &Loaded, events: &Events) -> Result<Lock, Fault> {
+        self.answer(loaded, self.read_lock(loaded)?.as_ref(), &Update::Keep, events)
+    }
+
+    fn answer(&self, loaded: &Loaded, old: Option<&Lock>, update: &Update, events: &Events) -> Result<Lock, Fault> {
+        let asked = asked(&loaded.completed.spec);
+        if let Some(lock) = old.filter(|lock| *update == Update::Keep && lock.spec == asked) {
+            return Ok(lock.clone());
+        }
+        let lock = self.resolve(loaded, asked, old, update, events)?;
+        if let Update::Only(names) = update {
+            known(names, old.into_iter().chain([&lock]))?;
+        }
+        Ok(lock)
     }
 
     /// Returns what is wrong with the packages that the recipe asks for; of a recipe that is not `sound`, only what is

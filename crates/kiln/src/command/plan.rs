@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use kiln_engine::{Kiln, Update};
+use kiln_engine::Kiln;
 use kiln_model::Plan;
 
 use crate::command::Outcome;
@@ -12,7 +12,8 @@ use crate::out;
 use crate::render::Display;
 use crate::settings::Flags;
 
-/// Prints every stage, action, digest and input of a build, without building.
+/// Prints every stage, action, digest and input of a build, without building. Without a lock it plans with the one that a build
+/// would make, and writes none.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -35,7 +36,7 @@ fn work(args: Args) -> Outcome {
     let config = args.flags.config()?;
     let loaded = args.recipe.load(&config)?;
     let kiln = Kiln::open_as_it_is(config)?;
-    let lock = kiln.lock(&loaded, &Update::Keep, &Display::default().events(None)?)?;
+    let lock = kiln.would_lock(&loaded, &Display::default().events(None)?)?;
     let plan = kiln.plan(&loaded, &lock)?;
     let plan = match &args.stage {
         Some(stage) => only(plan, stage)?,
