@@ -93,6 +93,8 @@ fn what_looks_like_a_prompt() {
         ("Last login: Fri Nov 20 on ttyS0", None, false),
         ("other-host login:", Some("host"), false),
         ("a.example.org login:", Some("a.example.org"), true),
+        ("a login:", Some("a.example.org"), true),
+        ("example login:", Some("a.example.org"), false),
     ];
     for (text, hostname, wanted) in cases {
         assert_eq!(prompt::login(text, hostname), wanted, "{text:?}");

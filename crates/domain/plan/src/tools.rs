@@ -1,6 +1,7 @@
 //! The tools tree: what this image's formats need that kiln does not do itself.
 
 use kiln_family::deb::lock::Locked;
+use kiln_model::action::FilesystemKind;
 use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::{Format, Spec};
 
@@ -9,7 +10,9 @@ use crate::Inputs;
 /// Returns the packages whose programs decide the image's bytes; kiln writes ext4, FAT, tar, qcow2 and the compressed
 /// forms itself.
 pub fn wanted(spec: &Spec) -> Vec<&'static str> {
-    let mut names: Vec<_> = spec.outputs.iter().filter_map(|output| of_format(output.format)).collect();
+    let of_outputs = spec.outputs.iter().filter_map(|output| of_format(output.format));
+    let partitions = spec.disk.iter().flat_map(|disk| &disk.partitions);
+    let mut names: Vec<_> = of_outputs.chain(partitions.filter_map(|part| of_filesystem(part.filesystem))).collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -21,6 +24,15 @@ pub fn of_format(format: Format) -> Option<&'static str> {
         Format::Squashfs => Some("squashfs-tools"),
         Format::Erofs => Some("erofs-utils"),
         Format::Raw | Format::Qcow2 | Format::Tar | Format::Dir => None,
+    }
+}
+
+/// Returns the package that writes a partition's filesystem.
+fn of_filesystem(filesystem: FilesystemKind) -> Option<&'static str> {
+    match filesystem {
+        FilesystemKind::Squashfs => of_format(Format::Squashfs),
+        FilesystemKind::Erofs => of_format(Format::Erofs),
+        FilesystemKind::Ext4 | FilesystemKind::Fat => None,
     }
 }
 

@@ -347,6 +347,13 @@ pub struct Disk {
     pub partitions: Vec<PartitionSpec>,
 }
 
+impl Disk {
+    /// Returns the partition that is mounted at `/`.
+    pub fn root(&self) -> Option<&PartitionSpec> {
+        self.partitions.iter().find(|partition| partition.mount == GuestPath::root())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionSpec {
     pub name: String,

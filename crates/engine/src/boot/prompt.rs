@@ -8,7 +8,8 @@ pub fn login(text: &str, hostname: Option<&str>) -> bool {
 fn is_prompt(line: &str, hostname: Option<&str>) -> bool {
     let mut found = line.match_indices(" login:").filter_map(|(at, _)| line[..at].split_whitespace().next_back());
     match hostname {
-        Some(hostname) => found.any(|name| name == hostname),
+        // agetty leaves out the domain, unless it is told not to.
+        Some(hostname) => found.any(|name| name == hostname || Some(name) == hostname.split('.').next()),
         None => found.any(|name| name != "Last"),
     }
 }

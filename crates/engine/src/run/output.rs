@@ -143,7 +143,7 @@ impl Run<'_> {
             let words = match partition.filesystem.kind {
                 FilesystemKind::Ext4 | FilesystemKind::Fat => continue,
                 FilesystemKind::Squashfs => self.squashfs_words(&from, "zstd", &inner),
-                FilesystemKind::Erofs => self.erofs_words(&from, None, partition.filesystem.uuid, &inner),
+                FilesystemKind::Erofs => self.erofs_words(&from, Some("lz4hc"), partition.filesystem.uuid, &inner),
             };
             let (scratch, image) = self.tool_image(&partition.name, words, layers)?;
             let size = fs::metadata(&image).farm(|| format!("read partition `{}`", partition.name))?.len();

@@ -1,10 +1,12 @@
 //! The boot loader, its entries, fstab, and what grows the root at first boot.
 
-use kiln_model::action::FilesystemKind;
-use kiln_model::{Action, Stage, StageKind};
+use kiln_model::action::{FilesystemKind, TableKind};
+use kiln_model::{Action, GuestPath, Stage, StageKind};
 use kiln_recipe::spec::{BoardSpec, Disk, Loader, PartitionSpec};
+use uuid::Uuid;
 
 use super::of;
+use super::readonly::is_read_only;
 use crate::Inputs;
 use crate::context::write;
 
@@ -17,10 +19,12 @@ pub fn boot(inputs: &Inputs<'_>) -> Option<Stage> {
     of(StageKind::Boot, actions)
 }
 
-/// fstab(5): every partition by its filesystem's UUID.
+/// fstab(5). A root that is only read is under an overlay by then, which nothing may mount anew.
 fn fstab(inputs: &Inputs<'_>, disk: &Disk) -> String {
-    let lines = disk.partitions.iter().map(|partition| {
-        let id = filesystem_id(inputs, partition);
+    let overlaid = |partition: &PartitionSpec| partition.mount == GuestPath::root() && is_read_only(partition);
+    let mounted = disk.partitions.iter().enumerate().filter(|(_, partition)| !overlaid(partition));
+    let lines = mounted.map(|(at, partition)| {
+        let source = source(inputs, disk, at);
         let (kind, pass) = match partition.filesystem {
             FilesystemKind::Ext4 if partition.mount.as_bytes() == b"/" => ("ext4", 1),
             FilesystemKind::Ext4 => ("ext4", 2),
@@ -28,7 +32,7 @@ fn fstab(inputs: &Inputs<'_>, disk: &Disk) -> String {
             FilesystemKind::Erofs => ("erofs", 0),
             FilesystemKind::Squashfs => ("squashfs", 0),
         };
-        format!("UUID={id} {} {kind} {} 0 {pass}\n", partition.mount, mount_options(inputs, partition))
+        format!("{source} {} {kind} {} 0 {pass}\n", partition.mount, mount_options(inputs, partition))
     });
     lines.collect()
 }
@@ -43,16 +47,35 @@ fn mount_options(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
     }
 }
 
-/// Returns the id as `blkid` prints it: FAT has only four bytes, in capitals.
+/// Returns what finds the partition at this place of the table: its filesystem's UUID, as `blkid` prints it. A squashfs
+/// has none, so its partition's stands in; in an MBR that is the disk's id and the row.
+fn source(inputs: &Inputs<'_>, disk: &Disk, at: usize) -> String {
+    let partition = &disk.partitions[at];
+    match (partition.filesystem, disk.table) {
+        (FilesystemKind::Squashfs, TableKind::Gpt) => {
+            format!("PARTUUID={}", inputs.uuid(&format!("partition {}", partition.name)))
+        }
+        (FilesystemKind::Squashfs, TableKind::Mbr) => {
+            format!("PARTUUID={:08x}-{:02x}", leading(inputs.uuid("disk")), at + 1)
+        }
+        _ => format!("UUID={}", filesystem_id(inputs, partition)),
+    }
+}
+
+/// FAT has only four bytes, in capitals.
 fn filesystem_id(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
     let uuid = inputs.uuid(&format!("filesystem {}", partition.name));
     match partition.filesystem {
         FilesystemKind::Fat => {
-            let id = u32::from_be_bytes(*uuid.as_bytes().first_chunk().expect("sixteen bytes"));
+            let id = leading(uuid);
             format!("{:04X}-{:04X}", id >> 16, id & 0xffff)
         }
         _ => uuid.to_string(),
     }
+}
+
+fn leading(uuid: Uuid) -> u32 {
+    u32::from_be_bytes(*uuid.as_bytes().first_chunk().expect("sixteen bytes"))
 }
 
 fn mount_points(disk: &Disk) -> impl Iterator<Item = Action> {
@@ -85,8 +108,11 @@ fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
 }
 
 fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> String {
-    let root = disk.partitions.iter().find(|partition| partition.mount.as_bytes() == b"/");
-    let root = root.map(|partition| format!("root=UUID={} rw", filesystem_id(inputs, partition)));
+    let root = disk.partitions.iter().position(|partition| partition.mount == GuestPath::root());
+    let root = root.map(|at| {
+        let mode = if is_read_only(&disk.partitions[at]) { "ro" } else { "rw" };
+        format!("root={} {mode}", source(inputs, disk, at))
+    });
     let words = root.iter().chain(&board.kernel_arguments).chain(&inputs.spec.system.kernel_arguments);
     words.cloned().collect::<Vec<_>>().join(" ")
 }

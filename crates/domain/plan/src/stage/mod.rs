@@ -8,6 +8,7 @@ mod kernel;
 mod locale;
 mod network;
 mod packages;
+mod readonly;
 mod scripts;
 mod timezone;
 mod users;

@@ -5,7 +5,7 @@ use kiln_model::action::{Content, Owner};
 use kiln_recipe::spec::Wifi;
 
 use crate::Inputs;
-use crate::context::{path, write_mode};
+use crate::context::{path, symlink, write, write_mode};
 
 /// Marks where the engine puts a network's key; what stands there in the file is the 256-bit key in hexadecimal.
 pub const PSK_PREFIX: &str = "kiln-psk:";
@@ -30,10 +30,23 @@ pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
         let file = format!("/etc/wpa_supplicant/wpa_supplicant-{name}.conf");
         actions.push(write_mode(&file, text.as_str(), 0o600));
     }
-    let enable = names.iter().map(|name| format!("wpa_supplicant@{name}.service")).collect();
-    actions.push(Action::Services { enable, disable: vec![], mask: vec![] });
+    actions.extend(names.iter().map(|name| started_by(name)));
+    if names.contains(&"wlan0") {
+        actions.push(write("/etc/systemd/network/10-wlan.link", KERNEL_NAMES));
+    }
     actions
 }
+
+/// The interface starts its service when it appears. Were the service enabled as its package has it, a boot without the
+/// interface would wait for it a minute and a half, and longer than for the login prompt.
+fn started_by(name: &str) -> Action {
+    let device = format!("sys-subsystem-net-devices-{}.device", name.replace('-', "\\x2d"));
+    let unit = "/usr/lib/systemd/system/wpa_supplicant@.service";
+    symlink(&format!("/etc/systemd/system/{device}.wants/wpa_supplicant@{name}.service"), unit)
+}
+
+/// Who says `wlan0` means it, where systemd would call it by its place in the machine.
+const KERNEL_NAMES: &str = "[Match]\nType=wlan\n\n[Link]\nNamePolicy=\n";
 
 fn stanza(inputs: &Inputs<'_>, wifi: &Wifi) -> String {
     let ssid: String = wifi.ssid.bytes().map(|byte| format!("{byte:02x}")).collect();

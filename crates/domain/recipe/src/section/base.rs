@@ -20,7 +20,12 @@ pub static KEYS: Table = Table {
         key("release", Shape::Text(&RELEASE), "The release: its number, codename or `stable`.")
             .in_the_end()
             .example("\"13\""),
-        key("architecture", Shape::Word(ARCHITECTURES), "The machine architecture, under Debian's name.")
+        key(
+            "architecture",
+            Shape::Word(ARCHITECTURES),
+            "The machine architecture, under Debian's name. Another than the building machine's is built where that runs \
+             its programs: `apt-get install qemu-user-static binfmt-support`.",
+        )
             .default("the board's; without a board, that of the machine that builds")
             .example("\"amd64\""),
         key("board", Shape::Text(&BOARD), "The machine the image starts on; it brings kernel, boot loader and disk layout.")

@@ -58,8 +58,11 @@ static PARTITION: Table = Table {
 static TABLES: &[(&str, &str)] =
     &[("gpt", "the GUID partition table"), ("mbr", "the old table, four partitions at most")];
 
-static ROOTS: &[(&str, &str)] =
-    &[("ext4", "writable; grows"), ("erofs", "read-only, compressed"), ("squashfs", "read-only, compressed")];
+static ROOTS: &[(&str, &str)] = &[
+    ("ext4", "writable; grows"),
+    ("erofs", "read-only, compressed; what the running system writes is kept in memory"),
+    ("squashfs", "read-only, compressed; what the running system writes is kept in memory"),
+];
 
 static FILESYSTEMS: &[(&str, &str)] =
     &[("ext4", "writable; grows"), ("fat", "what firmware reads"), ("erofs", "read-only"), ("squashfs", "read-only")];
