@@ -48,7 +48,7 @@ static INTERFACE_KEYS: Table = Table {
 
 static WIFI_KEYS: Table = Table {
     name: "[[network.wifi]]",
-    doc: "A wireless network to join.",
+    doc: "A wireless network to join. Where no interface `wl…` is said, `wlan0` gets its address by DHCP.",
     keys: &[
         key("ssid", Shape::Text(&SSID), "Its name.").here().example("\"home\""),
         key("psk", Shape::Secret, "Its passphrase, by reference; an open network has none.")
@@ -60,8 +60,11 @@ static WIFI_KEYS: Table = Table {
 
 pub fn read(root: View<'_>, ground: &Ground, secrets: &Secrets<'_>, needs: &Needs, desk: &Desk<'_>) -> Network {
     let view = root.section("network");
-    let interfaces = interfaces(view, desk);
+    let mut interfaces = interfaces(view, desk);
     let wifi = wifi(view, secrets, needs, desk);
+    if !wifi.is_empty() && !interfaces.iter().any(|interface| interface.name.starts_with("wl")) {
+        interfaces.push(Interface { required: false, ..shorthand("wlan0") });
+    }
     let backend = backend(&interfaces, ground);
     let network = Network {
         backend,
