@@ -117,7 +117,7 @@ WorkspaceDirectory=../work
 Bootable=yes
 Bootloader=systemd-boot-signed
 UnifiedKernelImages=no
-KernelCommandLine=console=ttyS0
+KernelCommandLine=console=ttyS0 systemd.firstboot=off
 Hostname={hostname}
 Packages=
     apt
