@@ -32,6 +32,7 @@ pub struct Ids {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     pub is_folder: bool,
+    pub is_link: bool,
     size: i64,
     /// Seconds since 1970, and nanoseconds.
     modified: (i64, u64),
@@ -157,6 +158,7 @@ impl Target {
         let stat = statat(&parent, OsStr::from_bytes(path.name()), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(Facts {
             is_folder: FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+            is_link: FileType::from_raw_mode(stat.st_mode) == FileType::Symlink,
             size: stat.st_size,
             modified: (stat.st_mtime, stat.st_mtime_nsec),
             inode: stat.st_ino,

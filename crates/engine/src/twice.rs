@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kiln_family::deb::Lock;
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Digest, Fault};
+use kiln_model::{Digest, EventKind, Fault};
 use kiln_sandbox::Scratch;
 use rustix::fs::Mode;
 use serde::Serialize;
@@ -41,7 +41,8 @@ impl Kiln {
     /// Builds twice under one lock: with emptied stage caches, and the second time under another path, umask, host name
     /// and time. Packages are shared, since they are known by digest.
     pub fn twice(&self, loaded: &Loaded, options: &BuildOptions, events: &Events) -> Result<TwiceOutcome, Fault> {
-        let lock = self.lock(loaded, &Update::Keep, events)?;
+        let lock = self.lock(loaded, &Update::Keep, events);
+        let lock = lock.inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
         let scratch = Scratch::new(&self.config.cache.join("scratch"), "twice")?;
         let (one, two) = (scratch.path().join("1"), scratch.path().join("a-longer/path/2"));
         let first = self.config.clone();

@@ -31,7 +31,10 @@ pub fn is_firm(recipe: &[Entry], desk: &Desk<'_>) -> bool {
         let Some(Entry { node, .. }) = get(recipe, name) else { return true };
         let Value::Table(entries) = &node.value else { return false };
         let names = || table.all().map(|key| key.name);
-        let decides = |entry: &&Entry| nearest(&entry.key, names()).is_some_and(|name| keys.contains(&name));
+        // Where no architecture is said, it is the board's.
+        let by_board = *name == "base" && get(entries, "architecture").is_none();
+        let among = |key: &str| keys.contains(&key) || by_board && key == "board";
+        let decides = |entry: &&Entry| nearest(&entry.key, names()).is_some_and(among);
         entries.iter().filter(decides).all(|entry| !desk.blames(&spans(entry)))
     })
 }

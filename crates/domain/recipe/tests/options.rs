@@ -230,7 +230,8 @@ fn a_recipe_with_mistakes_is_understood_as_far_as_its_base_goes() {
     let head = "edition = 1\n[packages]\ninclude = ['vim']\n[[output]]\nformat = 'tra'\n[base]\nrelease = '13'\n";
     let cases = [
         ("", true),
-        ("board = 'generic-x86'\n", true),
+        ("board = 'generic-x86'\narchitecture = 'amd64'\n", true),
+        ("board = 'generic-x86'\n", false),
         ("nonsense = 1\n", true),
         ("[system]\nhostnam = 'a'\n", true),
         ("architecture = 'z80'\n", false),

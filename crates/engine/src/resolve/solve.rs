@@ -44,10 +44,19 @@ pub fn image(
 /// names are judged: what goes together may change as those are mended.
 pub fn mistakes(loaded: &Loaded, archives: &[Archive], sound: bool) -> Result<Vec<Diagnostic>, Fault> {
     let (universe, request) = question(loaded, archives, None, &Update::All)?;
-    let vain = solve::vain(&universe, &request);
-    let mut found: Vec<Diagnostic> = vain.iter().map(|reason| warning(loaded, reason)).collect();
+    let mut found = warnings(loaded, &universe, &request);
     found.extend(wrong(&universe, request, sound).iter().map(|reason| diagnostic(loaded, reason)));
     Ok(found)
+}
+
+/// Returns warnings of what is excluded in vain.
+pub fn vain(loaded: &Loaded, archives: &[Archive]) -> Result<Vec<Diagnostic>, Fault> {
+    let (universe, request) = question(loaded, archives, None, &Update::All)?;
+    Ok(warnings(loaded, &universe, &request))
+}
+
+fn warnings(loaded: &Loaded, universe: &Universe, request: &Request) -> Vec<Diagnostic> {
+    solve::vain(universe, request).iter().map(|reason| warning(loaded, reason)).collect()
 }
 
 /// Returns what is wrong with each word of a request, and with what is left without those words.

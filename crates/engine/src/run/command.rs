@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use kiln_model::{Fault, StageKind};
+use kiln_model::{Arch, Fault, StageKind};
 use kiln_sandbox::{Command, Exit, Limits, Stream};
 
 use super::Run;
@@ -55,7 +55,8 @@ impl Run<'_> {
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
         command.limits = limits(memory(&meminfo), free_disk(&self.kiln.config.cache));
         let mut told = |line: &str| self.events.log(Some(stage), source, self.secrets.veil(line));
-        let exit = self.kiln.sandbox()?.run(&command, &mut |stream, bytes| lines.feed(stream, bytes, &mut told))?;
+        let ran = self.kiln.sandbox()?.run(&command, &mut |stream, bytes| lines.feed(stream, bytes, &mut told));
+        let exit = ran.map_err(|error| refused(error, self.plan.arch))?;
         lines.finish(&mut told);
         if exit.success() {
             return Ok(());
@@ -64,6 +65,17 @@ impl Run<'_> {
         let last: Vec<_> = lines.last.iter().map(|line| self.secrets.veil(line)).collect();
         Err(Fault::package(what).detail(last.join("\n")).hint(hint(&exit, &last)))
     }
+}
+
+/// What lets a machine run another architecture's programs; a sandbox sees what is registered on the host.
+const EMULATE: &str = "this image is of another architecture: sudo apt-get install qemu-user-static binfmt-support";
+
+/// Returns why a command did not start in a tree for `arch`: what the machine cannot run there is its own fault.
+pub fn refused(error: kiln_sandbox::Error, arch: Arch) -> Fault {
+    if error.is_format() && !Arch::host().runs(arch) {
+        return Fault::farm(error.to_string()).because(Fault::from(error)).hint(EMULATE);
+    }
+    error.into()
 }
 
 /// Returns the way out for the most common causes, read off a command's end and its last lines.

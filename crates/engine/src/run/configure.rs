@@ -94,7 +94,8 @@ impl Run<'_> {
         // As the plan says, which the stage's name covers; the lock says it too, but changes under a stage that is kept.
         let stages = self.plan.pipelines.iter().flat_map(|pipeline| &pipeline.stages);
         let listed = stages.flat_map(|stage| &stage.actions).filter_map(|action| match action {
-            Action::Unpack { packages, .. } => Some(packages),
+            // Bare ones are of the tools.
+            Action::Unpack { packages, bare: false } => Some(packages),
             _ => None,
         });
         let asked = listed.flatten().filter(|package| !package.automatic);

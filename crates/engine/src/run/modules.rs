@@ -18,14 +18,23 @@ pub(crate) type Inputs = BTreeMap<GuestPath, Facts>;
 const FOLDER: &str = "/usr/sbin/.kiln-held";
 const PROGRAM: &str = "/usr/bin/kmod";
 
-/// What depmod reads beside modules. The rest of what is called `modules.…` it writes.
+/// What depmod reads: its configuration, and modules.
+const FOLDERS: [&str; 5] =
+    ["/etc/depmod.d", "/run/depmod.d", "/usr/local/lib/depmod.d", "/usr/lib/depmod.d", "/usr/lib/modules"];
+const MODULES: &[u8] = b"/usr/lib/modules";
+
+/// What it reads beside modules. The rest of what is called `modules.…` it writes.
 const LISTS: [&[u8]; 3] = [b"modules.order", b"modules.builtin", b"modules.builtin.modinfo"];
+
+/// Links to a kernel's sources, which it does not follow.
+const UNREAD: [&[u8]; 2] = [b"build", b"source"];
 
 impl Run<'_> {
     /// Indexes the modules of every kernel, unless that was done since they last changed.
     pub fn depmod(&self, stage: StageKind, target: &Target) -> Result<(), Fault> {
         let before = self.indexed.lock().expect("no holder panics").take();
-        if before.is_some_and(|before| inputs(target).is_ok_and(|now| now == before)) {
+        let unchanged = before.is_some_and(|before| inputs(target).is_ok_and(|now| now == before));
+        if unchanged && has_indexes(target)? {
             return Ok(());
         }
         self.index(stage, "depmod", target)
@@ -63,9 +72,19 @@ impl Run<'_> {
     }
 }
 
+/// Whether nobody has removed what depmod wrote.
+fn has_indexes(target: &Target) -> Result<bool, Fault> {
+    let written = |version: &String| target.exists(&path(&format!("/usr/lib/modules/{version}/modules.dep.bin")));
+    Ok(kernels(target)?.iter().all(written))
+}
+
+fn is_written(name: &[u8]) -> bool {
+    name.starts_with(b"modules.") && !LISTS.contains(&name)
+}
+
 fn inputs(target: &Target) -> Result<Inputs, Fault> {
     let mut found = Inputs::new();
-    for folder in ["/etc/depmod.d", "/usr/lib/depmod.d", "/usr/lib/modules"] {
+    for folder in FOLDERS {
         collect(&path(folder), target, &mut found).farm(|| format!("look at `{folder}` of the tree"))?;
     }
     Ok(found)
@@ -73,11 +92,14 @@ fn inputs(target: &Target) -> Result<Inputs, Fault> {
 
 fn collect(folder: &GuestPath, target: &Target, found: &mut Inputs) -> std::io::Result<()> {
     for name in target.names(folder)? {
-        if name.starts_with(b"modules.") && !LISTS.contains(&name.as_slice()) {
+        if folder.as_bytes().starts_with(MODULES) && is_written(&name) {
             continue;
         }
         let inner = folder.join(&name).map_err(std::io::Error::other)?;
         let facts = target.facts(&inner)?;
+        if facts.is_link && !UNREAD.contains(&name.as_slice()) {
+            return Err(std::io::Error::other(format!("`{inner}` is a link, which may lead anywhere")));
+        }
         if facts.is_folder {
             collect(&inner, target, found)?;
         } else {
@@ -104,12 +126,20 @@ mod tests {
             ("../modules.dep.bin", true),
             ("../modules.order", false),
             ("b.ko.xz", false),
-            ("../../../depmod.d/x", false),
+            ("../../../depmod.d/modules.conf", false),
+            ("../../../../local/lib/depmod.d/x", false),
         ];
-        std::fs::create_dir_all(root.path().join("usr/lib/depmod.d")).unwrap();
+        for folder in ["usr/lib/depmod.d", "usr/local/lib/depmod.d"] {
+            std::fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
         for (name, same) in cases {
             write(name, "x");
             assert_eq!(inputs(&target).unwrap() == first, same, "{name}");
+            std::fs::remove_file(folder.join(name)).unwrap();
+        }
+        for (name, fine) in [("../build", true), ("c.ko", false)] {
+            std::os::unix::fs::symlink("/srv", folder.join(name)).unwrap();
+            assert_eq!(inputs(&target).is_ok(), fine, "{name}");
             std::fs::remove_file(folder.join(name)).unwrap();
         }
         assert_eq!(inputs(&target).unwrap(), first);

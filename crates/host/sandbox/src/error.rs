@@ -6,9 +6,6 @@ use kiln_model::{Fault, FaultKind};
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What lets a machine run another architecture's programs; a sandbox sees what is registered on the host.
-const EMULATE: &str = "for an image of another architecture: sudo apt-get install qemu-user-static binfmt-support";
-
 /// A failure of the sandbox itself; a command that fails is an [`Exit`](crate::Exit).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,13 +31,12 @@ impl Error {
     pub fn mend(&self) -> Option<&str> {
         match self {
             Self::Refused { mend, .. } => mend.as_deref(),
-            _ if self.is_foreign() => Some(EMULATE),
             _ => None,
         }
     }
 
-    /// Whether the kernel does not know how to run the program: one for another architecture, as a rule.
-    fn is_foreign(&self) -> bool {
+    /// Whether the kernel does not know how to run the program: one for another architecture, or none at all.
+    pub fn is_format(&self) -> bool {
         let code = |source: &io::Error| source.raw_os_error();
         matches!(self, Self::Program { source, .. } if code(source) == Some(rustix::io::Errno::NOEXEC.raw_os_error()))
     }
@@ -50,7 +46,7 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let kind = match &error {
             Error::Interrupted => return Fault::interrupted(),
-            Error::Program { .. } if !error.is_foreign() => FaultKind::Package,
+            Error::Program { .. } => FaultKind::Package,
             _ => FaultKind::Farm,
         };
         let fault = Fault::new(kind, error.to_string());
@@ -74,22 +70,5 @@ pub(crate) trait Doing<T> {
 impl<T, E: Into<io::Error>> Doing<T> for std::result::Result<T, E> {
     fn doing(self, doing: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|error| Error::System { doing: doing(), source: error.into() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_program_of_another_architecture_is_the_machines_fault_and_can_be_mended() {
-        let fault = |errno: rustix::io::Errno| {
-            let (program, root) = ("/bin/sh".into(), "/tree".into());
-            Fault::from(Error::Program { program, root, source: errno.into() })
-        };
-        let foreign = fault(rustix::io::Errno::NOEXEC);
-        assert_eq!((foreign.kind(), foreign.hint_text()), (FaultKind::Farm, Some(EMULATE)));
-        let missing = fault(rustix::io::Errno::NOENT);
-        assert_eq!((missing.kind(), missing.hint_text()), (FaultKind::Package, None));
     }
 }

@@ -1,12 +1,13 @@
 //! The store itself: its folder, its session, and what it noticed.
 
-use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kiln_model::Digest;
+use rustix::fs::OFlags;
 
 use crate::boot::{Boot, Durable, Stored};
 use crate::files::make_folder;
@@ -52,7 +53,7 @@ impl Store {
     /// are read where they can be.
     pub fn open_beside(root: &Path) -> Result<Self> {
         let passing = Passing::make()?;
-        let store = Self::open(&passing.0, None)?;
+        let store = Self::open(&passing.path, None)?;
         Ok(Self { beside: Some(root.to_owned()), _passing: Some(passing), ..store })
     }
 
@@ -112,23 +113,51 @@ impl Store {
     }
 }
 
-/// A folder among the temporary ones; removed in the end.
-struct Passing(PathBuf);
+/// A folder among the temporary ones; removed in the end. While it is in use it is locked, so that those of kilns that were
+/// killed are told from those of others.
+struct Passing {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What their names begin with.
+const PASSING: &str = "kiln-passing-";
+/// No folder that is younger is taken for left behind: its lock may be about to come.
+const YOUNG: Duration = Duration::from_secs(60);
 
 impl Passing {
     fn make() -> Result<Self> {
+        let home = std::env::temp_dir();
+        Self::sweep(&home);
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let path = std::env::temp_dir().join(format!("kiln-{}-{nanos}", std::process::id()));
+        let path = home.join(format!("{PASSING}{}-{nanos}", std::process::id()));
         // Not one that is there already: it would be somebody else's.
         fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("make", &path))?;
-        Ok(Self(path))
+        let lock = File::open(&path).map_err(Error::io("open", &path))?;
+        lock.lock_shared().map_err(Error::io("lock", &path))?;
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// Removes what killed kilns left. Other users' folders cannot be opened; what fails is for the next one.
+    fn sweep(home: &Path) {
+        for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+            let old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
+            if entry.file_name().to_string_lossy().starts_with(PASSING)
+                && old().is_some_and(|age| age > YOUNG)
+                && let Ok(folder) =
+                    OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(entry.path())
+                && folder.try_lock().is_ok()
+            {
+                let _ = crate::files::remove_tree(&entry.path());
+            }
+        }
     }
 }
 
 impl Drop for Passing {
     fn drop(&mut self) {
         // What cannot be removed is for whoever cleans up temporary folders.
-        let _ = crate::files::remove_tree(&self.0);
+        let _ = crate::files::remove_tree(&self.path);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Blobs and documents: stored once, never handed out changed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -275,4 +275,23 @@ fn beside_a_store_that_is_only_read_another_passes() {
     assert_eq!(Store::open(&whole, None).unwrap().document(Doc::Index, "list").unwrap(), Some(b"one".to_vec()));
     assert_eq!(Store::open_beside(&missing).unwrap().document(Doc::Index, "list").unwrap(), None);
     assert!(!missing.exists());
+}
+
+#[test]
+fn what_a_killed_kiln_left_among_the_temporary_folders_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let make = |name: &str| {
+        let path = std::env::temp_dir().join(format!("kiln-passing-{name}-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("list"), "x").unwrap();
+        let folder = File::open(&path).unwrap();
+        folder.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        (path, folder)
+    };
+    let ((dead, _), (living, lock)) = (make("dead"), make("living"));
+    lock.lock_shared().unwrap();
+    drop(Store::open_beside(home.path()).unwrap());
+    let left = (dead.exists(), living.exists());
+    fs::remove_dir_all(&living).unwrap();
+    assert_eq!(left, (false, true));
 }

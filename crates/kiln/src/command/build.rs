@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use kiln_engine::{BuildOptions, Kiln};
-use kiln_model::{Artifact, Report};
+use kiln_model::{Artifact, EventKind, Report};
 
 use crate::command::Outcome;
 use crate::command::recipe::Recipe;
@@ -49,9 +49,10 @@ fn work(args: Args) -> Outcome {
     args.display.beside(args.json)?;
     let config = args.flags.config()?;
     let loaded = args.recipe.load(&config).map_err(|failure| args.display.refused(failure))?;
-    let sandbox = settings::enter()?;
+    let sandbox = settings::enter().map_err(|fault| args.display.refused(fault.into()))?;
     let events = args.display.events(Some(&args.out))?;
-    let kiln = Kiln::open(config)?.with_sandbox(Some(sandbox));
+    let kiln = Kiln::open(config).inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
+    let kiln = kiln.with_sandbox(Some(sandbox));
     let report = kiln.build(&loaded, &options(&args), &events)?;
     drop(events);
     out::talk(&summary(&report, &args.out));

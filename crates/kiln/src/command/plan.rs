@@ -38,6 +38,8 @@ fn work(args: Args) -> Outcome {
     let kiln = Kiln::open_as_it_is(config)?;
     let lock = kiln.would_lock(&loaded, &Display::default().events(None)?)?;
     let plan = kiln.plan(&loaded, &lock)?;
+    // A store that is only for this command goes now: a reader who goes away ends kiln at once.
+    drop(kiln);
     let plan = match &args.stage {
         Some(stage) => only(plan, stage)?,
         None => plan,

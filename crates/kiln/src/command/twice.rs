@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kiln_engine::{BuildOptions, Kiln, TwiceOutcome};
+use kiln_model::EventKind;
 
 use crate::command::Outcome;
 use crate::command::recipe::Recipe;
@@ -40,10 +41,11 @@ fn work(args: Args) -> Outcome {
     args.display.beside(args.json)?;
     let config = args.flags.config()?;
     let loaded = args.recipe.load(&config).map_err(|failure| args.display.refused(failure))?;
-    let sandbox = settings::enter()?;
+    let sandbox = settings::enter().map_err(|fault| args.display.refused(fault.into()))?;
     let events = args.display.events(None)?;
     let options = BuildOptions { out: args.out, ..BuildOptions::default() };
-    let outcome = Kiln::open(config)?.with_sandbox(Some(sandbox)).twice(&loaded, &options, &events)?;
+    let kiln = Kiln::open(config).inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
+    let outcome = kiln.with_sandbox(Some(sandbox)).twice(&loaded, &options, &events)?;
     drop(events);
     if args.json {
         out::json(&outcome)?;

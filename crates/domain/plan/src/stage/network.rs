@@ -1,7 +1,7 @@
 //! Hostname, interfaces, name servers, wireless.
 
 use kiln_model::{Action, Stage, StageKind};
-use kiln_recipe::spec::{Interface, NetworkBackend, Point};
+use kiln_recipe::spec::{Interface, Network, NetworkBackend, Point};
 
 use super::{of, scripts, wifi};
 use crate::Inputs;
@@ -34,7 +34,7 @@ fn interfaces(inputs: &Inputs<'_>) -> Vec<Action> {
         NetworkBackend::None => vec![],
         NetworkBackend::Networkd => networkd(inputs),
         NetworkBackend::Ifupdown => {
-            let stanzas: String = network.interfaces.iter().map(ifupdown).collect();
+            let stanzas: String = network.interfaces.iter().map(|one| ifupdown(one, network)).collect();
             vec![write("/etc/network/interfaces", format!("auto lo\niface lo inet loopback\n{stanzas}"))]
         }
     }
@@ -78,14 +78,18 @@ fn networkd_file(interface: &Interface, search: &[String]) -> String {
 }
 
 /// interfaces(5).
-fn ifupdown(interface: &Interface) -> String {
+fn ifupdown(interface: &Interface, network: &Network) -> String {
     let name = &interface.name;
+    // What may be missing is brought up when it appears, and nobody waits for it.
+    let when = if interface.required { "auto" } else { "allow-hotplug" };
+    let wireless = !network.wifi.is_empty() && name.starts_with("wl");
+    let joins = if wireless { format!("    wpa-conf {}\n", wifi::configuration(name)) } else { String::new() };
     if interface.dhcp {
-        return format!("\nauto {name}\niface {name} inet dhcp\n");
+        return format!("\n{when} {name}\niface {name} inet dhcp\n{joins}");
     }
     let one = |address: &String| {
         let family = if address.contains(':') { "inet6" } else { "inet" };
-        format!("\nauto {name}\niface {name} {family} static\n    address {address}\n")
+        format!("\n{when} {name}\niface {name} {family} static\n{joins}    address {address}\n")
     };
     let mut text: String = interface.addresses.iter().map(one).collect();
     interface.gateway.iter().for_each(|gateway| text.push_str(&format!("    gateway {gateway}\n")));
@@ -107,4 +111,42 @@ fn resolver(inputs: &Inputs<'_>) -> Vec<Action> {
     let search = (!network.search.is_empty()).then(|| format!("search {}\n", network.search.join(" ")));
     let text: String = search.into_iter().chain(servers).collect();
     if network.dns.is_empty() { vec![] } else { vec![write("/etc/resolv.conf", text)] }
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_recipe::spec::Wifi;
+
+    use super::*;
+
+    /// wpasupplicant's hook of ifupdown reads `wpa-conf`.
+    #[test]
+    fn without_systemd_an_interface_says_how_it_joins() {
+        let interface = |name: &str, addresses: &[&str], required| Interface {
+            name: name.into(),
+            dhcp: addresses.is_empty(),
+            addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
+            gateway: (!addresses.is_empty()).then(|| "192.0.2.1".to_owned()),
+            dns: vec![],
+            required,
+        };
+        let wifi = vec![Wifi { ssid: "home".into(), psk: None, hidden: false }];
+        let network = |wifi| Network {
+            backend: NetworkBackend::Ifupdown,
+            interfaces: vec![],
+            dns: vec![],
+            search: vec![],
+            wifi,
+            wifi_country: None,
+        };
+        let radio = interface("wlan0", &[], false);
+        assert_eq!(ifupdown(&radio, &network(vec![])), "\nallow-hotplug wlan0\niface wlan0 inet dhcp\n");
+        let joins = "    wpa-conf /etc/wpa_supplicant/wpa_supplicant-wlan0.conf\n";
+        let wanted = format!("\nallow-hotplug wlan0\niface wlan0 inet dhcp\n{joins}");
+        assert_eq!(ifupdown(&radio, &network(wifi.clone())), wanted);
+        assert_eq!(
+            ifupdown(&interface("eth0", &["192.0.2.2/24"], true), &network(wifi)),
+            "\nauto eth0\niface eth0 inet static\n    address 192.0.2.2/24\n    gateway 192.0.2.1\n"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use kiln_model::Action;
 use kiln_model::action::{Content, Owner};
-use kiln_recipe::spec::Wifi;
+use kiln_recipe::spec::{NetworkBackend, Wifi};
 
 use crate::Inputs;
 use crate::context::{path, symlink, write, write_mode};
@@ -26,9 +26,10 @@ pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
         names.push("wlan0");
     }
     let mut actions = vec![Action::Mkdir { path: path("/etc/wpa_supplicant"), mode: 0o755, owner: Owner::default() }];
-    for name in &names {
-        let file = format!("/etc/wpa_supplicant/wpa_supplicant-{name}.conf");
-        actions.push(write_mode(&file, text.as_str(), 0o600));
+    actions.extend(names.iter().map(|name| write_mode(&configuration(name), text.as_str(), 0o600)));
+    if network.backend != NetworkBackend::Networkd {
+        // ifupdown starts it, and no link file names its interfaces.
+        return actions;
     }
     actions.extend(names.iter().map(|name| started_by(name)));
     if names.contains(&"wlan0") {
@@ -37,12 +38,18 @@ pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
     actions
 }
 
+/// Returns the file that an interface's supplicant reads.
+pub fn configuration(interface: &str) -> String {
+    format!("/etc/wpa_supplicant/wpa_supplicant-{interface}.conf")
+}
+
 /// The interface starts its service when it appears. Were the service enabled as its package has it, a boot without the
 /// interface would wait for it a minute and a half, and longer than for the login prompt.
 fn started_by(name: &str) -> Action {
-    let device = format!("sys-subsystem-net-devices-{}.device", name.replace('-', "\\x2d"));
+    let name = name.replace('-', "\\x2d");
     let unit = "/usr/lib/systemd/system/wpa_supplicant@.service";
-    symlink(&format!("/etc/systemd/system/{device}.wants/wpa_supplicant@{name}.service"), unit)
+    let folder = format!("/etc/systemd/system/sys-subsystem-net-devices-{name}.device.wants");
+    symlink(&format!("{folder}/wpa_supplicant@{name}.service"), unit)
 }
 
 /// Who says `wlan0` means it, where systemd would call it by its place in the machine.

@@ -146,6 +146,11 @@ impl Release {
         self.repositories.iter().filter(has)
     }
 
+    /// Returns the names that its archives' mirrors go by in the environment.
+    pub fn mirrors(&self) -> impl Iterator<Item = &str> {
+        self.repositories.iter().map(|archive| archive.mirror.as_str())
+    }
+
     /// Returns the packages that a feature needs; none when it is not to be had in this release.
     pub fn feature(&self, name: &str) -> Option<&[String]> {
         self.features.get(name).map(Vec::as_slice)

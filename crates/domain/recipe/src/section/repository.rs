@@ -245,8 +245,11 @@ fn in_image(archive: &Archive, base: View<'_>, ground: &Ground) -> String {
 
 fn of_recipe(view: View<'_>, name: Said<&str>, ground: &Ground, architectures: &[Arch], desk: &Desk<'_>) -> Repository {
     let own: Vec<String> = view.texts("uri").iter().map(|said| said.value.trim_end_matches('/').to_owned()).collect();
-    // An address with credentials is in the environment, never in the recipe.
-    let environment = desk.options.mirrors.get(&name.value.to_lowercase().replace('_', "-")).cloned();
+    // An address with credentials is in the environment, never in the recipe. What is there for a distribution is not meant
+    // for a repository that happens to have its name.
+    let key = name.value.to_lowercase().replace('_', "-");
+    let taken = release::all().iter().flat_map(release::Release::mirrors).any(|name| name == key);
+    let environment = desk.options.mirrors.get(&key).filter(|_| !taken).cloned();
     let trust = trust(view, name, desk);
     let signed_by = matches!(trust, Trust::Keys { .. }).then(|| key_path(name.value, &trust));
     let components = view.strings("components");

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use kiln_model::Arch;
+
 use super::Reason;
 use super::nearest::Spellings;
 use super::state::{States, When};
@@ -48,6 +50,7 @@ pub(super) fn find(universe: &Universe, word: &str) -> Result<Node, Reason> {
     let found = slot.and_then(|slot| universe.node_in_slot(name, slot)).filter(known);
     found.ok_or_else(|| {
         let hint = match slot {
+            None if arch.parse::<Arch>().is_err() => "there is no such architecture".to_owned(),
             None => format!("say under `[packages]`: foreign = [\"{arch}\"]"),
             Some(_) => format!("there is `{}`", universe.show_node(anywhere)),
         };
