@@ -134,6 +134,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_program_of_another_architecture_is_the_machines_fault_and_can_be_mended() {
+        let foreign = Arch::ALL.into_iter().find(|&arch| !Arch::host().runs(arch)).unwrap();
+        let (format, missing) = (rustix::io::Errno::NOEXEC, rustix::io::Errno::NOENT);
+        let cases = [
+            (format, foreign, kiln_model::FaultKind::Farm, Some(EMULATE)),
+            // A script without its first line, say.
+            (format, Arch::host(), kiln_model::FaultKind::Package, None),
+            (missing, foreign, kiln_model::FaultKind::Package, None),
+        ];
+        for (errno, arch, kind, hint) in cases {
+            let (program, root) = ("/bin/sh".into(), "/tree".into());
+            let fault = refused(kiln_sandbox::Error::Program { program, root, source: errno.into() }, arch);
+            assert_eq!((fault.kind(), fault.hint_text()), (kind, hint), "{errno} {arch}");
+        }
+    }
+
+    #[test]
     fn limits_fit_the_machine() {
         let meminfo = "MemTotal:        8000000 kB\nMemFree:          100 kB\n";
         let cases = [

@@ -1,7 +1,7 @@
 //! The store itself: its folder, its session, and what it noticed.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
@@ -138,19 +138,26 @@ impl Passing {
         Ok(Self { path, _lock: lock })
     }
 
-    /// Removes what killed kilns left. Other users' folders cannot be opened; what fails is for the next one.
+    /// Removes what killed kilns of the same user left; what fails is for the next one.
     fn sweep(home: &Path) {
-        for entry in fs::read_dir(home).into_iter().flatten().flatten() {
-            let old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok();
-            if entry.file_name().to_string_lossy().starts_with(PASSING)
-                && old().is_some_and(|age| age > YOUNG)
-                && let Ok(folder) =
-                    OpenOptions::new().read(true).custom_flags(OFlags::NOFOLLOW.bits() as i32).open(entry.path())
+        let entries = fs::read_dir(home).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(PASSING)) {
+            // Temporary folders are everybody's: another user's pipe or link of this name is not to be opened.
+            let flags = (OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::NONBLOCK).bits() as i32;
+            if Self::may_be_left(&entry)
+                && let Ok(folder) = OpenOptions::new().read(true).custom_flags(flags).open(entry.path())
                 && folder.try_lock().is_ok()
             {
                 let _ = crate::files::remove_tree(&entry.path());
             }
         }
+    }
+
+    fn may_be_left(entry: &fs::DirEntry) -> bool {
+        let Ok(meta) = entry.metadata() else { return false };
+        let age = meta.modified().ok().and_then(|time| time.elapsed().ok());
+        let own = meta.uid() == rustix::process::geteuid().as_raw();
+        meta.is_dir() && own && age.is_some_and(|age| age > YOUNG)
     }
 }
 

@@ -82,8 +82,7 @@ fn ifupdown(interface: &Interface, network: &Network) -> String {
     let name = &interface.name;
     // What may be missing is brought up when it appears, and nobody waits for it.
     let when = if interface.required { "auto" } else { "allow-hotplug" };
-    let wireless = !network.wifi.is_empty() && name.starts_with("wl");
-    let joins = if wireless { format!("    wpa-conf {}\n", wifi::configuration(name)) } else { String::new() };
+    let joins = wifi::joins(network, name).map(|file| format!("    wpa-conf {file}\n")).unwrap_or_default();
     if interface.dhcp {
         return format!("\n{when} {name}\niface {name} inet dhcp\n{joins}");
     }
@@ -144,6 +143,9 @@ mod tests {
         let joins = "    wpa-conf /etc/wpa_supplicant/wpa_supplicant-wlan0.conf\n";
         let wanted = format!("\nallow-hotplug wlan0\niface wlan0 inet dhcp\n{joins}");
         assert_eq!(ifupdown(&radio, &network(wifi.clone())), wanted);
+        // A pattern has no file of its own.
+        let pattern = ifupdown(&interface("wl*", &[], true), &network(wifi.clone()));
+        assert_eq!(pattern, format!("\nauto wl*\niface wl* inet dhcp\n{joins}"));
         assert_eq!(
             ifupdown(&interface("eth0", &["192.0.2.2/24"], true), &network(wifi)),
             "\nauto eth0\niface eth0 inet static\n    address 192.0.2.2/24\n    gateway 192.0.2.1\n"

@@ -2,7 +2,7 @@
 
 use kiln_model::Action;
 use kiln_model::action::{Content, Owner};
-use kiln_recipe::spec::{NetworkBackend, Wifi};
+use kiln_recipe::spec::{Network, NetworkBackend, Wifi};
 
 use crate::Inputs;
 use crate::context::{path, symlink, write, write_mode};
@@ -19,12 +19,7 @@ pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
     let head = "ctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\nupdate_config=1\n".to_owned();
     let networks = network.wifi.iter().map(|wifi| stanza(inputs, wifi));
     let text: String = std::iter::once(head).chain(country).chain(networks).collect();
-    let wireless =
-        network.interfaces.iter().map(|interface| interface.name.as_str()).filter(|name| name.starts_with("wl"));
-    let mut names: Vec<_> = wireless.filter(|name| !name.contains('*')).collect();
-    if names.is_empty() {
-        names.push("wlan0");
-    }
+    let names = interfaces(network);
     let mut actions = vec![Action::Mkdir { path: path("/etc/wpa_supplicant"), mode: 0o755, owner: Owner::default() }];
     actions.extend(names.iter().map(|name| write_mode(&configuration(name), text.as_str(), 0o600)));
     if network.backend != NetworkBackend::Networkd {
@@ -32,14 +27,36 @@ pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
         return actions;
     }
     actions.extend(names.iter().map(|name| started_by(name)));
-    if names.contains(&"wlan0") {
+    if names.contains(&FIRST) {
         actions.push(write("/etc/systemd/network/10-wlan.link", KERNEL_NAMES));
     }
     actions
 }
 
-/// Returns the file that an interface's supplicant reads.
-pub fn configuration(interface: &str) -> String {
+/// Returns the interfaces that have a supplicant each: those that are named, else the kernel's first.
+fn interfaces(network: &Network) -> Vec<&str> {
+    let wireless = network.interfaces.iter().map(|interface| interface.name.as_str()).filter(|name| is_wireless(name));
+    let named: Vec<_> = wireless.filter(|name| !name.contains('*')).collect();
+    if named.is_empty() { vec![FIRST] } else { named }
+}
+
+fn is_wireless(name: &str) -> bool {
+    name.starts_with("wl")
+}
+
+const FIRST: &str = "wlan0";
+
+/// Returns the file by which an interface joins a network, if it is one that does; all files say the same.
+pub fn joins(network: &Network, interface: &str) -> Option<String> {
+    if network.wifi.is_empty() || !is_wireless(interface) {
+        return None;
+    }
+    let names = interfaces(network);
+    let own = names.iter().find(|name| **name == interface).or(names.first())?;
+    Some(configuration(own))
+}
+
+fn configuration(interface: &str) -> String {
     format!("/etc/wpa_supplicant/wpa_supplicant-{interface}.conf")
 }
 
