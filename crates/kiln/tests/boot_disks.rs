@@ -2,15 +2,10 @@
 
 mod common;
 
-use std::fs::{self, OpenOptions};
-use std::path::Path;
+use std::fs::OpenOptions;
 
-use common::{Bench, tool};
+use common::{Bench, json, tool};
 use serde_json::Value;
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).expect("the document is there")).expect("it is JSON")
-}
 
 /// Debian 12 lets root in by a drop-in, boots by an older loader, and is grown by an older systemd.
 #[test]

@@ -9,16 +9,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Bench, Done, tool};
+use common::{Bench, Done, json, tool};
 use serde_json::Value;
 
 /// The cheapest recipe that has packages: no kernel, one archive.
 const SMALL: &str = "edition = 1\nname = \"small\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\n\
                      [[output]]\nformat = \"tar\"\n";
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&fs::read(path).expect("the document is there")).expect("it is JSON")
-}
 
 /// Returns the names of the stages that were restored, and of those that ran.
 fn stages(report: &Value) -> (Vec<String>, Vec<String>) {

@@ -105,6 +105,11 @@ impl Done {
     }
 }
 
+/// Reads a document beside an artifact.
+pub fn json(path: &Path) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(path).expect("the document is there")).expect("it is JSON")
+}
+
 /// Runs a tool that the tests compare with and returns what it prints.
 #[track_caller]
 pub fn tool(program: &str, words: &[&str]) -> String {
