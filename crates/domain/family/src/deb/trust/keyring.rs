@@ -2,7 +2,7 @@
 
 use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::packet::{RevocationCode, Signature, SignatureType};
-use pgp::types::{Fingerprint, KeyDetails, KeyId};
+use pgp::types::{Fingerprint, KeyDetails, KeyId, Tag};
 
 use super::Error;
 
@@ -82,7 +82,7 @@ pub(super) fn show(fingerprint: &Fingerprint) -> String {
     fingerprint.to_string().to_ascii_uppercase()
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
     pub(super) fn primary_fingerprint(&self) -> String {
         show(&self.primary.fingerprint())
     }
@@ -97,15 +97,9 @@ impl Found<'_> {
         i64::from(created.as_secs())
     }
 
-    /// Returns when the key, or the primary key above it, expires, in seconds since 1970.
-    pub(super) fn expires(&self) -> Option<i64> {
-        let lifetime =
-            |signature: &Signature| signature.key_expiration_time().map(|d| i64::from(d.as_secs())).filter(|&s| s > 0);
-        let primary = newest(self.self_signatures())
-            .and_then(lifetime)
-            .map(|s| i64::from(self.primary.created_at().as_secs()) + s);
-        let own = newest(self.bindings()).and_then(lifetime).map(|seconds| self.created() + seconds);
-        [primary, own].into_iter().flatten().min()
+    /// Returns what the primary key says of itself and of the key, as far as its signatures are good.
+    pub(super) fn says(&self) -> Said<'a> {
+        Said { key: *self, of_primary: self.self_signature(), of_subkey: self.binding() }
     }
 
     /// Whether the key, or the primary key above it, was revoked for signatures made at a time.
@@ -135,42 +129,67 @@ impl Found<'_> {
         })
     }
 
+    /// Returns the primary key's newest good signature over itself or one of its user ids.
+    fn self_signature(&self) -> Option<&'a Signature> {
+        let (key, details) = (&self.primary.primary_key, &self.primary.details);
+        let direct = details.direct_signatures.iter().map(|signature| (signature, None));
+        let users = details.users.iter().flat_map(|user| {
+            let certifying = user.signatures.iter().filter(|signature| signature.is_certification());
+            certifying.map(|signature| (signature, Some(&user.id)))
+        });
+        let own = direct.chain(users).filter(|(signature, _)| self.is_own(signature));
+        newest(own, |signature, user| match user {
+            None => signature.verify_key(key).is_ok(),
+            Some(id) => signature.verify_certification(key, Tag::UserId, id).is_ok(),
+        })
+    }
+
+    /// Whether a signature says that the primary key made it; a popular key bears those of many others.
+    fn is_own(&self, signature: &Signature) -> bool {
+        let ids = signature.issuer_key_id();
+        ids.is_empty() || ids.contains(&&self.primary.legacy_key_id())
+    }
+
+    /// Returns the primary key's newest good signature that binds the subkey; for a primary key, none.
+    fn binding(&self) -> Option<&'a Signature> {
+        let subkey = self.subkey?;
+        let binding = subkey.signatures.iter().filter(|s| s.typ() == Some(SignatureType::SubkeyBinding));
+        newest(binding.map(|signature| (signature, ())), |signature, ()| {
+            signature.verify_subkey_binding(&self.primary.primary_key, &subkey.key).is_ok()
+        })
+    }
+}
+
+/// The newest good signatures of a primary key over itself and over one of its subkeys.
+pub(super) struct Said<'a> {
+    key: Found<'a>,
+    of_primary: Option<&'a Signature>,
+    of_subkey: Option<&'a Signature>,
+}
+
+impl Said<'_> {
+    /// Returns when the key, or the primary key above it, expires, in seconds since 1970.
+    pub(super) fn expires(&self) -> Option<i64> {
+        let lifetime =
+            |signature: &Signature| signature.key_expiration_time().map(|d| i64::from(d.as_secs())).filter(|&s| s > 0);
+        let made = i64::from(self.key.primary.created_at().as_secs());
+        let primary = self.of_primary.and_then(lifetime).map(|seconds| made + seconds);
+        let own = self.of_subkey.and_then(lifetime).map(|seconds| self.key.created() + seconds);
+        [primary, own].into_iter().flatten().min()
+    }
+
     /// Whether the primary key bound the key, for signing.
     pub(super) fn may_sign(&self) -> bool {
-        let flags = |signature: &Signature| signature.key_flags();
-        match self.subkey {
+        match self.key.subkey {
             // Keys older than key flags say nothing, and may.
-            None => newest(self.self_signatures()).is_some_and(|s| flags(s).sign() || !has_flags(s)),
-            Some(subkey) => newest(self.bindings()).is_some_and(|binding| {
+            None => self.of_primary.is_some_and(|s| s.key_flags().sign() || !has_flags(s)),
+            Some(subkey) => self.of_subkey.is_some_and(|binding| {
                 let back = binding.embedded_signature();
                 let cross =
-                    |s: &Signature| s.verify_primary_key_binding(&subkey.key, &self.primary.primary_key).is_ok();
-                flags(binding).sign() && back.is_some_and(cross)
+                    |s: &Signature| s.verify_primary_key_binding(&subkey.key, &self.key.primary.primary_key).is_ok();
+                binding.key_flags().sign() && back.is_some_and(cross)
             }),
         }
-    }
-
-    /// Returns the primary key's good signatures over itself and its user ids.
-    fn self_signatures(&self) -> Vec<&Signature> {
-        let key = &self.primary.primary_key;
-        let direct = self.primary.details.direct_signatures.iter().filter(|s| s.verify_key(key).is_ok());
-        let users = self.primary.details.users.iter().flat_map(|user| {
-            let good = |s: &&Signature| {
-                s.is_certification() && s.verify_certification(key, pgp::types::Tag::UserId, &user.id).is_ok()
-            };
-            user.signatures.iter().filter(good)
-        });
-        direct.chain(users).filter(|signature| strong(signature)).collect()
-    }
-
-    /// Returns the primary key's good signatures that bind the subkey; for a primary key, none.
-    fn bindings(&self) -> Vec<&Signature> {
-        let Some(subkey) = self.subkey else { return Vec::new() };
-        let good = |s: &&Signature| {
-            s.typ() == Some(SignatureType::SubkeyBinding)
-                && s.verify_subkey_binding(&self.primary.primary_key, &subkey.key).is_ok()
-        };
-        subkey.signatures.iter().filter(good).filter(|signature| strong(signature)).collect()
     }
 }
 
@@ -187,6 +206,12 @@ fn has_flags(signature: &Signature) -> bool {
     config.hashed_subpackets.iter().any(is_flags)
 }
 
-fn newest(signatures: Vec<&Signature>) -> Option<&Signature> {
-    signatures.into_iter().max_by_key(|signature| signature.created())
+/// Returns the newest of the strong signatures that is good: to verify one takes long, and older ones do not matter.
+fn newest<'a, T: Copy>(
+    signatures: impl Iterator<Item = (&'a Signature, T)>,
+    good: impl Fn(&Signature, T) -> bool,
+) -> Option<&'a Signature> {
+    let mut strong: Vec<_> = signatures.filter(|(signature, _)| strong(signature)).collect();
+    strong.sort_by_key(|(signature, _)| signature.created());
+    strong.into_iter().rev().find(|(signature, of)| good(signature, *of)).map(|(signature, _)| signature)
 }

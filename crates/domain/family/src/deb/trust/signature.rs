@@ -121,7 +121,8 @@ fn check_one(signature: &Signature, signed: &[u8], policy: &Policy<'_>) -> Resul
         return Err(Error::Malformed("it is not a signature over a document".to_owned()));
     }
     let issuers = policy.keyring.issuers(signature);
-    let Some(key) = issuers.iter().find(|key| verifies(signature, key, signed)).or(issuers.first()).copied() else {
+    let verified = issuers.iter().find(|key| verifies(signature, key, signed));
+    let Some(key) = verified.or(issuers.first()).copied() else {
         return Err(Error::UnknownKey { fingerprint: issuer(signature) });
     };
     let fingerprint = key.fingerprint();
@@ -130,7 +131,7 @@ fn check_one(signature: &Signature, signed: &[u8], policy: &Policy<'_>) -> Resul
     }
     check_hash(signature)?;
     check_strength(&key)?;
-    if !verifies(signature, &key, signed) {
+    if verified.is_none() {
         return Err(Error::BadSignature { fingerprint });
     }
     let at = signature.created().map(|created| i64::from(created.as_secs()));
@@ -205,10 +206,11 @@ fn check_life(signature: &Signature, key: &Found<'_>, at: i64, now: i64) -> Resu
     if key.revoked_at(at) {
         return Err(Error::KeyRevoked { fingerprint });
     }
-    if !key.may_sign() {
+    let said = key.says();
+    if !said.may_sign() {
         return Err(Error::KeyUnfit { fingerprint });
     }
-    if let Some(expired) = key.expires().filter(|&expires| expires <= at) {
+    if let Some(expired) = said.expires().filter(|&expires| expires <= at) {
         return Err(Error::KeyExpired { fingerprint, expired });
     }
     let lifetime = signature.signature_expiration_time().map(|d| i64::from(d.as_secs())).filter(|&seconds| seconds > 0);

@@ -21,7 +21,8 @@ impl Universe {
         let mut universe = Self {
             architectures,
             sources,
-            names: Names::with_capacity(count + count / 2),
+            // Names that are only provided are several times as many as packages.
+            names: Names::with_capacity(4 * count),
             versions: Vec::with_capacity(count),
             newest: Vec::with_capacity(nodes),
             provides: Vec::with_capacity(count),
