@@ -19,7 +19,7 @@ const BLOCK: u64 = 128 * 1024;
 
 pub(crate) struct Http {
     options: Options,
-    /// Made when the first URL is asked for: it reads all certificates of the host, and many runs need none.
+    /// Made when the first URL is asked for.
     line: OnceLock<Arc<Line>>,
 }
 
