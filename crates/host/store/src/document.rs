@@ -2,7 +2,8 @@
 //!
 //! A document is one file: a line with the digest of the rest, a line with the key, the bytes.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use kiln_model::Digest;
@@ -10,6 +11,9 @@ use kiln_model::Digest;
 use crate::files::{read_if_there, touch, write_atomically};
 use crate::store::key_name;
 use crate::{Result, Store};
+
+/// Bytes within which a document's digest and key lie.
+const LONGEST_HEAD: u64 = 64 << 10;
 
 /// Kinds of documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,8 @@ impl Store {
         match parse(&text) {
             Some((found, bytes)) if found == key => {
                 touch(&path);
-                Ok(Some(bytes.to_vec()))
+                let head = text.len() - bytes.len();
+                Ok(Some(without_head(text, head)))
             }
             _ => {
                 self.reject(
@@ -68,7 +73,8 @@ impl Store {
     /// Returns a document of the store that is only read; there nothing is mended, and what cannot be read is not there.
     fn document_beside(&self, kind: Doc, key: &str) -> Option<Vec<u8>> {
         let text = fs::read(path_in(self.beside()?, kind, key)).ok()?;
-        parse(&text).filter(|(found, _)| found == key).map(|(_, bytes)| bytes.to_vec())
+        let head = parse(&text).filter(|(found, _)| found == key).map(|(_, bytes)| text.len() - bytes.len())?;
+        Some(without_head(text, head))
     }
 
     /// Keeps `bytes` under `key`, in place of what was there.
@@ -88,6 +94,18 @@ impl Store {
 
 fn path_in(root: &Path, kind: Doc, key: &str) -> PathBuf {
     root.join("documents").join(kind.name()).join(key_name(key))
+}
+
+/// Takes off the first `head` bytes, in place: a package list is large.
+fn without_head(mut text: Vec<u8>, head: usize) -> Vec<u8> {
+    drop(text.drain(..head));
+    text
+}
+
+/// Returns the key of a document that may be damaged, from its first lines.
+pub(crate) fn key(path: &Path) -> Option<String> {
+    let mut lines = BufReader::new(File::open(path).ok()?.take(LONGEST_HEAD)).lines();
+    serde_json::from_str(&lines.nth(1)?.ok()?).ok()
 }
 
 /// Returns a document's key and bytes if it is whole.

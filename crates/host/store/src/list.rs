@@ -106,8 +106,7 @@ impl Store {
             for name in names(&root)? {
                 let path = root.join(&name);
                 let Some(mut entry) = locate(EntryKind::Document, &path, &name, None) else { continue };
-                let head = read_if_there(&path)?.and_then(|text| document::parse(&text).map(|(key, _)| key));
-                entry.info.note = format!("{} {}", kind.name(), head.unwrap_or_default());
+                entry.info.note = format!("{} {}", kind.name(), document::key(&path).unwrap_or_default());
                 entry.may_go = kind.may_go();
                 all.push(entry);
             }
