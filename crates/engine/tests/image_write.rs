@@ -77,19 +77,29 @@ fn parts() -> Vec<(u64, usize, u64)> {
     vec![(0, 512, 1), (MIB, 9_000_000, 6), (100, 3, 3), (30 * MIB, 70_000, 2), (12 * MIB - 1, 1, 4), (0, 5_000_000, 12)]
 }
 
+/// Writes an image with its block map.
+fn write_all(
+    image: &Extents,
+    to: &Path,
+    previous: Option<&Previous<'_>>,
+    progress: &dyn Fn(u64),
+) -> std::io::Result<Written> {
+    write_file(image, &bmap::blocks(image), to, previous, progress)
+}
+
 #[test]
 fn a_fresh_image_is_what_its_extents_say_and_sparse() {
     let folder = tempfile::tempdir().unwrap();
     let image = image(folder.path(), &parts(), 200 * MIB + 77);
     let to = folder.path().join("image");
     let told = std::cell::Cell::new(0);
-    let written = write_file(&image, &to, None, &|more| told.set(told.get() + more)).unwrap();
+    let written = write_all(&image, &to, None, &|more| told.set(told.get() + more)).unwrap();
     check(&image, &to, &written);
     assert_eq!(told.get(), image.size);
     assert!(to.metadata().unwrap().blocks() * 512 < 16 * MIB);
     assert!((14_000_000..15_000_000).contains(&written.fresh), "{}", written.fresh);
     let mut streamed = Vec::new();
-    let ranges = write_stream(&image, &mut streamed, &|_| ()).unwrap();
+    let ranges = write_stream(&image, &bmap::blocks(&image), &mut streamed, &|_| ()).unwrap();
     assert!(streamed == plain(&image));
     assert_eq!(ranges, written.ranges, "the block map of a stream is that of the file");
 }
@@ -100,7 +110,7 @@ fn an_empty_image_is_an_empty_file() {
     let to = folder.path().join("image");
     for size in [0, 1, 64 * MIB] {
         let image = Extents { size, list: Vec::new() };
-        let written = write_file(&image, &to, None, &|_| ()).unwrap();
+        let written = write_all(&image, &to, None, &|_| ()).unwrap();
         check(&image, &to, &written);
     }
 }
@@ -115,20 +125,20 @@ fn a_changed_part_is_all_that_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let mut list = with_tokens();
-    let first = write_file(&image(folder.path(), &list, MIB), &one, None, &|_| ()).unwrap();
+    let first = write_all(&image(folder.path(), &list, MIB), &one, None, &|_| ()).unwrap();
     list[15].2 += 4; // a file with a token
     let changed = image(folder.path(), &list, MIB);
     for take in [false, true] {
         let previous = Previous { image: &one, index: &first.index, take };
-        let written = write_file(&changed, &two, Some(&previous), &|_| ()).unwrap();
+        let written = write_all(&changed, &two, Some(&previous), &|_| ()).unwrap();
         check(&changed, &two, &written);
         assert!(written.fresh <= 12 * MIB, "{} bytes for 3 MB", written.fresh);
         assert_eq!(one.exists(), !take);
     }
     // Nothing changed: nothing is written, and the digest is known.
-    let again = write_file(&changed, &two, None, &|_| ()).unwrap();
+    let again = write_all(&changed, &two, None, &|_| ()).unwrap();
     let previous = Previous { image: &two, index: &again.index, take: true };
-    let written = write_file(&changed, &two, Some(&previous), &|_| ()).unwrap();
+    let written = write_all(&changed, &two, Some(&previous), &|_| ()).unwrap();
     check(&changed, &two, &written);
     assert_eq!(written.fresh, 0);
 }
@@ -138,17 +148,17 @@ fn a_previous_image_that_was_touched_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let image = image(folder.path(), &with_tokens(), 0);
-    let first = write_file(&image, &one, None, &|_| ()).unwrap();
+    let first = write_all(&image, &one, None, &|_| ()).unwrap();
     let file = std::fs::File::options().write(true).open(&one).unwrap();
     file.write_all_at(b"touched", 5 * MIB).unwrap();
     // A clock of coarse ticks may not see so quick a change; a person's change it does.
     file.set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(1)).unwrap();
     let previous = Previous { image: &one, index: &first.index, take: true };
-    let written = write_file(&image, &two, Some(&previous), &|_| ()).unwrap();
+    let written = write_all(&image, &two, Some(&previous), &|_| ()).unwrap();
     check(&image, &two, &written);
     assert!(one.exists());
     std::fs::remove_file(&one).unwrap();
-    let written = write_file(&image, &two, Some(&previous), &|_| ()).unwrap();
+    let written = write_all(&image, &two, Some(&previous), &|_| ()).unwrap();
     check(&image, &two, &written);
 }
 
@@ -158,12 +168,12 @@ fn a_previous_image_with_another_name_is_left_alone() {
     let place = |name: &str| -> PathBuf { folder.path().join(name) };
     let mut list = with_tokens();
     let old = image(folder.path(), &list, 0);
-    let first = write_file(&old, &place("one"), None, &|_| ()).unwrap();
+    let first = write_all(&old, &place("one"), None, &|_| ()).unwrap();
     std::fs::hard_link(place("one"), place("kept")).unwrap();
     list[3].2 += 1;
     let image = image(folder.path(), &list, 0);
     let previous = Previous { image: &place("one"), index: &first.index, take: true };
-    let written = write_file(&image, &place("two"), Some(&previous), &|_| ()).unwrap();
+    let written = write_all(&image, &place("two"), Some(&previous), &|_| ()).unwrap();
     check(&image, &place("two"), &written);
     assert!(std::fs::read(place("kept")).unwrap() == plain(&old));
 }
@@ -174,12 +184,12 @@ fn a_taken_image_comes_back_when_the_new_one_fails() {
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let mut list = with_tokens();
     let old = image(folder.path(), &list, 9 * MIB);
-    let first = write_file(&old, &one, None, &|_| ()).unwrap();
+    let first = write_all(&old, &one, None, &|_| ()).unwrap();
     list[3].2 += 4;
     list[19].1 = 1_000_000; // shorter, and the windows at the end go
     let changed = image(folder.path(), &list, 0);
     let previous = Previous { image: &one, index: &first.index, take: true };
-    let written = write_file(&changed, &two, Some(&previous), &|_| ()).unwrap();
+    let written = write_all(&changed, &two, Some(&previous), &|_| ()).unwrap();
     check(&changed, &two, &written);
     assert!(!one.exists());
     written.undo.unwrap().roll_back(&two).unwrap();
@@ -192,13 +202,13 @@ fn an_image_that_a_guest_runs_on_is_not_patched() {
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let mut list = with_tokens();
     let old = image(folder.path(), &list, 0);
-    let first = write_file(&old, &one, None, &|_| ()).unwrap();
+    let first = write_all(&old, &one, None, &|_| ()).unwrap();
     let guest = std::fs::File::open(&one).unwrap();
     guest.lock_shared().unwrap();
     list[3].2 += 4;
     let changed = image(folder.path(), &list, 0);
     let previous = Previous { image: &one, index: &first.index, take: true };
-    let written = write_file(&changed, &two, Some(&previous), &|_| ()).unwrap();
+    let written = write_all(&changed, &two, Some(&previous), &|_| ()).unwrap();
     check(&changed, &two, &written);
     assert!(std::fs::read(&one).unwrap() == plain(&old));
 }
@@ -210,7 +220,7 @@ fn a_source_that_shrank_or_is_gone_is_named() {
     std::fs::write(&path, noise(1000, 1)).unwrap();
     let source = Source::File { path: Arc::new(path.clone()), from: 0, token: None };
     let image = Extents { size: 4096, list: vec![Extent { offset: 0, len: 2000, source }] };
-    let tell = || write_file(&image, &folder.path().join("image"), None, &|_| ()).unwrap_err().to_string();
+    let tell = || write_all(&image, &folder.path().join("image"), None, &|_| ()).unwrap_err().to_string();
     assert_eq!(tell(), format!("read `{}`: it is shorter than it was", path.display()));
     std::fs::remove_file(&path).unwrap();
     assert!(tell().starts_with(&format!("read `{}`: No such file", path.display())));
@@ -230,7 +240,7 @@ proptest! {
         let to = folder.path().join("image");
         let mut list = base;
         let first = image(folder.path(), &list, 1000);
-        let mut last = write_file(&first, &to, None, &|_| ()).unwrap();
+        let mut last = write_all(&first, &to, None, &|_| ()).unwrap();
         check(&first, &to, &last);
         for (at, gap, len, seed, insert, rest) in changes {
             match list.len() {
@@ -240,7 +250,7 @@ proptest! {
             }
             let next = image(folder.path(), &list, rest);
             let previous = Previous { image: &to, index: &last.index, take: insert };
-            last = write_file(&next, &to, Some(&previous), &|_| ()).unwrap();
+            last = write_all(&next, &to, Some(&previous), &|_| ()).unwrap();
             check(&next, &to, &last);
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use kiln_disk::bmap::{self, Blocks};
+use kiln_disk::bmap::Blocks;
 use kiln_model::{Digest, Extents};
 
 use super::hash::{Hasher, write_zeros};
@@ -11,14 +11,14 @@ use super::load::{Files, load};
 use super::pipeline::in_order;
 use super::window::{Window, windows};
 
-/// Writes the whole image, zeros and all, to `out`; `progress` hears how many bytes more are done. Returns what a block
-/// map of the image wants to know.
+/// Writes the whole image, zeros and all, to `out`; `progress` hears how many bytes more are done. Returns the digests of
+/// the ranges in `map`, as for [`super::write_file`].
 pub fn write_stream(
     extents: &Extents,
+    map: &[Blocks],
     out: &mut dyn Write,
     progress: &dyn Fn(u64),
 ) -> io::Result<Vec<(Blocks, Digest)>> {
-    let map = bmap::blocks(extents);
     let work = |window: &Window, buffer: &mut Vec<u8>, files: &mut Files| {
         load(extents, window, buffer, files)?;
         let first = map.partition_point(|blocks| blocks.bytes(extents.size).end <= window.offset);

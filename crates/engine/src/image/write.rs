@@ -50,19 +50,21 @@ pub struct Written {
 
 /// Writes the image to `to`, replacing what is there; `progress` hears how many bytes more are done, on this thread.
 ///
+/// `map` is what a block map will list ([`bmap::blocks`]), whose digests are taken on the way; empty for an image without.
 /// With a previous image that is still as it was written, only the windows that differ are written; the bytes are the
 /// same. On an error a previous image is where it was, with its bytes; `to` may be left unfinished.
 pub fn write_file(
     extents: &Extents,
+    map: &[Blocks],
     to: &Path,
     previous: Option<&Previous<'_>>,
     progress: &dyn Fn(u64),
 ) -> io::Result<Written> {
     let (runs, windows) = (runs(extents), windows(extents));
     let previous = previous.filter(|previous| previous.is_untouched());
-    let plan = Plan::new(extents, &windows, &runs, previous.map(|previous| previous.index));
+    let plan = Plan::new(extents, map, &windows, &runs, previous.map(|previous| previous.index));
     let Target { file, undo, reused } = Target::open(to, previous, &plan, &windows)?;
-    let plan = if reused { plan } else { Plan::new(extents, &windows, &runs, None) };
+    let plan = if reused { plan } else { Plan::new(extents, map, &windows, &runs, None) };
     let written = Job { extents, file: &file, plan: &plan, windows: &windows }.write(runs, progress);
     match (written, undo) {
         (Ok(written), undo) => Ok(Written { undo, ..written }),
@@ -199,10 +201,10 @@ struct Hashed {
 }
 
 impl<'p> Plan<'p> {
-    fn new(extents: &Extents, windows: &[Window], runs: &[Run], old: Option<&'p Index>) -> Self {
+    fn new(extents: &Extents, map: &[Blocks], windows: &[Window], runs: &[Run], old: Option<&'p Index>) -> Self {
         let mut ranges = BTreeMap::<u64, Vec<Blocks>>::new();
-        for blocks in bmap::blocks(extents) {
-            ranges.entry(blocks.first / bmap::WINDOW * WINDOW).or_default().push(blocks);
+        for blocks in map {
+            ranges.entry(blocks.first / bmap::WINDOW * WINDOW).or_default().push(*blocks);
         }
         let agrees = |window: &&Window| old.is_some_and(|old| old.agrees(window, runs));
         let kept = windows.iter().filter(agrees).map(|window| window.offset).collect();

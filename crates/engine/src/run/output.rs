@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use kiln_disk::bmap::Blocks;
 use kiln_disk::layout::Premade;
 use kiln_model::action::{Compression, DiskContainer, DiskLayout, FilesystemKind, ImageAction};
 use kiln_model::fault::OrFault as _;
@@ -184,8 +185,9 @@ impl Run<'_> {
         match compression {
             Some(compression) => self.compressed(name, format, extents, compression, partial),
             None => {
-                let written = self.plain(name, extents, &partial)?;
-                let bmap = (format == "raw").then(|| kiln_disk::bmap::render(written.size, &written.ranges));
+                let map = block_map(format, extents);
+                let written = self.plain(name, extents, &map, &partial)?;
+                let bmap = (!map.is_empty()).then(|| kiln_disk::bmap::render(written.size, &written.ranges));
                 let (size, sha256) = (written.size, written.sha256);
                 let artifact = Artifact { name: name.to_owned(), format: format.to_owned(), size, sha256 };
                 Ok(Made { artifact, partial, bmap, index: Some(written.index), undo: written.undo })
@@ -193,12 +195,12 @@ impl Run<'_> {
         }
     }
 
-    fn plain(&self, name: &str, extents: &Extents, partial: &Path) -> Result<Written, Fault> {
+    fn plain(&self, name: &str, extents: &Extents, map: &[Blocks], partial: &Path) -> Result<Written, Fault> {
         let place = self.options.out.join(name);
         let index = self.kiln.store.document(Doc::Image, &self.key(name))?;
         let index = index.and_then(|bytes| Index::from_bytes(&bytes).ok()).filter(|_| !self.options.force);
         let previous = index.as_ref().map(|index| Previous { image: &place, index, take: true });
-        let written = image::write_file(extents, partial, previous.as_ref(), &self.counter(name, extents.size));
+        let written = image::write_file(extents, map, partial, previous.as_ref(), &self.counter(name, extents.size));
         written.farm(|| format!("write `{}`", partial.display()))
     }
 
@@ -216,12 +218,12 @@ impl Run<'_> {
         compression: Compression,
         partial: PathBuf,
     ) -> Result<Made, Fault> {
-        let mut ranges = vec![];
+        let (map, mut ranges) = (block_map(format, extents), vec![]);
         let mut made = self.pressed(name, format, compression, partial, &mut |out| {
-            ranges = image::write_stream(extents, out, &self.counter(name, extents.size))?;
+            ranges = image::write_stream(extents, &map, out, &self.counter(name, extents.size))?;
             Ok(())
         })?;
-        made.bmap = (format == "raw").then(|| kiln_disk::bmap::render(extents.size, &ranges));
+        made.bmap = (!map.is_empty()).then(|| kiln_disk::bmap::render(extents.size, &ranges));
         Ok(made)
     }
 
@@ -296,6 +298,11 @@ impl Run<'_> {
             self.events.progress(Some(StageKind::Image), &name, Unit::Bytes, done.get(), Some(total));
         }
     }
+}
+
+/// Returns what the block map of a raw disk lists; other images have none.
+fn block_map(format: &str, extents: &Extents) -> Vec<Blocks> {
+    if format == "raw" { kiln_disk::bmap::blocks(extents) } else { vec![] }
 }
 
 /// Where tools write.
