@@ -46,7 +46,7 @@ def there(program):
 def kiln():
     """Returns the binary to time."""
     if "KILN" in os.environ:
-        return os.environ["KILN"]
+        return str(Path(os.environ["KILN"]).resolve())
     subprocess.run(["cargo", "build", "--release", "--quiet", "--package", "kiln"], cwd=ROOT, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return str(target / "release/kiln")
