@@ -38,6 +38,8 @@ pub struct Command {
     #[serde(skip)]
     pub stdin: Vec<u8>,
     pub binds: Vec<Bind>,
+    /// What runs programs that this machine cannot, where the kernel lets a sandbox register it (Linux 6.7 and newer).
+    pub emulators: Vec<Emulator>,
     pub limits: Limits,
     pub hostname: String,
     /// Device nodes of the host to lend, under the same path, as in `/dev/kvm`.
@@ -67,6 +69,7 @@ impl Command {
             cwd: GuestPath::root(),
             stdin: Vec::new(),
             binds: Vec::new(),
+            emulators: Vec::new(),
             limits: Limits::default(),
             hostname: "localhost".into(),
             devices: Vec::new(),
@@ -105,6 +108,20 @@ pub struct Bind {
     pub host: PathBuf,
     pub guest: GuestPath,
     pub read_only: bool,
+}
+
+/// A program of the host that runs those of another architecture, told by their first bytes (`binfmt_misc`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Emulator {
+    /// Unique among a command's emulators; no `/` and no `:`.
+    pub name: String,
+    /// What a program begins with, at most 256 bytes.
+    pub magic: Vec<u8>,
+    /// The bits of `magic` that count, as many bytes.
+    pub mask: Vec<u8>,
+    /// Statically linked: the tree has no libraries for it. No `:` in its path.
+    #[serde(with = "os")]
+    pub program: PathBuf,
 }
 
 /// What a command may use; `None` is without limit.

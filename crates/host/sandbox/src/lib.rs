@@ -18,7 +18,7 @@ mod scratch;
 mod seccomp;
 mod sys;
 
-pub use command::{Bind, Command, Exit, Limits, Network, Sandbox, Status, Stream};
+pub use command::{Bind, Command, Emulator, Exit, Limits, Network, Sandbox, Status, Stream};
 pub use enter::{Enter, Entered, IdRange, enter};
 pub use error::{Error, Result};
 pub use interrupt::{cancel, interrupted};

@@ -29,6 +29,8 @@ pub struct Ground {
     pub tree: PathBuf,
     /// Whether the kernel keeps limits, by what the probe says.
     pub delegated: bool,
+    /// Whether the kernel lets a sandbox register emulators.
+    pub emulates: bool,
     /// For whatever else the case makes.
     pub folder: PathBuf,
 }
@@ -114,7 +116,8 @@ fn wanted(arguments: &[String]) -> Option<&String> {
 fn run(word: Option<&String>) -> i32 {
     let who = if common::is_root() { "root" } else { "an ordinary user" };
     let probes = kiln_sandbox::probe(&std::env::temp_dir());
-    let delegated = probes.iter().any(|probe| probe.name == "limits by cgroup" && probe.ok);
+    let works = |name: &str| probes.iter().any(|probe| probe.name.starts_with(name) && probe.ok);
+    let (delegated, emulates) = (works("limits by cgroup"), works("foreign programs"));
     let entered = enter(&Enter::default()).unwrap_or_else(|error| panic!("{error}: {error:?}"));
     assert!(entered.uids.iter().map(|range| u64::from(range.count)).sum::<u64>() > 65534, "{entered:?}");
     let folder = common::Folder::new(&format!("ground-{}", who.len()));
@@ -129,6 +132,7 @@ fn run(word: Option<&String>) -> i32 {
             tree: scratch.path().join("tree"),
             folder: scratch.path().join("folder"),
             delegated,
+            emulates,
         };
         std::fs::create_dir_all(&ground.folder).unwrap();
         common::busybox_tree(&ground.tree);

@@ -28,10 +28,10 @@ pub(super) fn live(job: &Job, line: &OwnedFd, streams: Streams, word: UnixStream
 
 fn act(job: &Job, line: &OwnedFd, streams: Streams, word: UnixStream) -> Result<()> {
     settle(word)?;
-    let made = room::build(&job.command)?;
+    let room = room::build(&job.command)?;
     let program = payload::start(job, line, streams)?;
     let end = attend(job, line, program);
-    made.remove();
+    room.points.remove();
     let _ = letter::send(line, &end, &[]);
     Ok(())
 }

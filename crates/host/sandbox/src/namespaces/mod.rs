@@ -2,6 +2,7 @@
 
 mod disk;
 mod first;
+mod foreign;
 mod group;
 mod payload;
 mod points;

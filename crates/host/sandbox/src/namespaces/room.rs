@@ -16,7 +16,7 @@ use rustix::mount::{
 use rustix::net::{AddressFamily, SocketType, socket};
 
 use super::points::Points;
-use super::proc;
+use super::{foreign, proc};
 use crate::error::Doing;
 use crate::{Bind, Command, Network, Result, sys};
 
@@ -33,10 +33,19 @@ const LINKS: [(&str, &str); 5] = [
 
 const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
 
-/// Builds the room and enters it; returns what was made in the tree for binds.
-pub(super) fn build(command: &Command) -> Result<Points> {
+/// A room that was entered.
+pub(super) struct Room {
+    /// What was made in the tree for binds.
+    pub points: Points,
+    /// Keeps emulators registered.
+    _emulators: Option<OwnedFd>,
+}
+
+/// Builds the room and enters it.
+pub(super) fn build(command: &Command) -> Result<Room> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .doing(|| "make mounts private".into())?;
+    let emulators = foreign::register(&command.emulators)?;
     let proc = make("proc", QUIET | MountAttrFlags::MOUNT_ATTR_NOEXEC, &[])?;
     let nodes = NODES.iter().map(|node| pick(Path::new("/dev").join(node).as_path())).collect::<Result<Vec<_>>>()?;
     let devices = command.devices.iter().map(|device| pick(device)).collect::<Result<Vec<_>>>()?;
@@ -56,7 +65,7 @@ pub(super) fn build(command: &Command) -> Result<Points> {
         place(tree, bind.guest.under(Path::new("/")))?;
     }
     host_name_and_network(command)?;
-    Ok(points)
+    Ok(Room { points, _emulators: emulators })
 }
 
 /// Puts the tree in the place of the root and makes every mount point in it, then lets go of the host.
@@ -116,7 +125,7 @@ fn memory(command: &Command, mode: &str) -> Result<OwnedFd> {
 }
 
 /// Makes a file system that is not in any place yet.
-fn make(kind: &str, attributes: MountAttrFlags, options: &[(&str, &str)]) -> Result<OwnedFd> {
+pub(super) fn make(kind: &str, attributes: MountAttrFlags, options: &[(&str, &str)]) -> Result<OwnedFd> {
     let doing = || format!("make a `{kind}` file system");
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).doing(doing)?;
     for (name, value) in options {

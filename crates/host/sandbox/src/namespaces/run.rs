@@ -258,6 +258,7 @@ fn job(command: &Command, terminal: bool) -> Result<OwnedFd> {
         Ok(())
     };
     absolute(&mut command.root)?;
+    command.emulators.iter_mut().try_for_each(|emulator| absolute(&mut emulator.program))?;
     command.binds.iter_mut().try_for_each(|bind| absolute(&mut bind.host))?;
     let text = serde_json::to_vec(&Job { command, terminal }).doing(|| "write the job".into())?;
     memory_file(&text)

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use kiln_model::Fault;
-use kiln_sandbox::{Command, Error, Status, Stream};
+use kiln_sandbox::{Command, Emulator, Error, Status, Stream};
 
 use crate::{Case, Ground};
 
@@ -20,6 +20,7 @@ pub const CASES: &[Case] = &[
     ("many run at the same time", many),
     ("fsync costs nothing in a throw-away tree", throwaway),
     ("resources are counted", resources),
+    ("a program of another architecture runs in its emulator", emulated),
 ];
 
 fn statuses(ground: &Ground) {
@@ -157,4 +158,34 @@ fn resources(ground: &Ground) {
     let exit = exit.unwrap();
     assert_eq!(said, 2);
     assert!(exit.cpu.as_millis() > 1 && exit.wall >= exit.cpu / 4 && exit.max_rss > 100_000, "{exit:?}");
+}
+
+/// busybox called `echo` stands for an emulator: it shows what the kernel hands it. Needs Linux 6.7, as the probe tells.
+fn emulated(ground: &Ground) {
+    use std::os::unix::fs::PermissionsExt;
+    let (program, foreign) = (ground.folder.join("echo"), ground.tree.join("usr/bin/foreign"));
+    std::fs::copy(ground.tree.join("bin/busybox"), &program).unwrap();
+    std::fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+    std::fs::write(&foreign, b"\x7fELF\x02\x01\x01 what no machine runs").unwrap();
+    std::fs::set_permissions(&foreign, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command =
+        ground.shell("foreign one two; (exec -a called foreign three) 2>/dev/null || /usr/bin/foreign four");
+    let magic = b"\x7fELF\x02\x01\x01 what".to_vec();
+    command.emulators.push(Emulator { name: "nowhere".into(), mask: vec![0xff; magic.len()], magic, program });
+    let (exit, out, err) = ground.run(&command);
+    if !ground.emulates {
+        assert_eq!(exit.status, Status::Code(126), "{out}{err}");
+        return;
+    }
+    assert!(exit.success(), "{exit} {out}{err}");
+    let path = "/usr/bin/foreign";
+    assert_eq!(out.lines().next(), Some(format!("{path} foreign one two").as_str()), "{out}");
+    assert!(
+        out.ends_with(&format!("{path} {path} four\n")) || out.ends_with(&format!("{path} called three\n")),
+        "{out}"
+    );
+    // Neither the host nor the next command knows of it.
+    let (exit, ..) = ground.run(&ground.shell("foreign one"));
+    assert!(!exit.success());
+    assert!(!std::path::Path::new("/proc/sys/fs/binfmt_misc/nowhere").exists());
 }
