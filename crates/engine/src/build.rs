@@ -15,7 +15,7 @@ use crate::kiln::{Kiln, plan};
 use crate::load::Loaded;
 use crate::publish::publish;
 use crate::resolve::Update;
-use crate::run::{Downloads, Made, Run};
+use crate::run::{Made, Run, State};
 use crate::secrets::Secrets;
 
 /// How a build goes; nothing here changes an image's bytes.
@@ -56,7 +56,6 @@ impl Kiln {
         let plan = plan(loaded, &lock, &secrets);
         events.tell(EventKind::Started { name: plan.name.clone(), stages: stages(&plan) });
         fs::create_dir_all(&options.out).farm(|| format!("make `{}`", options.out.display()))?;
-        let downloads = Downloads::default();
         let run = Run {
             kiln: self,
             loaded,
@@ -65,10 +64,7 @@ impl Kiln {
             secrets: &secrets,
             options,
             events,
-            downloads: &downloads,
-            unpacked: Mutex::default(),
-            indexed: Mutex::default(),
-            outcomes: Mutex::default(),
+            state: State::default(),
             current,
         };
         let made = run.all()?;
@@ -82,7 +78,7 @@ impl Kiln {
             spec: json(&loaded.completed.spec),
             lock: json(&lock),
             plan: plan.digest(),
-            stages: run.outcomes.lock().expect("no holder panics").clone(),
+            stages: run.state.outcomes.lock().expect("no holder panics").clone(),
             artifacts: made.iter().map(|made| made.artifact.clone()).collect(),
             millis: began.elapsed().as_millis() as u64,
             verified,

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use kiln_family::deb::Lock;
 use kiln_family::deb::lock::Locked;
 use kiln_model::plan::Pipeline;
-use kiln_model::{Action, Arch, Digest, Fault, Plan, Stage, StageKind};
+use kiln_model::{Action, Arch, Digest, Fault, GuestPath, Plan, Stage, StageKind};
 use kiln_recipe::spec::Qemu;
 use kiln_store::Doc;
 
@@ -17,23 +17,31 @@ use crate::build::BuildOptions;
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::Loaded;
-use crate::run::{Downloads, Run};
+use crate::run::{Run, State};
 use crate::secrets::Secrets;
 
 /// How long a set of tools is used before the archive is asked for newer ones, in seconds.
 const FRESH: i64 = 7 * 86_400;
 
 impl Kiln {
-    /// Returns the root of a tree with these packages and what they need, unpacked and not configured.
-    pub(crate) fn extra_tools(&self, loaded: &Loaded, wanted: &[&str], events: &Events) -> Result<PathBuf, Fault> {
+    /// Returns the root of a tree with these packages and what they need, unpacked and not configured; where files are
+    /// named, with these only.
+    pub(crate) fn extra_tools(
+        &self,
+        loaded: &Loaded,
+        wanted: &[&str],
+        only: &[GuestPath],
+        events: &Events,
+    ) -> Result<PathBuf, Fault> {
         let lock = self.extra_lock(loaded, wanted, events)?;
         let packages = lock.tools.iter().map(Locked::package_ref).collect();
-        let stages = vec![Stage { kind: StageKind::Tools, actions: vec![Action::Unpack { packages, bare: true }] }];
+        let unpack = Action::Unpack { packages, bare: true, only: only.to_vec() };
+        let stages = vec![Stage { kind: StageKind::Tools, actions: vec![unpack] }];
         let pipelines = vec![Pipeline { name: "tools".into(), from: None, stages }];
         let nothing = Digest::of("");
         let name = format!("tools: {}", wanted.join(", "));
         let plan = Plan { name, arch: Arch::host(), epoch: self.config.now, spec: nothing, lock: nothing, pipelines };
-        let (downloads, options, current) = (Downloads::default(), BuildOptions::default(), Mutex::new(None));
+        let (options, current) = (BuildOptions::default(), Mutex::new(None));
         let run = Run {
             kiln: self,
             loaded,
@@ -42,10 +50,7 @@ impl Kiln {
             secrets: &Secrets::default(),
             options: &options,
             events,
-            downloads: &downloads,
-            unpacked: Mutex::default(),
-            indexed: Mutex::default(),
-            outcomes: Mutex::default(),
+            state: State::default(),
             current: &current,
         };
         run.tools()
@@ -57,7 +62,7 @@ impl Kiln {
             return Ok(programs);
         }
         let packages = Programs::packages(board);
-        let tools = if packages.is_empty() { None } else { Some(self.extra_tools(loaded, &packages, events)?) };
+        let tools = if packages.is_empty() { None } else { Some(self.extra_tools(loaded, &packages, &[], events)?) };
         Programs::find(board, tools.as_deref())
     }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Fault, StageId, StageKind};
-use kiln_sandbox::{Command, Overlay, Scratch, Status};
+use kiln_model::{Arch, Fault, StageId, StageKind};
+use kiln_sandbox::{Command, Emulator, Overlay, Scratch, Status};
 use kiln_store::Layer;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ use crate::events::Events;
 use crate::kiln::{Kiln, plan};
 use crate::load::Loaded;
 use crate::resolve::Update;
-use crate::run::{Downloads, Room, Run};
+use crate::run::{Room, Run, State};
 use crate::secrets::Secrets;
 
 /// Which tree to open.
@@ -36,15 +36,19 @@ struct Kept {
     below: Vec<StageId>,
     /// The scratch folder with the stage's own changes.
     folder: PathBuf,
+    arch: Arch,
+    emulators: Vec<Emulator>,
 }
 
 /// Keeps the tree of a stage that failed; the one kept before goes.
-pub(crate) fn keep(cache: &Path, room: Room, stage: StageKind, below: &[Layer]) -> Result<(), Fault> {
-    let about = cache.join(ABOUT);
+pub(crate) fn keep(run: &Run<'_>, room: Room, stage: StageKind, below: &[Layer]) -> Result<(), Fault> {
+    let about = run.kiln.config.cache.join(ABOUT);
     if let Some(old) = read(&about) {
         crate::run::remove(&old.folder);
     }
-    let kept = Kept { stage, below: below.iter().map(|layer| layer.id).collect(), folder: room.keep()? };
+    let emulators = run.state.emulators.lock().expect("no holder panics").clone().unwrap_or_default();
+    let (below, arch) = (below.iter().map(|layer| layer.id).collect(), run.plan.arch);
+    let kept = Kept { stage, below, folder: room.keep()?, arch, emulators };
     let text = serde_json::to_vec(&kept).expect("plain values serialise");
     fs::write(&about, text).farm(|| format!("write `{}`", about.display()))
 }
@@ -64,13 +68,16 @@ impl Kiln {
             ShellTarget::Recipe(loaded) => {
                 let layers = self.tree_layers(loaded, events)?;
                 let scratch = Scratch::new(&self.config.cache.join("scratch"), "shell")?;
-                self.shell_in(&layers, scratch.path(), argv)
+                let arch = loaded.completed.spec.base.architecture;
+                let emulators = self.emulators(loaded, arch, events)?;
+                self.shell_in(&layers, scratch.path(), argv, (arch, emulators))
             }
             ShellTarget::Failed => {
                 let kept = read(&self.config.cache.join(ABOUT)).filter(|kept| kept.folder.is_dir());
                 let kept = kept
                     .ok_or_else(|| Fault::recipe("no failed tree was kept").hint("build with `--keep-failed` first"))?;
-                self.shell_in(&self.layers_below(&kept)?, &kept.folder, argv)
+                let layers = self.layers_below(&kept)?;
+                self.shell_in(&layers, &kept.folder, argv, (kept.arch, kept.emulators))
             }
         }
     }
@@ -88,7 +95,7 @@ impl Kiln {
         let secrets = Secrets::read(&loaded.completed.spec, &loaded.folder)?;
         let lock = self.lock(loaded, &Update::Keep, events)?;
         let plan = plan(loaded, &lock, &secrets);
-        let (downloads, options, current) = (Downloads::default(), BuildOptions::default(), Mutex::new(None));
+        let (options, current) = (BuildOptions::default(), Mutex::new(None));
         let run = Run {
             kiln: self,
             loaded,
@@ -97,16 +104,19 @@ impl Kiln {
             secrets: &secrets,
             options: &options,
             events,
-            downloads: &downloads,
-            unpacked: Mutex::default(),
-            indexed: Mutex::default(),
-            outcomes: Mutex::default(),
+            state: State::default(),
             current: &current,
         };
         run.layers(plan.pipeline("tree").ok_or_else(|| Fault::farm("the plan makes no tree"))?)
     }
 
-    fn shell_in(&self, layers: &[Layer], folder: &Path, argv: &[OsString]) -> Result<i32, Fault> {
+    fn shell_in(
+        &self,
+        layers: &[Layer],
+        folder: &Path,
+        argv: &[OsString],
+        (arch, emulators): (Arch, Vec<Emulator>),
+    ) -> Result<i32, Fault> {
         let lowers: Vec<_> = layers.iter().rev().map(|layer| layer.path.as_path()).collect();
         let overlay = Overlay::mount(&lowers, &folder.join("upper"), &folder.join("work"), &folder.join("root"))?;
         let words = argv.iter().map(|word| word.to_string_lossy().into_owned());
@@ -115,9 +125,11 @@ impl Kiln {
         let argv: Vec<_> = if argv.is_empty() { vec![shell.to_owned()] } else { words.collect() };
         let mut command = Command::new(overlay.target(), argv);
         command.terminal = true;
+        command.emulators = emulators;
         command.hostname = self.config.sandbox_hostname.clone();
         command = command.env("TERM", std::env::var("TERM").unwrap_or_else(|_| "dumb".into()));
-        let exit = self.sandbox()?.run(&command, &mut |_, _| {})?;
+        let ran = self.sandbox()?.run(&command, &mut |_, _| {});
+        let exit = ran.map_err(|error| crate::run::refused(error, arch))?;
         overlay.unmount()?;
         Ok(match exit.status {
             Status::Code(code) => code,

@@ -175,7 +175,15 @@ fn run(case: &Case) -> String {
     let shown = out.to_str().unwrap();
     (case.before)(&root, shown);
     let before = outside(&out);
-    let options = Options { threads: 1, epoch: 1, bare: false, base: case.base, arch: Arch::Amd64, merged_usr: vec![] };
+    let options = Options {
+        threads: 1,
+        epoch: 1,
+        bare: false,
+        only: vec![],
+        base: case.base,
+        arch: Arch::Amd64,
+        merged_usr: vec![],
+    };
     let packages: Vec<_> = (case.packages)(shown).iter().map(|package| Ok(arrival(folder.path(), package))).collect();
     let result = unpack(packages, &root, &options, &|_| {});
     assert_eq!(outside(&out), before, "{}: something outside has changed", case.name);

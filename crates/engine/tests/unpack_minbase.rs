@@ -162,6 +162,7 @@ fn privileged_minbase_is_as_mmdebstrap_makes_it() {
         threads: 2,
         epoch: made,
         bare: false,
+        only: vec![],
         base: true,
         arch: Arch::host(),
         merged_usr: usr_merge(Arch::host()),

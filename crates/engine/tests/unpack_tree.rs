@@ -29,8 +29,15 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("root")).unwrap();
         let links = vec![("/lib".parse().unwrap(), "usr/lib".to_owned())];
-        let options =
-            Options { threads: 2, epoch: EPOCH, bare: false, base: true, arch: Arch::Amd64, merged_usr: links };
+        let options = Options {
+            threads: 2,
+            epoch: EPOCH,
+            bare: false,
+            only: vec![],
+            base: true,
+            arch: Arch::Amd64,
+            merged_usr: links,
+        };
         Self { folder, options }
     }
 

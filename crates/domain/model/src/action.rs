@@ -16,6 +16,9 @@ pub enum Action {
         /// Unpack only: no database, no maintainer scripts (tools trees).
         #[serde(default)]
         bare: bool,
+        /// Of bare packages, the files that are wanted; empty: all.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        only: Vec<GuestPath>,
     },
     /// Lets the family's own tool configure every unpacked package, in the sandbox.
     Configure {

@@ -62,6 +62,39 @@ impl Arch {
         }
     }
 
+    /// Returns QEMU's name for the machine, as in `qemu-aarch64`.
+    pub const fn qemu(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
+            Self::Armhf => "arm",
+            Self::I386 => "i386",
+            Self::Ppc64el => "ppc64le",
+            Self::Riscv64 => "riscv64",
+        }
+    }
+
+    /// Returns how its programs begin: the bytes of an ELF header up to the machine, and the bits of them that count.
+    ///
+    /// Versions of the ABI and of the file's kind may vary: executables and position-independent ones are both run.
+    /// Source: the System V ABI, chapter 4, and the supplements of the processors (`e_machine`).
+    pub const fn elf_magic(self) -> ([u8; 20], [u8; 20]) {
+        let (class, machine) = match self {
+            Self::Amd64 => (2, 62),
+            Self::Arm64 => (2, 183),
+            Self::Armhf => (1, 40),
+            Self::I386 => (1, 3),
+            Self::Ppc64el => (2, 21),
+            Self::Riscv64 => (2, 243),
+        };
+        let magic = [0x7f, b'E', b'L', b'F', class, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, machine, 0];
+        let mask = [
+            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xff,
+            0xff, 0xff,
+        ];
+        (magic, mask)
+    }
+
     /// Whether a kernel of `self` runs programs of `guest` without emulation.
     pub fn runs(self, guest: Self) -> bool {
         self == guest || (self, guest) == (Self::Amd64, Self::I386)

@@ -23,9 +23,10 @@ pub fn text(plan: &Plan) -> String {
 /// Returns an action's lines: one, or one for each package.
 fn lines(action: &Action) -> Vec<String> {
     match action {
-        Action::Unpack { packages, bare } => {
+        Action::Unpack { packages, bare, only } => {
             let how = if *bare { " without database" } else { "" };
-            let head = format!("unpack {} packages{how}", packages.len());
+            let of: String = only.iter().map(|path| format!(" {path}")).collect();
+            let head = format!("unpack {} packages{how}{of}", packages.len());
             std::iter::once(head).chain(packages.iter().map(package)).collect()
         }
         other => vec![line(other)],

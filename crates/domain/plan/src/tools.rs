@@ -39,6 +39,6 @@ fn of_filesystem(filesystem: FilesystemKind) -> Option<&'static str> {
 /// Unpacks the locked tools; they run unconfigured.
 pub fn stage(inputs: &Inputs<'_>) -> Option<Stage> {
     let packages: Vec<_> = inputs.lock.tools.iter().map(Locked::package_ref).collect();
-    let stage = Stage { kind: StageKind::Tools, actions: vec![Action::Unpack { packages, bare: true }] };
+    let stage = Stage { kind: StageKind::Tools, actions: vec![Action::Unpack { packages, bare: true, only: vec![] }] };
     (!inputs.lock.tools.is_empty()).then_some(stage)
 }

@@ -48,8 +48,8 @@ impl Run<'_> {
     /// Runs `command` for `stage` under the name `source`; anything but success is a fault.
     pub fn command(&self, stage: StageKind, source: &str, command: Command) -> Result<(), Fault> {
         let mut lines = Lines::default();
-        let mut command =
-            if stage == StageKind::Tools || stage >= StageKind::Image { command } else { self.disguise(command)? };
+        let of_tools = stage == StageKind::Tools || stage >= StageKind::Image;
+        let mut command = if of_tools { command } else { self.emulated(self.disguise(command)?)? };
         command.hostname = self.kiln.config.sandbox_hostname.clone();
         command.written = super::stage::written(&command.root);
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -21,12 +21,21 @@ const WAITING: &str = "/var/cache/apt/archives/kiln";
 
 impl Run<'_> {
     /// Unpacks packages in the order in which they arrive.
-    pub fn unpack(&self, stage: StageKind, packages: &[PackageRef], bare: bool, target: &Target) -> Result<(), Fault> {
-        let arrivals = self.downloads.of(packages).map(|(package, path)| Ok(Arrival { package, path }));
+    ///
+    /// Bare ones may be wanted for some of their files only.
+    pub fn unpack(
+        &self,
+        stage: StageKind,
+        packages: &[PackageRef],
+        (bare, only): (bool, &[GuestPath]),
+        target: &Target,
+    ) -> Result<(), Fault> {
+        let arrivals = self.state.downloads.of(packages).map(|(package, path)| Ok(Arrival { package, path }));
         let options = unpack::Options {
             threads: self.kiln.config.jobs,
             epoch: self.plan.epoch,
             bare,
+            only: only.to_vec(),
             base: stage == StageKind::Bootstrap,
             arch: if bare { Arch::host() } else { self.plan.arch },
             merged_usr: self.merged_usr(bare),
@@ -40,9 +49,9 @@ impl Run<'_> {
         let got = done.load(Ordering::Relaxed);
         if got < total {
             let missing = || Fault::upstream(format!("{} of {total} packages did not arrive", total - got));
-            return Err(self.downloads.fault().unwrap_or_else(missing));
+            return Err(self.state.downloads.fault().unwrap_or_else(missing));
         }
-        *self.unpacked.lock().expect("no holder panics") = Some(unpacked);
+        *self.state.unpacked.lock().expect("no holder panics") = Some(unpacked);
         Ok(())
     }
 
@@ -62,7 +71,7 @@ impl Run<'_> {
         env: &BTreeMap<String, String>,
         target: &Target,
     ) -> Result<(), Fault> {
-        let unpacked = self.unpacked.lock().expect("no holder panics").take();
+        let unpacked = self.state.unpacked.lock().expect("no holder panics").take();
         let unpacked = unpacked.ok_or_else(|| Fault::farm("packages are configured before they are unpacked"))?;
         let phase = if stage == StageKind::Bootstrap { Phase::Base } else { Phase::Further };
         let held = Held::place(holds(hold), target)?;
@@ -95,7 +104,7 @@ impl Run<'_> {
         let stages = self.plan.pipelines.iter().flat_map(|pipeline| &pipeline.stages);
         let listed = stages.flat_map(|stage| &stage.actions).filter_map(|action| match action {
             // Bare ones are of the tools.
-            Action::Unpack { packages, bare: false } => Some(packages),
+            Action::Unpack { packages, bare: false, .. } => Some(packages),
             _ => None,
         });
         let asked = listed.flatten().filter(|package| !package.automatic);

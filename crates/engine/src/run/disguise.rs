@@ -15,7 +15,7 @@ impl Run<'_> {
         if offset == 0 || !kiln_model::Arch::host().runs(self.plan.arch) {
             return Ok(command);
         }
-        let tools = self.kiln.extra_tools(self.loaded, &["libfaketime"], self.events)?;
+        let tools = self.kiln.extra_tools(self.loaded, &["libfaketime"], &[], self.events)?;
         let library = tools.join("usr/lib").join(self.plan.arch.multiarch()).join("faketime/libfaketime.so.1");
         let at = GuestPath::new(INSIDE).expect("a plain path");
         Ok(command

@@ -102,9 +102,9 @@ impl Run<'_> {
         if requests.is_empty() {
             return work();
         }
-        self.downloads.begin();
+        self.state.downloads.begin();
         std::thread::scope(|scope| {
-            scope.spawn(|| self.downloads.end(self.fetch(&requests)));
+            scope.spawn(|| self.state.downloads.end(self.fetch(&requests)));
             let result = work();
             if result.is_err() {
                 self.kiln.cancel.store(true, Ordering::Relaxed);
@@ -114,7 +114,7 @@ impl Run<'_> {
     }
 
     fn fetch(&self, requests: &[Request]) -> Result<(), Fault> {
-        let arrived = |index: usize, path| self.downloads.arrive(requests[index].digest, path);
+        let arrived = |index: usize, path| self.state.downloads.arrive(requests[index].digest, path);
         let progress = |progress: kiln_fetch::Progress| {
             if kiln_sandbox::interrupted() {
                 self.kiln.cancel.store(true, Ordering::Relaxed);

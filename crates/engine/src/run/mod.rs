@@ -8,6 +8,7 @@ mod content;
 mod copy;
 mod disguise;
 mod download;
+mod emulate;
 mod folder;
 mod initrd;
 mod modules;
@@ -24,6 +25,7 @@ use std::sync::Mutex;
 
 use kiln_family::deb::Lock;
 use kiln_model::{Plan, StageKind, StageOutcome};
+use kiln_sandbox::Emulator;
 
 use crate::build::BuildOptions;
 use crate::events::Events;
@@ -32,6 +34,7 @@ use crate::load::Loaded;
 use crate::secrets::Secrets;
 use crate::unpack::Unpacked;
 
+pub(crate) use command::refused;
 pub(crate) use download::Downloads;
 pub(crate) use output::{Made, remove};
 pub(crate) use stage::Room;
@@ -45,15 +48,23 @@ pub(crate) struct Run<'a> {
     pub secrets: &'a Secrets,
     pub options: &'a BuildOptions,
     pub events: &'a Events,
-    pub downloads: &'a Downloads,
+    pub state: State,
+    /// The stage in hand, for the fault that ends the build.
+    pub current: &'a Mutex<Option<StageKind>>,
+}
+
+/// What a build remembers on its way.
+#[derive(Default)]
+pub(crate) struct State {
+    pub downloads: Downloads,
     /// What was unpacked and waits to be configured.
     pub unpacked: Mutex<Option<Unpacked>>,
     /// What there was when modules were indexed early.
     pub indexed: Mutex<Option<modules::Inputs>>,
     /// How the stages went so far.
     pub outcomes: Mutex<Vec<StageOutcome>>,
-    /// The stage in hand, for the fault that ends the build.
-    pub current: &'a Mutex<Option<StageKind>>,
+    /// What runs the tree's programs, once it was looked for.
+    pub emulators: Mutex<Option<Vec<Emulator>>>,
 }
 
 impl Run<'_> {
@@ -63,7 +74,7 @@ impl Run<'_> {
     }
 
     pub fn note(&self, outcome: StageOutcome) {
-        self.outcomes.lock().expect("no holder panics").push(outcome);
+        self.state.outcomes.lock().expect("no holder panics").push(outcome);
     }
 
     pub fn enter_stage(&self, stage: StageKind) {

@@ -32,7 +32,7 @@ const UNREAD: [&[u8]; 2] = [b"build", b"source"];
 impl Run<'_> {
     /// Indexes the modules of every kernel, unless that was done since they last changed.
     pub fn depmod(&self, stage: StageKind, target: &Target) -> Result<(), Fault> {
-        let before = self.indexed.lock().expect("no holder panics").take();
+        let before = self.state.indexed.lock().expect("no holder panics").take();
         let unchanged = before.is_some_and(|before| inputs(target).is_ok_and(|now| now == before));
         if unchanged && has_indexes(target)? {
             return Ok(());
@@ -59,7 +59,7 @@ impl Run<'_> {
         let done = done();
         let removed = target.remove(&folder).farm(|| format!("remove `{folder}` from the tree"));
         match removed.and(done) {
-            Ok(inputs) => *self.indexed.lock().expect("no holder panics") = Some(inputs),
+            Ok(inputs) => *self.state.indexed.lock().expect("no holder panics") = Some(inputs),
             Err(fault) => self.events.log(Some(stage), "depmod", format!("again later: {}", fault.chain())),
         }
     }

@@ -13,7 +13,7 @@ impl Run<'_> {
     /// Does `action` to the tree at `target`.
     pub fn perform(&self, stage: StageKind, action: &Action, target: &Target) -> Result<(), Fault> {
         match action {
-            Action::Unpack { packages, bare } => self.unpack(stage, packages, *bare, target),
+            Action::Unpack { packages, bare, only } => self.unpack(stage, packages, (*bare, only), target),
             Action::Configure { hold, env } => self.configure(stage, hold, env, target),
             Action::Run { name, r#in, argv, env, stdin } => {
                 let mut command = self.command_in(*r#in, argv, target)?;

@@ -68,7 +68,7 @@ impl Run<'_> {
 
     /// Whether this build made or restored a stage already: several outputs may ask for the same tools.
     fn has_passed(&self, id: StageId) -> bool {
-        self.outcomes.lock().expect("no holder panics").iter().any(|outcome| outcome.id == id)
+        self.state.outcomes.lock().expect("no holder panics").iter().any(|outcome| outcome.id == id)
     }
 
     fn perform_all(&self, stage: &Stage, root: &Path) -> Result<(), Fault> {
@@ -92,7 +92,7 @@ impl Run<'_> {
         if !self.options.keep_failed {
             return fault;
         }
-        match crate::shell::keep(&self.kiln.config.cache, room, stage.kind, below) {
+        match crate::shell::keep(self, room, stage.kind, below) {
             Ok(()) => fault,
             Err(error) => {
                 self.events.warn(format!("the failed tree could not be kept: {}", error.chain()));

@@ -65,11 +65,17 @@ pub fn unpack<'s>(shared: &'s Shared, handles: &mut Handles<'s>, arrival: Arriva
         digest_all: !shared.options.bare && control.file("md5sums").is_none(),
         placed: Placed::default(),
     };
-    while let Some(member) = deb.next_member()? {
-        place.put(&mut deb, &member)?;
+    let only = &shared.options.only;
+    let wants = |path: &GuestPath| only.is_empty() || only.iter().any(|wanted| wanted.is_under(path));
+    let mut complete = false;
+    while !complete && let Some(member) = deb.next_member()? {
+        if wants(&member.path) {
+            place.put(&mut deb, &member)?;
+        }
+        complete = !only.is_empty() && only.iter().all(|wanted| place.placed.list.contains(wanted));
     }
     let placed = place.placed;
-    let (control, reader) = deb.finish()?;
+    let (control, reader) = if complete { deb.abandon() } else { deb.finish()? };
     check_digest(reader, &arrival)?;
     let (privileged, bytes) = (placed.privileged.clone(), placed.bytes);
     let record = record(control, placed)?;

@@ -41,7 +41,10 @@ fn install(packages: Vec<PackageRef>, hold: &[&str], epoch: i64) -> Vec<Action> 
         return vec![];
     }
     let hold = hold.iter().map(|&program| program.to_owned()).collect();
-    vec![Action::Unpack { packages, bare: false }, Action::Configure { hold, env: script_environment(epoch) }]
+    vec![
+        Action::Unpack { packages, bare: false, only: vec![] },
+        Action::Configure { hold, env: script_environment(epoch) },
+    ]
 }
 
 /// Returns the environment of package scripts.
