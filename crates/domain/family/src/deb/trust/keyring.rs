@@ -129,25 +129,37 @@ impl<'a> Found<'a> {
         })
     }
 
-    /// Returns the primary key's newest good signature over itself or one of its user ids.
+    /// Returns the primary key's newest good signature over itself or one of its user ids that it did not revoke.
     fn self_signature(&self) -> Option<&'a Signature> {
         let (key, details) = (&self.primary.primary_key, &self.primary.details);
         let direct = details.direct_signatures.iter().map(|signature| (signature, None));
         let users = details.users.iter().flat_map(|user| {
-            let certifying = user.signatures.iter().filter(|signature| signature.is_certification());
-            certifying.map(|signature| (signature, Some(&user.id)))
+            let certifying = user.signatures.iter().filter(|signature| signature.typ().is_some_and(certifies));
+            certifying.map(move |signature| (signature, Some(user)))
         });
         let own = direct.chain(users).filter(|(signature, _)| self.is_own(signature));
         newest(own, |signature, user| match user {
             None => signature.verify_key(key).is_ok(),
-            Some(id) => signature.verify_certification(key, Tag::UserId, id).is_ok(),
+            Some(user) => {
+                let good = |one: &Signature| one.verify_certification(key, Tag::UserId, &user.id).is_ok();
+                let revokes = |one: &&Signature| {
+                    one.typ() == Some(SignatureType::CertRevocation)
+                        && self.is_own(one)
+                        && one.created() >= signature.created()
+                        && good(one)
+                };
+                good(signature) && user.signatures.iter().find(revokes).is_none()
+            }
         })
     }
 
     /// Whether a signature says that the primary key made it; a popular key bears those of many others.
     fn is_own(&self, signature: &Signature) -> bool {
-        let ids = signature.issuer_key_id();
-        ids.is_empty() || ids.contains(&&self.primary.legacy_key_id())
+        let (ids, fingerprints) = (signature.issuer_key_id(), signature.issuer_fingerprint());
+        let primary = self.primary;
+        ids.is_empty() && fingerprints.is_empty()
+            || ids.contains(&&primary.legacy_key_id())
+            || fingerprints.contains(&&primary.fingerprint())
     }
 
     /// Returns the primary key's newest good signature that binds the subkey; for a primary key, none.
@@ -197,6 +209,12 @@ impl Said<'_> {
 fn strong(signature: &Signature) -> bool {
     use pgp::crypto::hash::HashAlgorithm;
     !matches!(signature.hash_alg(), None | Some(HashAlgorithm::Md5))
+}
+
+/// Whether a signature of this type binds a user id to its key.
+fn certifies(kind: SignatureType) -> bool {
+    use SignatureType::{CertCasual, CertGeneric, CertPersona, CertPositive};
+    matches!(kind, CertGeneric | CertPersona | CertCasual | CertPositive)
 }
 
 fn has_flags(signature: &Signature) -> bool {
