@@ -8,7 +8,7 @@ use std::time::Duration;
 use kiln_model::GuestPath;
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{Foreign, Result};
 
 /// A place where commands run.
 pub trait Sandbox: Send + Sync {
@@ -17,6 +17,9 @@ pub trait Sandbox: Send + Sync {
     /// A command that fails, is killed or exceeds a limit is an [`Exit`]; an error means that the sandbox itself failed
     /// or that kiln was told to stop ([`Error::Interrupted`](crate::Error::Interrupted)).
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit>;
+
+    /// Returns what it runs of other architectures.
+    fn foreign(&self) -> Foreign;
 }
 
 /// A program, its root, and everything it gets to see.
@@ -113,13 +116,13 @@ pub struct Bind {
 /// A program of the host that runs those of another architecture, told by their first bytes (`binfmt_misc`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Emulator {
-    /// Unique among a command's emulators; no `/` and no `:`.
+    /// Unique among a command's emulators, without `/`.
     pub name: String,
     /// What a program begins with, at most 256 bytes.
     pub magic: Vec<u8>,
-    /// The bits of `magic` that count, as many bytes.
+    /// The bits of `magic` that count, as many bytes; empty: all.
     pub mask: Vec<u8>,
-    /// Statically linked: the tree has no libraries for it. No `:` in its path.
+    /// Statically linked: the tree has no libraries for it.
     #[serde(with = "os")]
     pub program: PathBuf,
 }

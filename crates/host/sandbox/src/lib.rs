@@ -23,7 +23,7 @@ pub use enter::{Enter, Entered, IdRange, enter};
 pub use error::{Error, Result};
 pub use interrupt::{cancel, interrupted};
 pub use memory::give_back;
-pub use namespaces::Namespaces;
+pub use namespaces::{Foreign, Namespaces};
 pub use overlay::{Bound, Overlay};
 pub use probe::{Probe, probe};
 pub use recording::Recording;

@@ -4,13 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use serde::Serialize;
 
 use crate::enter::{entered, trial};
 use crate::error::Doing;
 use crate::janitor::Janitor;
-use crate::namespaces::is_delegated;
+use crate::namespaces::{is_delegated, is_possible};
 use crate::{Command, Error, Limits, Namespaces, Overlay, Result, Sandbox, Scratch};
 
 /// One operation that was really tried.
@@ -135,14 +134,16 @@ fn kvm() -> Result<String> {
 
 fn foreign() -> Result<String> {
     trial(|| {
-        let doing = || "mount `binfmt_misc` (Linux 6.7 or newer allows it)".to_owned();
-        let context = fsopen("binfmt_misc", FsOpenFlags::FSOPEN_CLOEXEC).doing(doing)?;
-        fsconfig_create(&context).doing(doing)?;
-        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).doing(doing)?;
-        Ok(())
+        if is_possible() {
+            return Ok(());
+        }
+        Err(refused("mount `binfmt_misc`; Linux 6.7 and newer allow it".into(), Some(EMULATE.into())))
     })?;
-    Ok("mounted".into())
+    Ok("emulators are registered in the sandbox".into())
 }
+
+/// What registers emulators on the host.
+const EMULATE: &str = "sudo apt-get install qemu-user-static binfmt-support";
 
 fn refused(what: String, mend: Option<String>) -> Error {
     Error::Refused { what, mend, source: None }

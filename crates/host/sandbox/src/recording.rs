@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use crate::{Command, Exit, Result, Sandbox, Stream};
+use crate::{Command, Exit, Foreign, Result, Sandbox, Stream};
 
 type Answer = dyn Fn(&Command, &mut dyn FnMut(Stream, &[u8])) -> Result<Exit> + Send + Sync;
 
@@ -36,6 +36,11 @@ impl Sandbox for Recording {
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit> {
         self.commands.lock().expect("no recording panics").push(command.clone());
         (self.answer)(command, output)
+    }
+
+    /// Nothing is run, of whatever architecture.
+    fn foreign(&self) -> Foreign {
+        Foreign { emulators: false, narrow: false }
     }
 }
 

@@ -41,6 +41,19 @@ pub(crate) fn unshare(namespaces: libc::c_int) -> io::Result<()> {
     check(libc::c_long::from(unsafe { libc::unshare(namespaces) })).map(drop)
 }
 
+/// Whether the kernel runs programs of 32 bits; those for arm64 say so when asked for their personality.
+pub(crate) fn runs_32_bits() -> bool {
+    const ASK: libc::c_ulong = 0xffff_ffff;
+    const NARROW: libc::c_ulong = 8;
+    // SAFETY: a number of this thread, which is put back at once; nothing is executed meanwhile.
+    unsafe {
+        let before = libc::personality(ASK);
+        let allowed = libc::personality(NARROW) >= 0;
+        libc::personality(before as libc::c_ulong);
+        allowed
+    }
+}
+
 /// Ends this process at once: no destructors, no buffers.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: never returns.

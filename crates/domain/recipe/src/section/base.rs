@@ -23,8 +23,8 @@ pub static KEYS: Table = Table {
         key(
             "architecture",
             Shape::Word(ARCHITECTURES),
-            "The machine architecture, under Debian's name. Another than the building machine's is built where that runs \
-             its programs: `apt-get install qemu-user-static binfmt-support`.",
+            "The machine architecture, under Debian's name. Programs of another than the building machine's run in an \
+             emulator that kiln brings; that needs Linux 6.7 or newer, or `apt-get install qemu-user-static binfmt-support`.",
         )
             .default("the board's; without a board, that of the machine that builds")
             .example("\"amd64\""),

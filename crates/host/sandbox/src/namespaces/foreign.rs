@@ -34,18 +34,24 @@ pub(super) fn register(emulators: &[Emulator]) -> Result<Option<OwnedFd>> {
     Ok(Some(mount))
 }
 
+/// Whether the kernel lets a sandbox register emulators of its own. Must be asked by whoever entered.
+pub(crate) fn is_possible() -> bool {
+    make("binfmt_misc", MountAttrFlags::empty(), &[]).is_ok()
+}
+
 /// Whether the kernel has no `binfmt_misc` for user namespaces, or none at all.
 fn refused(error: &std::io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::PERM | Errno::NODEV | Errno::ACCESS))
 }
 
 /// Returns the line that registers an emulator: the kernel opens the program at once (`F`), and hands on the name it was
-/// called by (`P`), an open descriptor (`O`), and the rights of the program that is run (`C`).
+/// called by (`P`), an open descriptor (`O`), and the rights of the program that is run (`C`). What parts the fields is the line's first
+/// byte, which no path has.
 fn line(emulator: &Emulator) -> Vec<u8> {
     let escaped = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
     let (magic, mask) = (escaped(&emulator.magic), escaped(&emulator.mask));
-    let head = format!(":{}:M::{magic}:{mask}:", emulator.name);
-    [head.as_bytes(), emulator.program.as_os_str().as_bytes(), b":POCF"].concat()
+    let head = format!("\x1f{}\x1fM\x1f\x1f{magic}\x1f{mask}\x1f", emulator.name);
+    [head.as_bytes(), emulator.program.as_os_str().as_bytes(), b"\x1fPOCF"].concat()
 }
 
 #[cfg(test)]
@@ -57,6 +63,6 @@ mod tests {
         let emulator =
             Emulator { name: "arm64".into(), magic: b"\x7fELF".into(), mask: vec![255, 0, 1, 2], program: "/q".into() };
         let wanted = r":arm64:M::\x7f\x45\x4c\x46:\xff\x00\x01\x02:/q:POCF";
-        assert_eq!(String::from_utf8(line(&emulator)).unwrap(), wanted);
+        assert_eq!(String::from_utf8(line(&emulator)).unwrap(), wanted.replace(':', "\x1f"));
     }
 }

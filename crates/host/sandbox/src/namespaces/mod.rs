@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Command, Entered, Error, Exit, Result, Sandbox, Stream};
+use crate::{Command, Entered, Error, Exit, Result, Sandbox, Stream, sys};
 
+pub(crate) use foreign::is_possible;
 pub(crate) use group::{Group, is_delegated};
 pub(crate) use start::{Started, start};
 
@@ -35,9 +36,22 @@ impl Namespaces {
     }
 }
 
+/// What this machine runs besides programs of its own architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Whether [`Command::emulators`] have an effect; else what is registered on the host holds.
+    pub emulators: bool,
+    /// Whether programs of 32 bits run on a machine of 64 (`personality(2)`).
+    pub narrow: bool,
+}
+
 impl Sandbox for Namespaces {
     fn run(&self, command: &Command, output: &mut dyn FnMut(Stream, &[u8])) -> Result<Exit> {
         run::run(command, output)
+    }
+
+    fn foreign(&self) -> Foreign {
+        Foreign { emulators: is_possible(), narrow: sys::runs_32_bits() }
     }
 }
 

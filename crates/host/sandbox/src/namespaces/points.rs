@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags, flock, openat2, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{flock, fstat, futimens, openat2, unlinkat};
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::error::Doing;
@@ -58,11 +59,12 @@ impl Points {
             let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { continue };
             let parent = parent.strip_prefix("/").unwrap_or(parent);
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let Ok(parent) = openat2(&self.behind, parent, flags, Mode::empty(), ResolveFlags::IN_ROOT) else {
                 continue;
             };
-            let _ = unlinkat(parent, name, if *directory { AtFlags::REMOVEDIR } else { AtFlags::empty() });
+            let flags = if *directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            let _ = keeping_times(&parent, || Ok(unlinkat(&parent, name, flags)?));
         }
     }
 }
@@ -79,7 +81,11 @@ fn make(path: &Path, directory: bool, made: &mut Vec<(PathBuf, bool)>) -> io::Re
     if let Some(parent) = path.parent() {
         make(parent, true, made)?;
     }
-    let result = if directory { fs::create_dir(path) } else { fs::File::create_new(path).map(drop) };
+    let create = || if directory { fs::create_dir(path) } else { fs::File::create_new(path).map(drop) };
+    let result = match path.parent().map(fs::File::open).transpose()? {
+        Some(parent) => keeping_times(parent, create),
+        None => create(),
+    };
     match result {
         Ok(()) => made.push((path.into(), directory)),
         // Another command in the same tree was faster; a link that leads nowhere is an error all the same.
@@ -87,6 +93,19 @@ fn make(path: &Path, directory: bool, made: &mut Vec<(PathBuf, bool)>) -> io::Re
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+/// Does something to a directory that shall not show in its times.
+fn keeping_times<T>(directory: impl AsFd, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = fstat(&directory)?;
+    let done = work()?;
+    let time = |tv_sec, tv_nsec: u64| Timespec { tv_sec, tv_nsec: tv_nsec as i64 };
+    let times = Timestamps {
+        last_access: time(before.st_atime, before.st_atime_nsec),
+        last_modification: time(before.st_mtime, before.st_mtime_nsec),
+    };
+    futimens(&directory, &times)?;
+    Ok(done)
 }
 
 fn share(tree: &OwnedFd) -> io::Result<OwnedFd> {

@@ -162,9 +162,14 @@ fn binds(ground: &Ground) {
         .bind(&host, guest("/a/b"), false)
         .bind(host.join("given"), guest("/etc/one"), true)
         .bind(&host, guest("/tmp/ro"), true);
+    // The tree's own mount points are made by the first command.
+    ground.say("mkdir -p /etc");
+    let times = || ["", "etc"].map(|name| fs::metadata(ground.tree.join(name)).unwrap().modified().unwrap());
+    let before = times();
     for read_only in [false, true] {
         command.read_only_root = read_only;
         let (exit, out, err) = ground.run(&command);
+        assert_eq!(times(), before, "nor does it show in the times of directories");
         assert_eq!(out, "xxx");
         assert!(!exit.success() && err.contains("/tmp/ro/no: Read-only file system"), "{err}");
         assert_eq!(list(&host), ["given", "made"]);
