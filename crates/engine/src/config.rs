@@ -20,6 +20,9 @@ pub struct Config {
     pub now: i64,
     /// For `kiln twice`: how far the clock inside the sandbox is moved, in seconds.
     pub clock_offset: i64,
+    /// Whether native builds of interpreters and small tools stand in for those of a tree of another architecture. The bytes are
+    /// the same without, and take ten times as long.
+    pub lend: bool,
     /// The sandbox's host name while commands run; it must not reach the image.
     pub sandbox_hostname: String,
 }

@@ -34,18 +34,30 @@ impl Kiln {
         events: &Events,
     ) -> Result<PathBuf, Fault> {
         let lock = self.extra_lock(loaded, wanted, events)?;
+        self.tools_tree(loaded, &lock, &format!("tools: {}", wanted.join(", ")), only, events)
+    }
+
+    /// Returns the root of a tree with the tools of a lock.
+    pub(crate) fn tools_tree(
+        &self,
+        loaded: &Loaded,
+        lock: &Lock,
+        name: &str,
+        only: &[GuestPath],
+        events: &Events,
+    ) -> Result<PathBuf, Fault> {
         let packages = lock.tools.iter().map(Locked::package_ref).collect();
         let unpack = Action::Unpack { packages, bare: true, only: only.to_vec() };
         let stages = vec![Stage { kind: StageKind::Tools, actions: vec![unpack] }];
         let pipelines = vec![Pipeline { name: "tools".into(), from: None, stages }];
         let nothing = Digest::of("");
-        let name = format!("tools: {}", wanted.join(", "));
-        let plan = Plan { name, arch: Arch::host(), epoch: self.config.now, spec: nothing, lock: nothing, pipelines };
+        let (name, arch, epoch) = (name.to_owned(), Arch::host(), self.config.now);
+        let plan = Plan { name, arch, epoch, spec: nothing, lock: nothing, pipelines };
         let (options, current) = (BuildOptions::default(), Mutex::new(None));
         let run = Run {
             kiln: self,
             loaded,
-            lock: &lock,
+            lock,
             plan: &plan,
             secrets: &Secrets::default(),
             options: &options,
@@ -68,7 +80,29 @@ impl Kiln {
 
     fn extra_lock(&self, loaded: &Loaded, wanted: &[&str], events: &Events) -> Result<Lock, Fault> {
         let key = format!("tools {}", wanted.join(" "));
-        let known = self.store.document(Doc::Probe, &key)?.and_then(|bytes| String::from_utf8(bytes).ok());
+        self.kept_lock(&key, || self.lock_tools(&loaded.completed.spec, wanted, events))
+    }
+
+    /// Locks packages of the recipe's own repositories for this machine, in the versions that `like` has, where they exist.
+    pub(crate) fn native_lock(
+        &self,
+        loaded: &Loaded,
+        wanted: &[&str],
+        like: &Lock,
+        events: &Events,
+    ) -> Result<Lock, Fault> {
+        let versions = like.packages.iter().filter(|locked| wanted.contains(&locked.name.as_str()));
+        let versions: Vec<String> = versions.map(|locked| format!("{}={}", locked.name, locked.version)).collect();
+        let repositories =
+            like.repositories.iter().map(|repository| format!("{} {}", repository.uri, repository.suite));
+        let repositories = repositories.collect::<Vec<_>>().join(" ");
+        let key = format!("native {} {repositories} {}", Arch::host(), versions.join(" "));
+        self.kept_lock(&key, || self.lock_natives(&loaded.completed.spec, wanted, like, events))
+    }
+
+    /// Returns a lock that was made within the last week, or makes it.
+    fn kept_lock(&self, key: &str, make: impl FnOnce() -> Result<Lock, Fault>) -> Result<Lock, Fault> {
+        let known = self.store.document(Doc::Probe, key)?.and_then(|bytes| String::from_utf8(bytes).ok());
         let known = known.as_deref().and_then(|text| text.split_once('\n'));
         if let Some((made, text)) = known
             && made.parse().is_ok_and(|made: i64| (made..made + FRESH).contains(&self.config.now))
@@ -76,9 +110,9 @@ impl Kiln {
         {
             return Ok(lock);
         }
-        let lock = self.lock_tools(&loaded.completed.spec, wanted, events)?;
+        let lock = make()?;
         let text = format!("{}\n{}", self.config.now, lock.write());
-        self.store.put_document(Doc::Probe, &key, text.as_bytes())?;
+        self.store.put_document(Doc::Probe, key, text.as_bytes())?;
         Ok(lock)
     }
 }

@@ -36,7 +36,9 @@ struct Kept {
     below: Vec<StageId>,
     /// The scratch folder with the stage's own changes.
     folder: PathBuf,
+    #[serde(default = "Arch::host")]
     arch: Arch,
+    #[serde(default)]
     emulators: Vec<Emulator>,
 }
 
@@ -46,7 +48,10 @@ pub(crate) fn keep(run: &Run<'_>, room: Room, stage: StageKind, below: &[Layer])
     if let Some(old) = read(&about) {
         crate::run::remove(&old.folder);
     }
-    let emulators = run.state.emulators.lock().expect("no holder panics").clone().unwrap_or_default();
+    let emulators = run.emulators().unwrap_or_else(|fault| {
+        run.events.warn(format!("the failed tree's programs will not run: {}", fault.chain()));
+        vec![]
+    });
     let (below, arch) = (below.iter().map(|layer| layer.id).collect(), run.plan.arch);
     let kept = Kept { stage, below, folder: room.keep()?, arch, emulators };
     let text = serde_json::to_vec(&kept).expect("plain values serialise");
@@ -77,6 +82,10 @@ impl Kiln {
                 let kept = kept
                     .ok_or_else(|| Fault::recipe("no failed tree was kept").hint("build with `--keep-failed` first"))?;
                 let layers = self.layers_below(&kept)?;
+                if let Some(gone) = kept.emulators.iter().find(|emulator| !emulator.program.exists()) {
+                    let what = format!("the emulator for `{}` left the cache", gone.name);
+                    return Err(Fault::farm(what).hint("build again with `--keep-failed`"));
+                }
                 self.shell_in(&layers, &kept.folder, argv, (kept.arch, kept.emulators))
             }
         }

@@ -39,6 +39,15 @@ pub struct Facts {
     inode: u64,
 }
 
+/// How a file of a directory begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    pub name: Vec<u8>,
+    pub bytes: Vec<u8>,
+    /// The same for hard links of one file.
+    pub inode: u64,
+}
+
 /// A path split into an open parent directory and a last name.
 struct Place {
     parent: OwnedFd,
@@ -172,6 +181,29 @@ impl Target {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(vec![]),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Returns the first bytes of every regular file in a directory, `length` at most; a missing directory has none.
+    pub fn beginnings(&self, path: &GuestPath, length: usize) -> io::Result<Vec<Beginning>> {
+        let directory = match self.open_inside(path.relative(), OFlags::DIRECTORY | OFlags::RDONLY) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(vec![]),
+            Err(error) => return Err(error.into()),
+        };
+        let mut beginnings = vec![];
+        for name in names(&directory)? {
+            let file = OsStr::from_bytes(&name);
+            let stat = statat(&directory, file, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                continue;
+            }
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = File::from(openat(&directory, file, flags, Mode::empty())?);
+            let mut bytes = Vec::with_capacity(length);
+            file.take(length as u64).read_to_end(&mut bytes)?;
+            beginnings.push(Beginning { name, bytes, inode: stat.st_ino });
+        }
+        Ok(beginnings)
     }
 
     /// Returns what matches a glob: `*` and `?` inside one name; a glob's `*` matches no leading dot. Sorted.

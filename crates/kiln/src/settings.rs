@@ -60,6 +60,7 @@ fn config_from(env: &Environment, flags: &Flags, now: i64, processors: usize) ->
         mirrors: mirrors(env)?,
         now,
         clock_offset: 0,
+        lend: variable(env, "KILN_NATIVE_HELPERS", yes_or_no)?.unwrap_or(true),
         sandbox_hostname: "kiln".into(),
     })
 }
@@ -85,6 +86,14 @@ fn address(text: &str) -> Result<(), String> {
 fn jobs(env: &Environment, flags: &Flags) -> Result<Option<usize>, Failure> {
     let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is not a number of threads"));
     Ok(flags.jobs.or(variable(env, "KILN_JOBS", number)?))
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("`{text}` is neither `yes` nor `no`")),
+    }
 }
 
 /// Reads an environment variable; one that is set but makes no sense is a mistake, not a default.

@@ -16,7 +16,7 @@ pub enum Action {
         /// Unpack only: no database, no maintainer scripts (tools trees).
         #[serde(default)]
         bare: bool,
-        /// Of bare packages, the files that are wanted; empty: all.
+        /// Of bare packages, the files that are wanted (neither links nor what links lead to); empty: all.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         only: Vec<GuestPath>,
     },

@@ -76,7 +76,7 @@ impl Arch {
 
     /// Returns how its programs begin: the bytes of an ELF header up to the machine, and the bits of them that count.
     ///
-    /// Versions of the ABI and of the file's kind may vary: executables and position-independent ones are both run.
+    /// The operating system's ABI may vary, and executables may be position-independent.
     /// Source: the System V ABI, chapter 4, and the supplements of the processors (`e_machine`).
     pub const fn elf_magic(self) -> ([u8; 20], [u8; 20]) {
         let (class, machine) = match self {

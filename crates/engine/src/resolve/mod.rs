@@ -10,7 +10,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fs;
 
-use kiln_family::deb::lock::{EDITION, Lock, LockedRepository};
+use kiln_family::deb::lock::{EDITION, Lock, Locked, LockedRepository};
 use kiln_family::deb::solve::did_you_mean;
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault};
@@ -131,7 +131,7 @@ impl Kiln {
         old: Option<&Lock>,
         update: &Update,
         events: &Events,
-    ) -> Result<(Vec<kiln_family::deb::Locked>, Option<LockedRepository>), Fault> {
+    ) -> Result<(Vec<Locked>, Option<LockedRepository>), Fault> {
         if wanted.is_empty() {
             return Ok((vec![], None));
         }
@@ -148,6 +148,23 @@ impl Kiln {
         let repositories = repository.into_iter().collect();
         let (edition, architecture) = (EDITION, Arch::host());
         Ok(Lock { edition, spec: Digest::of(""), architecture, repositories, packages: vec![], tools })
+    }
+
+    /// Locks packages of the spec's own repositories for this machine, in the versions that `like` has, where they exist.
+    pub(crate) fn lock_natives(
+        &self,
+        spec: &Spec,
+        wanted: &[&str],
+        like: &Lock,
+        events: &Events,
+    ) -> Result<Lock, Fault> {
+        let architecture = Arch::host();
+        let archives = self.archives(&spec.base.repositories, architecture, &[], events)?;
+        let here = |locked: &Locked| Locked { architecture: architecture.debian().to_owned(), ..locked.clone() };
+        let like: Vec<Locked> = like.packages.iter().map(here).collect();
+        let tools = solve::tools(&archives, wanted, &like)?;
+        let repositories = archives.into_iter().map(|archive| archive.locked).collect();
+        Ok(Lock { edition: EDITION, spec: Digest::of(""), architecture, repositories, packages: vec![], tools })
     }
 
     /// Reads the indexes of repositories, several at once, in the given order.

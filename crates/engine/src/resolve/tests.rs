@@ -33,6 +33,7 @@ fn bench() -> Bench {
 
 fn config(home: &Path) -> Config {
     Config {
+        lend: true,
         cache: home.join("cache"),
         cache_limit: CACHE_LIMIT,
         jobs: 1,

@@ -49,7 +49,7 @@ impl Run<'_> {
     pub fn command(&self, stage: StageKind, source: &str, command: Command) -> Result<(), Fault> {
         let mut lines = Lines::default();
         let of_tools = stage == StageKind::Tools || stage >= StageKind::Image;
-        let mut command = if of_tools { command } else { self.emulated(self.disguise(command)?)? };
+        let mut command = if of_tools { command } else { self.lent(stage, self.emulated(self.disguise(command)?)?)? };
         command.hostname = self.kiln.config.sandbox_hostname.clone();
         command.written = super::stage::written(&command.root);
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -67,8 +67,10 @@ impl Run<'_> {
     }
 }
 
-/// What lets a machine run another architecture's programs; a sandbox sees what is registered on the host.
-const EMULATE: &str = "this image is of another architecture: sudo apt-get install qemu-user-static binfmt-support";
+/// What lets a machine run another architecture's programs whose kernel lets no sandbox register an emulator of its own; what is
+/// registered on the host holds in every sandbox.
+const EMULATE: &str = "this image is of another architecture, which kiln emulates on Linux 6.7 or newer; on this machine: \
+                       sudo apt-get install qemu-user-static binfmt-support";
 
 /// Returns why a command did not start in a tree for `arch`: what the machine cannot run there is its own fault.
 pub fn refused(error: kiln_sandbox::Error, arch: Arch) -> Fault {

@@ -51,6 +51,10 @@ impl Run<'_> {
             let missing = || Fault::upstream(format!("{} of {total} packages did not arrive", total - got));
             return Err(self.state.downloads.fault().unwrap_or_else(missing));
         }
+        if let Some(missing) = only.iter().find(|wanted| !target.exists(wanted)) {
+            let names: Vec<_> = packages.iter().map(|package| package.name.as_str()).collect();
+            return Err(Fault::upstream(format!("no file `{missing}` in {}", names.join(", "))));
+        }
         *self.state.unpacked.lock().expect("no holder panics") = Some(unpacked);
         Ok(())
     }

@@ -11,6 +11,7 @@ mod download;
 mod emulate;
 mod folder;
 mod initrd;
+mod lend;
 mod modules;
 mod output;
 mod perform;
@@ -21,7 +22,7 @@ mod users;
 mod verify;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use kiln_family::deb::Lock;
 use kiln_model::{Plan, StageKind, StageOutcome};
@@ -65,6 +66,8 @@ pub(crate) struct State {
     pub outcomes: Mutex<Vec<StageOutcome>>,
     /// What runs the tree's programs, once it was looked for.
     pub emulators: Mutex<Option<Vec<Emulator>>>,
+    /// What is lent to trees of another architecture, once it was looked for.
+    pub native: Mutex<Option<Option<Arc<lend::Native>>>>,
 }
 
 impl Run<'_> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Action, Fault, GuestPath, StageKind};
+use kiln_model::{Action, Arch, Fault, GuestPath, StageKind};
 use kiln_plan::context::path;
 use kiln_sandbox::Command;
 
@@ -45,7 +45,9 @@ impl Run<'_> {
     pub fn depmod_early(&self, stage: StageKind, target: &Target) {
         let stages = self.plan.pipelines.iter().flat_map(|pipeline| &pipeline.stages);
         let asked = stages.filter(|asked| asked.kind == stage).any(|asked| asked.actions.contains(&Action::Depmod));
-        if !asked || !target.exists(&path(PROGRAM)) {
+        // Where helpers are lent, one command after the other works in the tree.
+        let lent = !Arch::host().runs(self.plan.arch);
+        if !asked || lent || !target.exists(&path(PROGRAM)) {
             return;
         }
         let folder = path(FOLDER);

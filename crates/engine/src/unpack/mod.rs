@@ -34,7 +34,7 @@ pub struct Options {
     pub epoch: i64,
     /// Only files, no database and no thought of maintainer scripts (tools trees).
     pub bare: bool,
-    /// Of bare packages, the files that are wanted; empty: all.
+    /// Of bare packages, the files that are wanted (neither links nor what links lead to); empty: all.
     pub only: Vec<GuestPath>,
     /// Into an empty tree. Directories that are there already get what the archives say of them.
     pub base: bool,

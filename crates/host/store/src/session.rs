@@ -20,16 +20,6 @@ use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use crate::files::{make_folder, names, remove_tree};
 use crate::{Error, Result};
 
-/// Tells ext4 that what lies in a folder does not belong together. It then gives each tree inside a part of the disk of
-/// its own: where thousands of files went a moment ago, it tries all their inodes before it makes a new one.
-fn spread(folder: &Path) {
-    // Other filesystems know no such mark, and need none.
-    let _ = File::open(folder).and_then(|folder| {
-        let flags = ioctl_getflags(&folder)?;
-        Ok(ioctl_setflags(&folder, flags | IFlags::TOPDIR)?)
-    });
-}
-
 pub(crate) struct Session {
     root: PathBuf,
     lease: PathBuf,
@@ -183,4 +173,14 @@ fn open_lock(root: &Path) -> Result<(PathBuf, File)> {
     let path = root.join("lock");
     let file = OpenOptions::new().read(true).append(true).create(true).open(&path).map_err(Error::io("open", &path))?;
     Ok((path, file))
+}
+
+/// Tells ext4 that what lies in a folder does not belong together. It then gives each tree inside a part of the disk of
+/// its own: where thousands of files went a moment ago, it tries all their inodes before it makes a new one.
+fn spread(folder: &Path) {
+    // Other filesystems know no such mark, and need none.
+    let _ = File::open(folder).and_then(|folder| {
+        let flags = ioctl_getflags(&folder)?;
+        Ok(ioctl_setflags(&folder, flags | IFlags::TOPDIR)?)
+    });
 }

@@ -14,6 +14,7 @@ pub mod configure;
 pub mod database;
 pub mod extended;
 pub mod hold;
+pub mod lend;
 pub mod preinst;
 pub mod replaces;
 pub mod status;
