@@ -52,6 +52,18 @@ def kiln():
     return str(target / "release/kiln")
 
 
+QEMU = {"arm64": "aarch64", "armhf": "arm", "riscv64": "riscv64"}
+
+
+def register(architecture):
+    """Has the kernel run another architecture's programs in the emulator, as Debian's packages do where systemd starts them."""
+    folder = Path("/proc/sys/fs/binfmt_misc")
+    if not (folder / "register").exists():
+        subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", folder], check=True)
+    if not (folder / f"qemu-{QEMU[architecture]}").exists():
+        subprocess.run(["update-binfmts", "--enable", f"qemu-{QEMU[architecture]}"], check=True)
+
+
 def mirror():
     """Returns Debian's archive as this host's apt knows it, else the official one."""
     if "MIRROR" in os.environ:

@@ -1,12 +1,21 @@
 """What is timed: kiln and its peers, each in the states cold, warm and hostname."""
 
-from machine import ROOT, WORK as FOLDER, Command, empty, kiln, mirror
+from machine import ROOT, WORK as FOLDER, Command, empty, kiln, mirror, register
 from mkosi import Mkosi
 
 # Debian package → the program that tells it is there.
-PACKAGES = {"debootstrap": "debootstrap", "mmdebstrap": "mmdebstrap"}
+PACKAGES = {
+    "debootstrap": "debootstrap",
+    "mmdebstrap": "mmdebstrap",
+    "qemu-user-static": "qemu-aarch64-static",
+    "binfmt-support": "update-binfmts",
+    "arch-test": "arch-test",
+}
 
 SUITE = "trixie"
+
+# An architecture that this machine does not run by itself.
+FOREIGN = "arm64"
 
 
 class Subject:
@@ -48,6 +57,18 @@ class KilnTree(Kiln):
     work, recipe, output = "tree", "debian-minbase-tar.toml", "debian-minbase-tar.tar"
 
 
+class KilnForeign(Kiln):
+    """The minbase tree for another architecture."""
+
+    work, recipe, output = "foreign", "debian-minbase-tar.toml", "debian-minbase-tar.tar"
+
+    def ready(self, state, number):
+        command = super().ready(state, number)
+        recipe = self.folder / "image.toml"
+        recipe.write_text(recipe.read_text().replace("[base]", f'[base]\narchitecture = "{FOREIGN}"'))
+        return command
+
+
 class KilnDisk(Kiln):
     work, recipe, output = "disk", "debian-minimal.toml", "debian-minimal.raw"
 
@@ -74,7 +95,7 @@ class Debootstrap(Subject):
 class Mmdebstrap(Subject):
     """With its manual's way to keep packages and lists between runs."""
 
-    work, name = "tree", "mmdebstrap"
+    work, name, more = "tree", "mmdebstrap", []
 
     def ready(self, state, number):
         debs, lists = self.folder / "debs", self.folder / "lists"
@@ -90,8 +111,22 @@ class Mmdebstrap(Subject):
         ]
         keep = ["--skip=download/empty", "--skip=essential/unlink"]
         output = self.folder / "out.tar"
-        words = ["mmdebstrap", "--variant=minbase", *keep, *hooks, SUITE, output, mirror()]
+        words = ["mmdebstrap", "--variant=minbase", *self.more, *keep, *hooks, SUITE, output, mirror()]
         return Command(words, output, self.folder)
 
 
-WORK = {"tree": [KilnTree, Mmdebstrap, Debootstrap], "disk": [KilnDisk, Mkosi]}
+class MmdebstrapForeign(Mmdebstrap):
+    """Its programs run in an emulator that is registered on the host, which kiln does without."""
+
+    work, more = "foreign", [f"--architectures={FOREIGN}"]
+
+    def __init__(self):
+        super().__init__()
+        register(FOREIGN)
+
+
+WORK = {
+    "tree": [KilnTree, Mmdebstrap, Debootstrap],
+    "foreign": [KilnForeign, MmdebstrapForeign],
+    "disk": [KilnDisk, Mkosi],
+}
