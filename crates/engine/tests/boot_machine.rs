@@ -54,7 +54,15 @@ fn main() {
 fn board(firmware: &str) -> Qemu {
     let text = str::to_owned;
     let (system, machine, cpu) = (text("x86_64"), text("q35"), text("max"));
-    Qemu { system, machine, cpu, firmware: text(firmware), memory: 256, console: text("ttyS0") }
+    Qemu {
+        system,
+        machine,
+        cpu,
+        firmware: text(firmware),
+        memory: 256,
+        console: text("ttyS0"),
+        bus: Default::default(),
+    }
 }
 
 fn programs(board: &Qemu) -> Programs {

@@ -9,7 +9,7 @@ use kiln_recipe::spec::Qemu;
 fn board(system: &str, machine: &str, cpu: &str) -> Qemu {
     let text = str::to_owned;
     let (system, machine, cpu) = (text(system), text(machine), text(cpu));
-    Qemu { system, machine, cpu, firmware: text("uefi"), memory: 2048, console: text("ttyS0") }
+    Qemu { system, machine, cpu, firmware: text("uefi"), memory: 2048, console: text("ttyS0"), bus: Default::default() }
 }
 
 fn sockets() -> Console {
@@ -34,7 +34,7 @@ fn the_headless_machine() {
         -cpu max -smp 2 -m 2048M -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
         -drive if=pflash,unit=1,format=raw,file=/s/vars.fd \
         -drive if=none,id=disk,snapshot=on,format=raw,file=/run/kiln/disk -device virtio-blk-pci,drive=disk,bootindex=0 \
-        -nic user,model=virtio-net-pci -device virtio-rng-pci \
+        -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci \
         -smbios type=11,value=io.systemd.credential:agetty.autologin=root \
         -smbios type=11,value=io.systemd.credential:login.noauth=yes \
         -chardev socket,id=console,server=on,wait=on,path=/s/console.sock -serial chardev:console \
@@ -58,7 +58,7 @@ fn the_machine_in_the_terminal() {
     };
     let wanted = "/usr/bin/qemu-system-aarch64 -name kiln -nodefaults -no-user-config -display none -machine virt -accel tcg \
         -cpu cortex-a72 -smp 4 -m 2048M -drive if=none,id=disk,snapshot=on,format=qcow2,file=/a,,b \
-        -device virtio-blk-pci,drive=disk,bootindex=0 -nic user,model=virtio-net-pci -device virtio-rng-pci \
+        -device virtio-blk-pci,drive=disk,bootindex=0 -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci \
         -serial mon:stdio";
     assert_eq!(command(&launch).join(" "), wanted);
 }

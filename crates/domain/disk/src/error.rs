@@ -2,6 +2,10 @@
 
 use kiln_model::{Fault, GuestPath};
 
+/// What a blob may not lie on.
+pub(crate) const TABLE: &str = "the partition table";
+pub(crate) const PARTITION: &str = "the first partition";
+
 /// A tree, or a wish, that a format cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -19,6 +23,10 @@ pub enum Error {
     Option { what: &'static str, value: String, why: String },
     #[error("partition `{0}` holds a filesystem that is made beforehand, and it was not handed in")]
     NotMade(String),
+    #[error("`{path}`, which belongs at byte {offset} of the disk, is not in the tree")]
+    NoBlob { path: GuestPath, offset: u64 },
+    #[error("`{path}` has {size} bytes: at byte {offset} of the disk it would lie on {what}")]
+    Overlap { path: GuestPath, offset: u64, size: u64, what: &'static str },
     #[error("a table of kind {kind} holds {limit} partitions at most, not {count}")]
     TooMany { kind: &'static str, limit: usize, count: usize },
 }
@@ -45,6 +53,8 @@ impl From<Error> for Fault {
             Error::TooSmall { needed, .. } => {
                 Some(format!("set its size to {} MiB or more, or to `auto`", needed.div_ceil(1 << 20)))
             }
+            Error::Overlap { what: TABLE, .. } => Some("say table = \"mbr\" under `[disk]`".to_owned()),
+            Error::NoBlob { .. } => Some("the board's package that brings it must not be excluded".to_owned()),
             Error::Unfit { .. } => Some("leave the file out, or mount another filesystem there".to_owned()),
             _ => None,
         };

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_model::action::{DiskLayout, FilesystemKind, Partition, Size, TableKind};
+use kiln_model::action::{Blob, DiskLayout, FilesystemKind, Partition, Size, TableKind};
+use kiln_model::tree::Kind;
 use kiln_model::{Extent, Extents, GuestPath, Source, Tree};
 
+use crate::body::Content;
+use crate::error::{PARTITION, TABLE};
 use crate::table::{self, Row, SECTOR};
 use crate::{Error, ext4, fat};
 
@@ -45,6 +48,7 @@ pub fn disk(tree: &Tree, layout: &DiskLayout, epoch: i64, premade: &Premade) -> 
         Size::Roomy { minimum, .. } => maker.disk_size(&filled).max(minimum.next_multiple_of(ALIGN)),
     };
     let mut extents = maker.table(&partitions, size)?;
+    layout.blobs.iter().try_for_each(|blob| maker.blob(blob, &mut extents))?;
     for (filesystem, placed) in filled.into_iter().zip(&partitions) {
         extents.embed(placed.offset, filesystem.extents);
     }
@@ -161,6 +165,27 @@ impl Maker<'_> {
             }
             FilesystemKind::Erofs | FilesystemKind::Squashfs => Err(Error::NotMade(part.name.clone())),
         }
+    }
+
+    /// Puts a file of the tree between table and partitions.
+    fn blob(&self, blob: &Blob, extents: &mut Extents) -> Result<(), Error> {
+        let Blob { path, offset } = blob;
+        let mut entry = self.tree.get(path);
+        if let Some(Kind::Hardlink(first)) = entry.map(|entry| &entry.kind) {
+            entry = self.tree.get(first);
+        }
+        let Some(Kind::File(body)) = entry.map(|entry| &entry.kind) else {
+            return Err(Error::NoBlob { path: path.clone(), offset: *offset });
+        };
+        let overlap = |what| Error::Overlap { path: path.clone(), offset: *offset, size: body.size, what };
+        if *offset < table::length(self.layout.table) {
+            return Err(overlap(TABLE));
+        }
+        if offset.saturating_add(body.size) > ALIGN {
+            return Err(overlap(PARTITION));
+        }
+        Content::new(body).put(extents, *offset, 0, body.size);
+        Ok(())
     }
 
     /// Mount points of other partitions inside of this one.

@@ -265,7 +265,19 @@ pub struct DiskLayout {
     /// Disk id: a UUID for GPT, its first four bytes for MBR.
     pub id: uuid::Uuid,
     pub partitions: Vec<Partition>,
+    /// What a machine's first program is read from, outside of all partitions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<Blob>,
     pub size: Size,
+}
+
+/// A file of the tree that also lies at a fixed place of the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Blob {
+    pub path: GuestPath,
+    /// First byte on the disk.
+    pub offset: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -74,6 +74,20 @@ impl Arch {
         }
     }
 
+    /// Returns what UEFI calls it in the names of removable media's loaders, `x64` as in `BOOTX64.EFI`; none where there is no UEFI.
+    ///
+    /// Source: the UEFI specification, "Removable Media Boot Behavior".
+    pub const fn efi(self) -> Option<&'static str> {
+        match self {
+            Self::Amd64 => Some("x64"),
+            Self::Arm64 => Some("aa64"),
+            Self::Armhf => Some("arm"),
+            Self::I386 => Some("ia32"),
+            Self::Riscv64 => Some("riscv64"),
+            Self::Ppc64el => None,
+        }
+    }
+
     /// Returns how its programs begin: the bytes of an ELF header up to the machine, and the bits of them that count.
     ///
     /// The operating system's ABI may vary, and executables may be position-independent.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_model::Digest;
-use kiln_model::action::FilesystemKind;
+use kiln_model::action::{FilesystemKind, TableKind};
 use serde::{Deserialize, Serialize};
 
 use crate::desk::{Desk, Note};
@@ -182,7 +182,9 @@ fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs) 
     let asked = system.bool("grow");
     let grows = asked.unwrap_or(able) && root.is_some();
     if grows {
-        needs.feature("repart", "`system.grow`", system.key_span("grow").unwrap_or(ground.span));
+        let table = disk.map_or(TableKind::Gpt, |disk| disk.table);
+        let feature = if table == TableKind::Mbr { "sfdisk" } else { "repart" };
+        needs.feature(feature, "`system.grow`", system.key_span("grow").unwrap_or(ground.span));
     }
     grows
 }

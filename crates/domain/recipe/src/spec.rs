@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_model::action::{Compression, Size, TableKind};
+use kiln_model::action::{Blob, Compression, Size, TableKind};
 use kiln_model::{Arch, Digest, GuestPath};
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +104,12 @@ pub struct BoardSpec {
     pub loader: Loader,
     /// `console=` and other arguments the board needs.
     pub kernel_arguments: Vec<String>,
+    /// The device tree's file, where its boot loader would take another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_tree: Option<String>,
+    /// What lies outside of all partitions for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<Blob>,
     /// How QEMU imitates it.
     pub qemu: Qemu,
 }
@@ -115,6 +121,8 @@ pub enum Loader {
     SystemdBoot,
     /// One unified kernel image at the removable-media path.
     Uki,
+    /// `extlinux.conf`, which U-Boot reads from the root's `/boot`.
+    Extlinux,
     None,
 }
 
@@ -131,6 +139,27 @@ pub struct Qemu {
     pub memory: u32,
     /// The serial console inside the guest: `ttyS0`.
     pub console: String,
+    /// How the disk is attached.
+    #[serde(default, skip_serializing_if = "Bus::is_virtio")]
+    pub bus: Bus,
+}
+
+/// How QEMU attaches a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bus {
+    /// To a machine with PCI, which gets a network card and a source of randomness of this kind too.
+    #[default]
+    Virtio,
+    /// As the memory card of a board, which has what it has.
+    Sd,
+}
+
+impl Bus {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_virtio(&self) -> bool {
+        *self == Self::Virtio
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

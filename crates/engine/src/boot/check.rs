@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kiln_model::Fault;
-use kiln_recipe::spec::{Assert, Verify};
+use kiln_recipe::spec::{Assert, Bus, Verify};
 use serde::{Deserialize, Serialize};
 
 use super::accel::{self, Accel, Choice};
@@ -61,12 +61,15 @@ pub fn check(guest: &Guest<'_>, wanted: &Verify, log: &Path, on_line: &dyn Fn(&s
 fn prepare(guest: &Guest<'_>) -> Result<(Disk, Glance, Login), Fault> {
     let disk = disk::ready(guest.image, guest.scratch)?;
     let glance = login::glance(&disk);
-    let login = Login::for_image(&glance);
+    // What a board of its own kind has no way to hand over is written into a copy.
+    let card = guest.board.bus == Bus::Sd;
+    let login = if card { Login::DropIn } else { Login::for_image(&glance) };
     if login == Login::Credentials {
         return Ok((disk, glance, login));
     }
     let (console, root) = (&guest.board.console, &guest.programs.root);
     let copy = login::copy_with_drop_in(&disk, &glance, console, guest.sandbox, root, guest.scratch)?;
+    let copy = if card { disk::as_card(copy, guest.scratch)? } else { copy };
     Ok((copy, glance, login))
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use kiln_model::Fault;
+use kiln_model::fault::OrFault as _;
 
 use crate::diff::{block, packed};
 
@@ -31,4 +32,21 @@ pub fn ready(image: &Path, scratch: &Path) -> Result<Disk, Fault> {
     };
     let format = if block::is_qcow2(&path)? { "qcow2" } else { "raw" };
     Ok(Disk { path, format })
+}
+
+/// Returns the disk as a memory card: QEMU wants its size to be a power of two, so a copy is made longer.
+pub fn as_card(disk: Disk, scratch: &Path) -> Result<Disk, Fault> {
+    let bytes = block::open(&disk.path)?;
+    let size = bytes.size();
+    if disk.format == "raw" && size.is_power_of_two() {
+        return Ok(disk);
+    }
+    let copy = scratch.join("copy.img");
+    if disk.path != copy {
+        block::copy_sparse(&*bytes, &copy)?;
+    }
+    let longer =
+        std::fs::File::options().write(true).open(&copy).and_then(|file| file.set_len(size.next_power_of_two()));
+    longer.farm(|| "make a memory card's size a power of two".into())?;
+    Ok(Disk { path: copy, format: "raw" })
 }

@@ -3,6 +3,7 @@
 use std::thread;
 
 use kiln_model::Fault;
+use kiln_recipe::spec::Bus;
 use kiln_sandbox::Network;
 
 use super::qemu::{Console, DISK, Launch};
@@ -12,7 +13,10 @@ use super::{Guest, accel, disk, headless};
 ///
 /// The sandbox puts the terminal into raw mode and back; the guest reaches what the host reaches.
 pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
-    let disk = disk::ready(guest.image, guest.scratch)?;
+    let mut disk = disk::ready(guest.image, guest.scratch)?;
+    if guest.board.bus == Bus::Sd {
+        disk = disk::as_card(disk, guest.scratch)?;
+    }
     let choice = accel::choose(guest)?;
     say(&format!("{} QEMU with {}: {}", guest.programs.whose(), choice.accel.name(), choice.why));
     say("changes are thrown away at the end; Ctrl-a x ends the machine, Ctrl-a h lists more");

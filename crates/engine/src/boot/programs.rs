@@ -33,6 +33,7 @@ const FIRMWARE: &[(&str, &str, &str)] = &[
     ("x86_64", "/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
     ("aarch64", "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
     ("aarch64", "/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"),
+    ("riscv64", "/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd", "/usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd"),
 ];
 
 /// Debian packages that hold QEMU and firmware, by QEMU system.
@@ -41,7 +42,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("i386", "qemu-system-x86"),
     ("aarch64", "qemu-system-arm qemu-efi-aarch64"),
     ("arm", "qemu-system-arm"),
-    ("riscv64", "qemu-system-misc"),
+    ("riscv64", "qemu-system-riscv opensbi qemu-efi-riscv64"),
     ("ppc64", "qemu-system-ppc"),
 ];
 
@@ -105,7 +106,15 @@ mod tests {
     fn board(firmware: &str) -> Qemu {
         let text = |text: &str| text.to_owned();
         let (system, machine, cpu) = (text("x86_64"), text("q35"), text("max"));
-        Qemu { system, machine, cpu, firmware: firmware.into(), memory: 1024, console: text("ttyS0") }
+        Qemu {
+            system,
+            machine,
+            cpu,
+            firmware: firmware.into(),
+            memory: 1024,
+            console: text("ttyS0"),
+            bus: Default::default(),
+        }
     }
 
     #[test]

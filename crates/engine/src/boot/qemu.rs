@@ -1,6 +1,6 @@
 //! QEMU's command line, as a value.
 
-use kiln_recipe::spec::Qemu;
+use kiln_recipe::spec::{Bus, Qemu};
 
 use super::accel::Accel;
 
@@ -43,14 +43,22 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
     let board = launch.board;
     add(&["-name", "kiln", "-nodefaults", "-no-user-config", "-display", "none"]);
     add(&["-machine", &board.machine, "-accel", launch.accel.name(), "-cpu", launch.accel.processor(&board.cpu)]);
-    add(&["-smp", &launch.processors.to_string(), "-m", &format!("{}M", board.memory)]);
+    add(&["-m", &format!("{}M", board.memory)]);
     if let Some((code, vars)) = &launch.firmware {
         add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", comma(code))]);
         add(&["-drive", &format!("if=pflash,unit=1,format=raw,file={}", comma(vars))]);
     }
-    add(&["-drive", &format!("if=none,id=disk,snapshot=on,format={},file={}", launch.format, comma(&launch.disk))]);
-    add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
-    add(&["-nic", "user,model=virtio-net-pci", "-device", "virtio-rng-pci"]);
+    let disk = format!("snapshot=on,format={},file={}", launch.format, comma(&launch.disk));
+    match board.bus {
+        Bus::Virtio => {
+            add(&["-smp", &launch.processors.to_string(), "-drive", &format!("if=none,id=disk,{disk}")]);
+            add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
+            // Without the option ROM that boots from the network: nobody wants that, and it is a package of its own.
+            add(&["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
+            add(&["-device", "virtio-rng-pci"]);
+        }
+        Bus::Sd => add(&["-drive", &format!("if=sd,{disk}"), "-nic", "user"]),
+    }
     for (name, value) in launch.credentials {
         add(&["-smbios", &format!("type=11,value=io.systemd.credential:{name}={}", comma(value))]);
     }

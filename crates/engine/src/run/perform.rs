@@ -42,7 +42,8 @@ impl Run<'_> {
             Action::Depmod => self.depmod(stage, target),
             Action::Initrd { env } => self.initrd(stage, env, target),
             Action::Boot { loader, cmdline, title, token, timeout, esp } => {
-                super::boot::Entries { loader, cmdline, title, token, timeout: *timeout, esp }.write(target)
+                let (arch, timeout) = (self.plan.arch, *timeout);
+                super::boot::Entries { arch, loader, cmdline, title, token, timeout, esp }.write(target)
             }
             // Read out with the tree, not done to it.
             Action::Clamp { .. } => Ok(()),

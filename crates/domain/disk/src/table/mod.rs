@@ -8,6 +8,7 @@ pub use gpt::gpt;
 pub use mbr::mbr;
 pub use types::type_guid;
 
+use kiln_model::action::TableKind;
 use uuid::Uuid;
 
 /// Length of a sector in bytes.
@@ -27,4 +28,12 @@ pub struct Row {
     pub size: u64,
     /// Attribute bits of GPT (bit 59: grow the filesystem, bit 60: read-only, bit 63: no automatic mount).
     pub attributes: u64,
+}
+
+/// Returns how many bytes at the beginning of a disk a table takes: of a GPT, the protective MBR, the header and 128 rows of 128 bytes.
+pub fn length(kind: TableKind) -> u64 {
+    match kind {
+        TableKind::Gpt => 34 * SECTOR,
+        TableKind::Mbr => SECTOR,
+    }
 }

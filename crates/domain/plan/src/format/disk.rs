@@ -1,7 +1,7 @@
 //! A partitioned disk: ids from the plan's seed, discoverable types, sizes by rule when it is written.
 
 use kiln_disk::table::types;
-use kiln_model::action::{DiskContainer, DiskLayout, Filesystem, ImageAction, Partition};
+use kiln_model::action::{DiskContainer, DiskLayout, Filesystem, FilesystemKind, ImageAction, Partition, TableKind};
 use kiln_recipe::spec::{Disk, Format, Output, PartitionSpec};
 
 use crate::Inputs;
@@ -13,11 +13,12 @@ pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
 }
 
 fn layout(inputs: &Inputs<'_>, disk: &Disk) -> DiskLayout {
-    let partitions = disk.partitions.iter().map(|spec| partition(inputs, spec)).collect();
-    DiskLayout { table: disk.table, id: inputs.uuid("disk"), partitions, size: disk.size }
+    let partitions = disk.partitions.iter().map(|spec| partition(inputs, disk.table, spec)).collect();
+    let blobs = inputs.spec.base.board.as_ref().map(|board| board.blobs.clone()).unwrap_or_default();
+    DiskLayout { table: disk.table, id: inputs.uuid("disk"), partitions, blobs, size: disk.size }
 }
 
-fn partition(inputs: &Inputs<'_>, spec: &PartitionSpec) -> Partition {
+fn partition(inputs: &Inputs<'_>, table: TableKind, spec: &PartitionSpec) -> Partition {
     let id = |what: &str| inputs.uuid(&format!("{what} {}", spec.name));
     let filesystem = Filesystem {
         kind: spec.filesystem,
@@ -26,7 +27,10 @@ fn partition(inputs: &Inputs<'_>, spec: &PartitionSpec) -> Partition {
         seed: id("seed"),
         features: spec.features.clone(),
     };
-    let r#type = role_type(inputs, &spec.role);
+    let r#type = match table {
+        TableKind::Gpt => role_type(inputs, &spec.role),
+        TableKind::Mbr => short_type(spec).to_owned(),
+    };
     Partition {
         name: spec.name.clone(),
         r#type,
@@ -34,6 +38,15 @@ fn partition(inputs: &Inputs<'_>, spec: &PartitionSpec) -> Partition {
         mount: spec.mount.clone(),
         filesystem,
         size: spec.size,
+    }
+}
+
+/// Returns the type in an MBR, which tells filesystems rather than roles.
+fn short_type(spec: &PartitionSpec) -> &'static str {
+    match (spec.role.as_str(), spec.filesystem) {
+        ("esp", _) => "0xef",
+        (_, FilesystemKind::Fat) => "0x0c",
+        _ => "0x83",
     }
 }
 

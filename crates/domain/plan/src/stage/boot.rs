@@ -1,20 +1,20 @@
 //! The boot loader, its entries, fstab, and what grows the root at first boot.
 
 use kiln_model::action::{FilesystemKind, TableKind};
-use kiln_model::{Action, GuestPath, Stage, StageKind};
+use kiln_model::{Action, GuestPath, RunIn, Stage, StageKind};
 use kiln_recipe::spec::{BoardSpec, Disk, Loader, PartitionSpec};
 use uuid::Uuid;
 
-use super::of;
 use super::readonly::is_read_only;
+use super::{of, script_environment};
 use crate::Inputs;
-use crate::context::write;
+use crate::context::{symlink, write, write_mode};
 
 pub fn boot(inputs: &Inputs<'_>) -> Option<Stage> {
     let disk = inputs.spec.disk.as_ref()?;
     let mut actions = vec![write("/etc/fstab", fstab(inputs, disk))];
     actions.extend(mount_points(disk));
-    actions.extend(grow(inputs));
+    actions.extend(grow(inputs, disk));
     actions.extend(inputs.spec.base.board.as_ref().into_iter().flat_map(|board| loader(inputs, disk, board)));
     of(StageKind::Boot, actions)
 }
@@ -83,16 +83,28 @@ fn mount_points(disk: &Disk) -> impl Iterator<Item = Action> {
     inner.map(|partition| Action::Mkdir { path: partition.mount.clone(), mode: 0o755, owner: Default::default() })
 }
 
-/// systemd-repart(8) grows the partition, `x-systemd.growfs` the filesystem in it.
-fn grow(inputs: &Inputs<'_>) -> Option<Action> {
-    let text = "# The root takes what the medium has, at first boot.\n[Partition]\nType=root\n";
-    inputs.spec.system.grow.then(|| write("/usr/lib/repart.d/50-root.conf", text))
+/// systemd-repart(8) grows the partition of a GPT, a unit of ours that of an MBR; `x-systemd.growfs` the filesystem in it.
+fn grow(inputs: &Inputs<'_>, disk: &Disk) -> Vec<Action> {
+    if !inputs.spec.system.grow {
+        return vec![];
+    }
+    if disk.table == TableKind::Gpt {
+        let text = "# The root takes what the medium has, at first boot.\n[Partition]\nType=root\n";
+        return vec![write("/usr/lib/repart.d/50-root.conf", text)];
+    }
+    let unit = "/usr/lib/systemd/system/kiln-grow-root.service";
+    vec![
+        write_mode("/usr/lib/kiln/grow-root", include_str!("grow-root.sh"), 0o755),
+        write(unit, include_str!("grow-root.service")),
+        symlink("/usr/lib/systemd/system/sysinit.target.wants/kiln-grow-root.service", unit.to_owned()),
+    ]
 }
 
 /// Kernel, initrd and command line for the loader; `/etc/kernel` keeps kernel updates on the device working.
 fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
     let name = match board.loader {
         Loader::None => return vec![],
+        Loader::Extlinux => return extlinux(inputs, disk, board),
         Loader::SystemdBoot => "systemd-boot",
         Loader::Uki => "uki",
     };
@@ -105,6 +117,25 @@ fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
         write("/etc/kernel/install.conf", format!("layout={}\n", if name == "uki" { "uki" } else { "bls" })),
         Action::Boot { loader: name.into(), cmdline, title, token, timeout: 0, esp: esp(disk) },
     ]
+}
+
+/// `u-boot-update` writes `extlinux.conf`, now and for every kernel that comes later.
+fn extlinux(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
+    let cmdline = cmdline(inputs, disk, board);
+    let (root, rest) = cmdline.split_once(' ').unwrap_or((&cmdline, ""));
+    let tree = board.device_tree.as_ref().map(|file| format!("U_BOOT_FDT=\"{file}\"\n")).unwrap_or_default();
+    let text = format!(
+        "# Read by u-boot-update, which writes /boot/extlinux/extlinux.conf for every kernel.\n\
+         U_BOOT_ROOT=\"{root}\"\nU_BOOT_PARAMETERS=\"{rest}\"\nU_BOOT_TIMEOUT=\"10\"\n{tree}"
+    );
+    let update = Action::Run {
+        name: "u-boot-update".into(),
+        r#in: RunIn::Target,
+        argv: vec!["u-boot-update".into()],
+        env: script_environment(inputs.epoch()),
+        stdin: None,
+    };
+    vec![write("/etc/default/u-boot", text), update]
 }
 
 fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> String {

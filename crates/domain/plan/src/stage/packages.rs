@@ -1,17 +1,20 @@
 //! Everything on top of the base, local package files included.
 
 use kiln_model::{Action, Stage, StageKind};
-use kiln_recipe::spec::Point;
+use kiln_recipe::spec::{Loader, Point};
 
 use super::{install, of, scripts};
 use crate::Inputs;
 
-/// Programs that package scripts call once each and that need to run only once: depmod at the end of this stage, the other in
-/// the kernel's.
+/// Programs that package scripts call once each and that need to run only once: depmod at the end of this stage, the others in
+/// those of the kernel and of booting.
 const HELD: [&str; 2] = ["update-initramfs", "depmod"];
+const HELD_FOR_U_BOOT: [&str; 1] = ["u-boot-update"];
 
 pub fn packages(inputs: &Inputs<'_>) -> Option<Stage> {
-    let mut actions = install(inputs.further_packages(), &HELD, inputs.epoch());
+    let loader = inputs.spec.base.board.as_ref().map(|board| board.loader);
+    let more = if loader == Some(Loader::Extlinux) { &HELD_FOR_U_BOOT[..] } else { &[] };
+    let mut actions = install(inputs.further_packages(), &[&HELD, more].concat(), inputs.epoch());
     actions.extend(scripts::at(inputs, Point::Packages));
     if inputs.has_kernel() {
         actions.push(Action::Depmod);

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use kiln_model::Arch;
+use kiln_model::action::Blob;
 use serde::Deserialize;
 
 use super::Release;
@@ -29,6 +30,11 @@ pub struct Board {
     /// What it needs besides kernel and loader: firmware.
     #[serde(default)]
     pub packages: Vec<String>,
+    /// The device tree's file, where the boot loader would take another.
+    pub device_tree: Option<String>,
+    /// What its first program is read from.
+    #[serde(default)]
+    pub blobs: Vec<Blob>,
     pub qemu: Qemu,
 }
 

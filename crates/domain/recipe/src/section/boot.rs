@@ -19,6 +19,7 @@ pub static KEYS: Table = Table {
 static LOADERS: &[(&str, &str)] = &[
     ("systemd-boot", "systemd-boot with an entry for each kernel; kernel updates on the device keep working"),
     ("uki", "one unified kernel image at the firmware's own path"),
+    ("extlinux", "`extlinux.conf`, for boards with U-Boot; kernel updates on the device keep working"),
     ("none", "nothing: something outside starts the kernel"),
 ];
 
@@ -45,6 +46,7 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
     match loader {
         Loader::SystemdBoot => needs.feature("systemd-boot", "boot loader `systemd-boot`", span),
         Loader::Uki => needs.feature("uki", "boot loader `uki`", span),
+        Loader::Extlinux => needs.feature("extlinux", "boot loader `extlinux`", span),
         Loader::None => {}
     }
     Some(BoardSpec {
@@ -52,6 +54,8 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
         kernel,
         loader,
         kernel_arguments: board.kernel_arguments.clone(),
+        device_tree: board.device_tree.clone(),
+        blobs: board.blobs.clone(),
         qemu: board.qemu.clone(),
     })
 }
@@ -60,6 +64,7 @@ fn loader(view: View<'_>) -> Option<Loader> {
     Some(match view.text("loader")?.value {
         "systemd-boot" => Loader::SystemdBoot,
         "uki" => Loader::Uki,
+        "extlinux" => Loader::Extlinux,
         _ => Loader::None,
     })
 }

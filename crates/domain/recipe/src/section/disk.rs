@@ -242,7 +242,7 @@ fn check(view: View<'_>, partitions: &[PartitionSpec], table: TableKind, board: 
     if !partitions.iter().any(is_root) {
         say("no partition holds the root".into(), "give one the mount point `/`");
     }
-    let loads = board.is_some_and(|board| board.loader != Loader::None);
+    let loads = board.is_some_and(|board| matches!(board.loader, Loader::SystemdBoot | Loader::Uki));
     if loads && !partitions.iter().any(|partition| partition.role == "esp") {
         say(
             "the boot loader needs an EFI system partition".into(),

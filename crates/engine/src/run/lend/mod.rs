@@ -8,7 +8,7 @@
 mod elf;
 mod shim;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -67,6 +67,16 @@ impl Run<'_> {
             .bind(loader, path(LOADER), true))
     }
 
+    /// Whether a program of the tree, where it has it, does what it does on a machine of its own.
+    pub fn is_sound(&self, stage: StageKind, program: &str, target: &Target) -> Result<bool, Fault> {
+        let narrow = self.plan.arch.elf_magic().0[4] == 1 && !Arch::host().runs(self.plan.arch);
+        if !narrow || !target.exists(&path(program)) {
+            return Ok(true);
+        }
+        let native = if self.kiln.config.lend { self.native(stage)? } else { None };
+        Ok(native.is_some_and(|native| native.shims.contains_key(&path(program))))
+    }
+
     /// Returns what can be lent, made at the first call; what stands against it is told in the log.
     fn native(&self, stage: StageKind) -> Result<Option<Arc<Native>>, Fault> {
         let mut known = self.state.native.lock().expect("no holder panics");
@@ -104,7 +114,7 @@ impl Run<'_> {
         let lent = lent.filter(|program| *program != PERL || perl);
         let mut native = Native { tree, shims: HashMap::new(), scratch: Scratch::new(&self.scratch_root(), "native")? };
         for program in lent {
-            let added = FOLDERS.iter().try_for_each(|folder| native.add(&path(&format!("{folder}/{program}"))));
+            let added = places(program).iter().try_for_each(|at| native.add(at));
             added.farm(|| format!("make a native `{program}` ready"))?;
         }
         Ok(Some(native).filter(|native| !native.shims.is_empty()))
@@ -113,6 +123,14 @@ impl Run<'_> {
 
 fn native_of<'l>(lock: &'l Lock, name: &str) -> Option<&'l Locked> {
     lock.tools.iter().find(|locked| locked.name == name)
+}
+
+/// Returns where a program of the table may be.
+fn places(program: &str) -> Vec<GuestPath> {
+    match program.starts_with('/') {
+        true => vec![path(program)],
+        false => FOLDERS.iter().map(|folder| path(&format!("{folder}/{program}"))).collect(),
+    }
 }
 
 /// Returns where this machine's programs look for what loads their libraries.
@@ -152,7 +170,8 @@ impl Native {
                 && head.iter().zip(magic).zip(mask).all(|((byte, magic), mask)| byte & mask == magic & mask)
         };
         let mut by_head: HashMap<Vec<u8>, Vec<(GuestPath, u64)>> = HashMap::new();
-        for folder in FOLDERS.map(path) {
+        let folders: BTreeSet<GuestPath> = self.shims.keys().filter_map(GuestPath::parent).collect();
+        for folder in folders {
             for beginning in target.beginnings(&folder, HEAD)? {
                 if is_foreign(&beginning.bytes)
                     && let Ok(at) = folder.join(&beginning.name)

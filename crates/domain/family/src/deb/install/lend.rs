@@ -6,11 +6,11 @@
 
 use crate::deb::lock::Locked;
 
-/// A package, and its programs below `/usr/bin` and `/usr/sbin`.
+/// A package, and its programs: names below `/usr/bin` and `/usr/sbin`, or whole paths.
 pub type Lent = (&'static str, &'static [&'static str]);
 
 /// Every package with programs to lend.
-pub const LENT: [Lent; 19] = [
+pub const LENT: [Lent; 20] = [
     ("bash", &["bash"]),
     ("coreutils", &COREUTILS),
     ("cpio", &["cpio"]),
@@ -18,6 +18,7 @@ pub const LENT: [Lent; 19] = [
     ("debianutils", &["run-parts", "tempfile"]),
     ("diffutils", &["cmp", "diff"]),
     ("dpkg", &["dpkg-deb", "dpkg-divert", "dpkg-statoverride", "update-alternatives"]),
+    ("dracut-install", &[DRACUT_INSTALL]),
     ("findutils", &["find", "xargs"]),
     ("gawk", &["gawk"]),
     ("grep", &["grep"]),
@@ -113,6 +114,10 @@ const COREUTILS: [&str; 79] = [
     "vdir",
     "wc",
 ];
+
+/// What puts kernel modules into an initrd. Emulated on a machine of 64 bits, its build for 32 bits finds no modules: it asks for
+/// directories by an old call, whose numbers are too small for what ext4 answers there.
+pub const DRACUT_INSTALL: &str = "/usr/lib/dracut/dracut-install";
 
 /// The program whose modules are libraries too: it is only lent with all that its scripts may load.
 pub const PERL: &str = "perl";
