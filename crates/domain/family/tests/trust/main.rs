@@ -1,6 +1,7 @@
 //! Signatures made by gpg, judged by gpgv and by us: we believe nothing that gpgv does not, and say why.
 
 mod gpg;
+mod said;
 
 use gpg::{Gpg, T0, day};
 use kiln_family::deb::release;

@@ -195,7 +195,8 @@ impl Said<'_> {
         match self.key.subkey {
             // Keys older than key flags say nothing, and may.
             None => self.of_primary.is_some_and(|s| s.key_flags().sign() || !has_flags(s)),
-            Some(subkey) => self.of_subkey.is_some_and(|binding| {
+            // A primary key that says nothing of itself would not say either that it expired.
+            Some(subkey) => self.of_subkey.filter(|_| self.of_primary.is_some()).is_some_and(|binding| {
                 let back = binding.embedded_signature();
                 let cross =
                     |s: &Signature| s.verify_primary_key_binding(&subkey.key, &self.key.primary.primary_key).is_ok();
