@@ -420,7 +420,8 @@ fn one_file_of_bare_packages_comes_with_its_parents_alone() {
 #[test]
 fn an_archive_is_checked_to_its_end_when_one_file_of_it_is_wanted() {
     let package = Package::new("tool").data(|tar| tar.file("./tool", b"tool").file("./rest", &[b'r'; 100_000]));
-    let spoil: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Spoil = fn(&mut Vec<u8>);
+    let spoil: [(&str, Spoil); 4] = [
         ("another byte in the rest", |bytes| *bytes.iter_mut().nth_back(2000).unwrap() ^= 1),
         ("the rest cut off", |bytes| bytes.truncate(bytes.len() - 50_000)),
         ("something added", |bytes| bytes.push(0)),
