@@ -360,6 +360,29 @@ mod tests {
     }
 
     #[test]
+    fn beginnings_are_those_of_regular_files() {
+        let inside = tempfile::tempdir().unwrap();
+        let folder = inside.path().join("bin");
+        std::fs::create_dir_all(folder.join("folder")).unwrap();
+        for (name, bytes) in [("empty", ""), ("long", "abcdefgh"), ("short", "xy")] {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+        std::fs::hard_link(folder.join("long"), folder.join("again")).unwrap();
+        std::os::unix::fs::symlink("long", folder.join("link")).unwrap();
+        let pipe = (FileType::Fifo, Mode::from_raw_mode(0o644));
+        rustix::fs::mknodat(CWD, folder.join("pipe"), pipe.0, pipe.1, 0).unwrap();
+        let target = Target::open(inside.path()).unwrap();
+        let of = |path: &str, length| target.beginnings(&path.parse().unwrap(), length).unwrap();
+        let found = of("/bin", 4);
+        let texts: Vec<_> = found.iter().map(|one| (&one.name[..], &one.bytes[..])).collect();
+        let wanted: [(&[u8], &[u8]); 4] = [(b"again", b"abcd"), (b"empty", b""), (b"long", b"abcd"), (b"short", b"xy")];
+        assert_eq!(texts, wanted);
+        let same: Vec<_> = found.iter().map(|one| one.inode == found[0].inode).collect();
+        assert_eq!(same, [true, false, true, false]);
+        assert_eq!((of("/missing", 4), of("/bin/long", 4), of("/bin/folder", 4)), (vec![], vec![], vec![]));
+    }
+
+    #[test]
     fn no_link_leads_out() {
         let outside = tempfile::tempdir().unwrap();
         let inside = tempfile::tempdir().unwrap();

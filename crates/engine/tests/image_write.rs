@@ -144,6 +144,30 @@ fn a_changed_part_is_all_that_is_written() {
 }
 
 #[test]
+fn a_block_map_may_come_and_go_between_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let mut list = with_tokens();
+    let same = image(folder.path(), &list, MIB);
+    list[15].2 += 4; // a file with a token
+    let changed = image(folder.path(), &list, MIB);
+    for (next, take) in [(&same, false), (&same, true), (&changed, false), (&changed, true)] {
+        let bare = write_file(&same, &[], &one, None, &|_| ()).unwrap();
+        assert_eq!((bare.sha256, bare.ranges), (Digest::of(plain(&same)), vec![]));
+        let previous = Previous { image: &one, index: &bare.index, take };
+        let mapped = write_all(next, &two, Some(&previous), &|_| ()).unwrap();
+        check(next, &two, &mapped);
+        assert!(mapped.fresh <= 12 * MIB, "{} bytes for 3 MB", mapped.fresh);
+        let previous = Previous { image: &two, index: &mapped.index, take };
+        let bare = write_file(&same, &[], &one, Some(&previous), &|_| ()).unwrap();
+        assert_eq!((bare.sha256, bare.ranges), (Digest::of(plain(&same)), vec![]));
+        assert!(std::fs::read(&one).unwrap() == plain(&same));
+        let previous = Previous { image: &one, index: &bare.index, take };
+        check(next, &two, &write_all(next, &two, Some(&previous), &|_| ()).unwrap());
+    }
+}
+
+#[test]
 fn a_previous_image_that_was_touched_is_not_used() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));

@@ -391,3 +391,54 @@ fn bare_trees_hold_files_only() {
     bench.unpack(&[&package]).unwrap();
     assert_eq!(listing(&bench.root()).into_keys().collect::<Vec<_>>(), ["etc", "etc/tool", "lib", "usr", "usr/lib"]);
 }
+
+/// A bench for one file of packages.
+fn only(path: &str) -> Bench {
+    let mut bench = Bench::new();
+    (bench.options.bare, bench.options.only) = (true, vec![path.parse().unwrap()]);
+    bench
+}
+
+#[test]
+fn one_file_of_bare_packages_comes_with_its_parents_alone() {
+    let bench = only("/usr/bin/tool");
+    let tool = Package::new("tool").data(|tar| {
+        let private = builder::Head { mode: 0o700, ..builder::Head::new("./usr/bin/", b'5') };
+        tar.dir("./etc/").file("./etc/tool", b"e").dir("./usr/").header(&private).file("./usr/bin/tool.old", b"o");
+        tar.file_mode("./usr/bin/tool", 0o755, b"tool").hardlink("./usr/bin/alias", "./usr/bin/tool");
+        tar.dir("./usr/share/").file("./usr/share/doc", b"d").file("./tool", b"t")
+    });
+    let other = Package::new("other").data(|tar| tar.dir("./usr/").file("./usr/other", b"o").symlink("./x", "usr"));
+    let done = bench.unpack(&[&other, &tool]).unwrap();
+    let listing = listing(&bench.root());
+    assert_eq!(listing.keys().collect::<Vec<_>>(), ["lib", "usr", "usr/bin", "usr/bin/tool", "usr/lib"]);
+    assert_eq!(listing["usr/bin/tool"], "100755 1676080896 tool");
+    assert!(listing["usr/bin"].starts_with("40700 "), "{}", listing["usr/bin"]);
+    assert_eq!(done.bytes, 4);
+}
+
+#[test]
+fn an_archive_is_checked_to_its_end_when_one_file_of_it_is_wanted() {
+    let package = Package::new("tool").data(|tar| tar.file("./tool", b"tool").file("./rest", &[b'r'; 100_000]));
+    type Spoil = fn(&mut Vec<u8>);
+    let spoil: [(&str, Spoil); 4] = [
+        ("another byte in the rest", |bytes| *bytes.iter_mut().nth_back(2000).unwrap() ^= 1),
+        ("the rest cut off", |bytes| bytes.truncate(bytes.len() - 50_000)),
+        ("something added", |bytes| bytes.push(0)),
+        ("another head of what is not wanted", |bytes| {
+            let at = bytes.windows(6).position(|name| name == b"./rest").unwrap();
+            bytes[at..at + 6].copy_from_slice(b"../etc");
+        }),
+    ];
+    for (what, spoil) in spoil {
+        let bench = only("/tool");
+        let arrival = bench.arrival(&package);
+        let mut bytes = fs::read(&arrival.path).unwrap();
+        spoil(&mut bytes);
+        fs::write(&arrival.path, bytes).unwrap();
+        let fault = unpack([Ok(arrival)], &bench.root(), &bench.options, &|_| {}).unwrap_err();
+        let told = fault.chain();
+        assert_eq!(fault.kind(), FaultKind::Upstream, "{what}: {told}");
+        assert!(told.starts_with("unpack `tool 1.0`: package archive is not the locked one"), "{what}: {told}");
+    }
+}

@@ -9,5 +9,5 @@ mod server;
 pub use archive::Archive;
 pub use deb::{Deb, Pack};
 pub use golden::golden;
-pub use key::Key;
+pub use key::{Key, Says};
 pub use server::{Fault, Seen, Server};

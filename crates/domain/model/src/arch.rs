@@ -133,3 +133,60 @@ impl FromStr for Arch {
         Self::ALL.into_iter().find(|arch| arch.debian() == text).ok_or_else(|| UnknownArch(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes by two hexadecimal digits each.
+    fn bytes(hex: &str) -> [u8; 20] {
+        std::array::from_fn(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap())
+    }
+
+    /// Whether a file that begins like this is one of `arch`.
+    fn is_of(arch: Arch, head: [u8; 20]) -> bool {
+        let (magic, mask) = arch.elf_magic();
+        (0..20).all(|at| head[at] & mask[at] == magic[at] & mask[at])
+    }
+
+    /// Magic and mask as QEMU's `scripts/qemu-binfmt-conf.sh` has them. Ours lets less pass: what a header must hold besides
+    /// (byte order, version, the machine's second byte) counts too.
+    #[test]
+    fn programs_are_told_as_qemu_tells_them() {
+        let cases = [
+            (Arch::Amd64, "7f454c4602010100000000000000000002003e00", "fffffffffffefe00fffffffffffffffffeffffff"),
+            (Arch::Arm64, "7f454c460201010000000000000000000200b700", "ffffffffffffff00fffffffffffffffffeffffff"),
+            (Arch::Armhf, "7f454c4601010100000000000000000002002800", "ffffffffffffff00fffffffffffffffffeffffff"),
+            (Arch::I386, "7f454c4601010100000000000000000002000300", "fffffffffffefe00fffffffffffffffffeffffff"),
+            (Arch::Ppc64el, "7f454c4602010100000000000000000002001500", "ffffffffffffff00fffffffffffffffffeffff00"),
+            (Arch::Riscv64, "7f454c460201010000000000000000000200f300", "ffffffffffffff00fffffffffffffffffeffffff"),
+        ];
+        assert_eq!(cases.map(|(arch, ..)| arch), Arch::ALL);
+        for (arch, magic, mask) in cases {
+            let (ours, strict) = arch.elf_magic();
+            assert_eq!(ours, bytes(magic), "{arch}");
+            let both: [u8; 20] = std::array::from_fn(|at| strict[at] & bytes(mask)[at]);
+            assert_eq!(both, bytes(mask), "{arch}");
+        }
+    }
+
+    #[test]
+    fn programs_are_of_one_architecture_and_may_be_position_independent() {
+        let changes: [(&str, usize, u8, bool); 7] = [
+            ("executable", 16, 2, true),
+            ("shared object", 16, 3, true),
+            ("ABI of GNU", 7, 3, true),
+            ("relocatable", 16, 1, false),
+            ("core file", 16, 4, false),
+            ("big-endian", 5, 2, false),
+            ("no ELF", 0, b'#', false),
+        ];
+        for (arch, other) in Arch::ALL.into_iter().flat_map(|arch| Arch::ALL.map(|other| (arch, other))) {
+            for (what, at, byte, wanted) in changes {
+                let mut head = other.elf_magic().0;
+                head[at] = byte;
+                assert_eq!(is_of(arch, head), wanted && arch == other, "{what} of {other} as {arch}");
+            }
+        }
+    }
+}

@@ -156,6 +156,38 @@ fn a_certificate_that_nobody_signed_is_refused() {
 }
 
 #[test]
+fn redirects_lead_to_the_bytes_or_to_what_went_wrong_there() {
+    let (bench, bytes) = (bench(), body(10, 50_000));
+    let request = bench.serve("/end", &bytes);
+    let untrusted = Untrusted::start(bench.home.path());
+    let other = Server::start(bench.home.path());
+    other.put("/end", bytes.clone());
+    type Is = fn(&Result<Vec<u8>, Failure>) -> bool;
+    let cases: [(&str, String, Is); 6] = [
+        ("a path", "/end".to_owned(), Result::is_ok),
+        ("another server", other.url("/end"), Result::is_ok),
+        ("nothing", other.url("/missing"), |got| matches!(got, Err(Failure::NotFound { .. }))),
+        ("itself", bench.server.url("/begin"), |got| matches!(got, Err(Failure::RedirectLoop { .. }))),
+        (
+            "a certificate that nobody signed",
+            format!("https://{}/", untrusted.address),
+            |got| matches!(got, Err(Failure::Tls { reason, .. }) if reason.contains("certificate")),
+        ),
+        ("a server without TLS", other.url("/end").replace("http:", "https:"), |got| {
+            matches!(got, Err(Failure::Tls { .. }))
+        }),
+    ];
+    for (what, to, is) in cases {
+        bench.server.fault("/begin", Fault::Redirect(to));
+        let begin = Request { urls: vec![bench.server.url("/begin")], ..request.clone() };
+        let store = Store::open(&bench.home.path().join(what), None).unwrap();
+        let got = bench.fetcher.fetch_blob(&store, &begin, &|_| {});
+        let got = got.map(|path| fs::read(path).unwrap()).map_err(|error| *error.failure);
+        assert!(is(&got), "{what}: {:?}", got.map(|bytes| bytes.len()));
+    }
+}
+
+#[test]
 fn credentials_are_sent_and_never_told() {
     let bench = bench();
     let request = bench.serve("/x", b"bytes");

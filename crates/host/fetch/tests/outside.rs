@@ -62,6 +62,22 @@ fn proxies_of_the_environment_are_used() {
     assert!(tunnel.starts_with("fetch `demo`: the proxy does not lead to `https://mirror.invalid/x`"), "{tunnel}");
 }
 
+#[test]
+fn proxies_and_redirects_over_tls_are_judged_by_the_hosts_certificates() {
+    let home = tempfile::tempdir().unwrap();
+    let (sealed, server) = (Untrusted::start(home.path()), Server::start(home.path()));
+    let over = format!("https://{}/", sealed.address);
+    server.fault("/x", Fault::Redirect(over.clone()));
+    for (url, proxy) in [("http://mirror.invalid/x".to_owned(), Some(&over)), (server.url("/x"), None)] {
+        let mut child = child(&url, &home.path().join("store"), Digest::of("bytes"));
+        child.envs(proxy.map(|proxy| ("http_proxy", proxy)));
+        let told = said(&mut child);
+        assert!(told.contains("no trusted connection") && told.contains("invalid peer certificate"), "{url}: {told}");
+        let told = said(child.env("SSL_CERT_FILE", home.path().join("certificate.pem")));
+        assert!(told.contains("holds other bytes"), "trusted, it answers with a page of its own: {url}: {told}");
+    }
+}
+
 /// A fresh Debian has no `ca-certificates`, and its mirrors speak http.
 #[test]
 fn without_certificates_of_authorities_http_works_and_https_says_why_not() {

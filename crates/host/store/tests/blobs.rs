@@ -154,6 +154,36 @@ fn documents_are_kept_under_kind_and_key() {
 }
 
 #[test]
+fn damaged_documents_are_listed_without_a_name_and_dropped_when_asked_for() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    store.put_document(Doc::Index, "list", b"bytes").unwrap();
+    let file = files_below(&home.path().join("documents")).remove(0);
+    let whole = fs::read(&file).unwrap();
+    let head = whole.iter().position(|&byte| byte == b'\n').unwrap();
+    let notes = || store.list().unwrap().into_iter().map(|entry| entry.note).collect::<Vec<_>>();
+    assert_eq!(notes(), ["index list"]);
+    let with = |rest: &[u8]| [&whole[..=head], rest].concat();
+    let cases: [(&str, Vec<u8>, &str); 8] = [
+        ("empty", vec![], "index "),
+        ("half a digest", whole[..head / 2].to_vec(), "index "),
+        ("no second line", with(b""), "index "),
+        ("half a key", with(b"\"li"), "index "),
+        ("a key that is no JSON", with(b"list\nbytes"), "index "),
+        ("a key that is no text", with(b"\"\xff\xfe\"\nbytes"), "index "),
+        ("zeros, as after a crash", vec![0; 4096], "index "),
+        ("other bytes", with(b"\"list\"\nbites"), "index list"),
+    ];
+    for (what, text, note) in cases {
+        fs::write(&file, text).unwrap();
+        assert_eq!(notes(), [note], "{what}");
+        assert_eq!(store.document(Doc::Index, "list").unwrap(), None, "{what}");
+        let warning = "the stored index document `list` was corrupted and is dropped";
+        assert_eq!((store.take_warnings(), notes()), (vec![warning.to_owned()], vec![]), "{what}");
+    }
+}
+
+#[test]
 fn a_copied_blob_is_the_other_stores_own() {
     let (home, guest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (store, other) = (Store::open(home.path(), None).unwrap(), Store::open(guest.path(), None).unwrap());

@@ -127,6 +127,14 @@ impl Gpg {
         self.must(T0, &[&["--export"], keys].concat(), b"")
     }
 
+    /// Returns keys as gpg kept them for itself before 2.1, with notes on trust between the packets.
+    pub fn ring(&self, keys: &[&str]) -> Vec<u8> {
+        let path = self.path().join("ring.gpg");
+        let ring = format!("gnupg-ring:{}", path.display());
+        self.must(T0, &["--no-default-keyring", "--primary-keyring", &ring, "--import"], &self.export(keys));
+        fs::read(path).unwrap()
+    }
+
     pub fn export_armored(&self, key: &str) -> Vec<u8> {
         self.must(T0, &["--armor", "--export", key], b"")
     }

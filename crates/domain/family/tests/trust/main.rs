@@ -1,6 +1,7 @@
 //! Signatures made by gpg, judged by gpgv and by us: we believe nothing that gpgv does not, and say why.
 
 mod gpg;
+mod said;
 
 use gpg::{Gpg, T0, day};
 use kiln_family::deb::release;
@@ -231,6 +232,26 @@ fn armored_keyrings_may_be_several_blocks() {
     let mut wanted = keys.to_vec();
     wanted.sort();
     assert_eq!(found, wanted);
+}
+
+#[test]
+fn keyrings_may_be_gpgs_own_files() {
+    let gpg = Gpg::new();
+    let (plain, above) = (gpg.key("plain", "ed25519", "sign", "0"), gpg.key("above", "ed25519", "cert", "0"));
+    gpg.add_subkey(&above, "ed25519", "sign", "0");
+    let revoked = gpg.key("gone", "ed25519", "sign", "0");
+    let file = |key: &str| gpg.clearsign(&release_text(), &[key], &[]);
+    let files = [(&plain, file(&plain)), (&above, file(&above)), (&revoked, file(&revoked))];
+    gpg.revoke(&revoked);
+    let ring = gpg.ring(&[&plain, &above, &revoked]);
+    assert_ne!(ring, gpg.export(&[&plain, &above, &revoked]));
+    let keyring = Keyring::parse(&ring).unwrap();
+    for (key, file) in files {
+        let judged = trust::verify(&file, &policy(&keyring)).map(|verified| verified.signers[0].primary.clone());
+        let revoked = *key == revoked;
+        let wanted = if revoked { Err(Error::KeyRevoked { fingerprint: key.clone() }) } else { Ok(key.clone()) };
+        assert_eq!((judged, gpg.gpgv(&ring, &file, None)), (wanted, !revoked));
+    }
 }
 
 /// The release file of this machine's own mirror, against the keyring that kiln carries.

@@ -1,7 +1,9 @@
 //! Public keys to trust, and what they say about themselves.
 
+use std::io::Cursor;
+
 use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
-use pgp::packet::{RevocationCode, Signature, SignatureType};
+use pgp::packet::{PacketHeader, RevocationCode, Signature, SignatureType};
 use pgp::types::{Fingerprint, KeyDetails, KeyId, Tag};
 
 use super::Error;
@@ -31,7 +33,7 @@ impl Keyring {
                 keys.extend(found.collect::<Result<Vec<_>, _>>().map_err(wrong)?);
             }
         } else {
-            let found = SignedPublicKey::from_bytes_many(bytes).map_err(wrong)?;
+            let found = SignedPublicKey::from_bytes_many(Cursor::new(without_trust(bytes))).map_err(wrong)?;
             keys.extend(found.collect::<Result<Vec<_>, _>>().map_err(wrong)?);
         }
         if keys.is_empty() {
@@ -75,6 +77,29 @@ fn armored_blocks(bytes: &[u8]) -> Vec<&[u8]> {
     let starts: Vec<usize> = memchr::memmem::find_iter(bytes, BEGIN).collect();
     let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
     starts.iter().zip(ends).map(|(&start, end)| bytes[start..end].trim_ascii_end()).collect()
+}
+
+/// Drops the notes on trust that gpg puts between the packets of a keyring it works on, as Ubuntu's is: rPGP takes the
+/// first of them for the end of the key, and reads no user id, no subkey and no revocation behind it.
+fn without_trust(bytes: &[u8]) -> Vec<u8> {
+    let (mut kept, mut rest) = (Vec::with_capacity(bytes.len()), bytes);
+    while let Some((tag, packet)) = packet(rest) {
+        if tag != Tag::Trust {
+            kept.extend_from_slice(packet);
+        }
+        rest = &rest[packet.len()..];
+    }
+    // What is no packet is rPGP's to judge.
+    kept.extend_from_slice(rest);
+    kept
+}
+
+/// Returns the kind and the bytes of the packet that `bytes` begin with.
+fn packet(bytes: &[u8]) -> Option<(Tag, &[u8])> {
+    let mut body = bytes;
+    let header = PacketHeader::try_from_reader(&mut body).ok()?;
+    let end = bytes.len() - body.len() + header.packet_length().maybe_len()? as usize;
+    Some((header.tag(), bytes.get(..end)?))
 }
 
 /// Shows a fingerprint as `gpg --fingerprint` does, without blanks.
@@ -195,7 +220,8 @@ impl Said<'_> {
         match self.key.subkey {
             // Keys older than key flags say nothing, and may.
             None => self.of_primary.is_some_and(|s| s.key_flags().sign() || !has_flags(s)),
-            Some(subkey) => self.of_subkey.is_some_and(|binding| {
+            // A primary key that says nothing of itself would not say either that it expired.
+            Some(subkey) => self.of_subkey.filter(|_| self.of_primary.is_some()).is_some_and(|binding| {
                 let back = binding.embedded_signature();
                 let cross =
                     |s: &Signature| s.verify_primary_key_binding(&subkey.key, &self.key.primary.primary_key).is_ok();
@@ -232,4 +258,22 @@ fn newest<'a, T: Copy>(
     let mut strong: Vec<_> = signatures.filter(|(signature, _)| strong(signature)).collect();
     strong.sort_by_key(|(signature, _)| signature.created());
     strong.into_iter().rev().find(|(signature, of)| good(signature, *of)).map(|(signature, _)| signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_that_kiln_carries_may_sign() {
+        let keyrings = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../data/keyrings");
+        for name in ["debian.pgp", "ubuntu.pgp"] {
+            let keyring = Keyring::parse(&std::fs::read(format!("{keyrings}/{name}")).unwrap()).unwrap();
+            for primary in &keyring.keys {
+                let subkeys = primary.public_subkeys.iter().map(Some).chain([None]);
+                let may_sign = subkeys.map(|subkey| Found { primary, subkey }).any(|key| key.says().may_sign());
+                assert!(may_sign, "{name}: {}", show(&primary.fingerprint()));
+            }
+        }
+    }
 }
