@@ -56,7 +56,12 @@ pub fn copy_with_drop_in(
     let drop_in = scratch.join("autologin.conf");
     fs::write(&drop_in, DROP_IN).farm(|| format!("write `{}`", drop_in.display()))?;
     let folder = format!("/etc/systemd/system/serial-getty@{console}.service.d");
-    let orders = format!("mkdir {folder}\nwrite /run/kiln/scratch/autologin.conf {folder}/kiln-autologin.conf\n");
+    fs::write(scratch.join("patience.conf"), PATIENCE).farm(|| "write the copy's patience".into())?;
+    let manager = "/etc/systemd/system.conf.d";
+    let orders = format!(
+        "mkdir {folder}\nwrite /run/kiln/scratch/autologin.conf {folder}/kiln-autologin.conf\n\
+         mkdir {manager}\nwrite /run/kiln/scratch/patience.conf {manager}/kiln-patience.conf\n"
+    );
     fs::write(scratch.join("orders"), orders).farm(|| "write the orders of debugfs".into())?;
     debugfs(offset, sandbox, root, scratch)?;
     let written = glance::file(&copy, offset, &format!("{folder}/kiln-autologin.conf"))?;
@@ -67,6 +72,9 @@ pub fn copy_with_drop_in(
 }
 
 const DROP_IN: &str = "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 - $TERM\n";
+
+/// An emulated board may take minutes to find its devices, and its clock may run ahead meanwhile.
+const PATIENCE: &str = "[Manager]\nDefaultTimeoutStartSec=15min\nDefaultDeviceTimeoutSec=15min\n";
 
 fn debugfs(offset: u64, sandbox: &dyn Sandbox, root: &Path, scratch: &Path) -> Result<(), Fault> {
     let (root, program) = find(root).ok_or_else(|| {
