@@ -4,7 +4,7 @@ use kiln_engine::boot::accel::Accel;
 use kiln_engine::boot::login::CREDENTIALS;
 use kiln_engine::boot::prompt;
 use kiln_engine::boot::qemu::{Console, Launch, command, probe};
-use kiln_recipe::spec::Qemu;
+use kiln_recipe::spec::{Bus, Qemu};
 
 fn board(system: &str, machine: &str, cpu: &str) -> Qemu {
     let text = str::to_owned;
@@ -60,6 +60,25 @@ fn the_machine_in_the_terminal() {
         -cpu cortex-a72 -smp 4 -m 2048M -drive if=none,id=disk,snapshot=on,format=qcow2,file=/a,,b \
         -device virtio-blk-pci,drive=disk,bootindex=0 -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci \
         -serial mon:stdio";
+    assert_eq!(command(&launch).join(" "), wanted);
+}
+
+#[test]
+fn the_board_with_a_memory_card() {
+    let board = Qemu { bus: Bus::Sd, memory: 1024, ..board("arm", "orangepi-pc", "cortex-a7") };
+    let launch = Launch {
+        qemu: "/usr/bin/qemu-system-arm".into(),
+        board: &board,
+        accel: Accel::Tcg,
+        processors: 2,
+        disk: "/card".into(),
+        format: "raw",
+        firmware: None,
+        console: Console::Terminal,
+        credentials: &[],
+    };
+    let wanted = "/usr/bin/qemu-system-arm -name kiln -nodefaults -no-user-config -display none -machine orangepi-pc -accel tcg \
+        -cpu cortex-a7 -m 1024M -drive if=sd,snapshot=on,format=raw,file=/card -nic user -serial mon:stdio";
     assert_eq!(command(&launch).join(" "), wanted);
 }
 

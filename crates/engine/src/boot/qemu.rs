@@ -43,6 +43,10 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
     let board = launch.board;
     add(&["-name", "kiln", "-nodefaults", "-no-user-config", "-display", "none"]);
     add(&["-machine", &board.machine, "-accel", launch.accel.name(), "-cpu", launch.accel.processor(&board.cpu)]);
+    // A board has as many as it has.
+    if board.bus == Bus::Virtio {
+        add(&["-smp", &launch.processors.to_string()]);
+    }
     add(&["-m", &format!("{}M", board.memory)]);
     if let Some((code, vars)) = &launch.firmware {
         add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", comma(code))]);
@@ -51,7 +55,7 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
     let disk = format!("snapshot=on,format={},file={}", launch.format, comma(&launch.disk));
     match board.bus {
         Bus::Virtio => {
-            add(&["-smp", &launch.processors.to_string(), "-drive", &format!("if=none,id=disk,{disk}")]);
+            add(&["-drive", &format!("if=none,id=disk,{disk}")]);
             add(&["-device", "virtio-blk-pci,drive=disk,bootindex=0"]);
             // Without the option ROM that boots from the network: nobody wants that, and it is a package of its own.
             add(&["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
