@@ -51,7 +51,7 @@ impl Run<'_> {
         }
         let Some(native) = self.native(stage)? else { return Ok(command) };
         let target = Target::open(&command.root).farm(|| "open the tree".into())?;
-        let libraries = path(&format!("/usr/lib/{}", Arch::host().multiarch()));
+        let libraries = libraries();
         // Libraries of this machine that are part of the image are not hidden from it.
         if target.exists(&libraries) {
             return Ok(command);
@@ -73,7 +73,8 @@ impl Run<'_> {
         if !narrow || !target.exists(&path(program)) {
             return Ok(true);
         }
-        let native = if self.kiln.config.lend { self.native(stage)? } else { None };
+        let lends = self.kiln.config.lend && !target.exists(&libraries());
+        let native = if lends { self.native(stage)? } else { None };
         Ok(native.is_some_and(|native| native.shims.contains_key(&path(program))))
     }
 
@@ -131,6 +132,11 @@ fn places(program: &str) -> Vec<GuestPath> {
         true => vec![path(program)],
         false => FOLDERS.iter().map(|folder| path(&format!("{folder}/{program}"))).collect(),
     }
+}
+
+/// Returns where this machine's libraries are; a tree that has them itself is lent nothing.
+fn libraries() -> GuestPath {
+    path(&format!("/usr/lib/{}", Arch::host().multiarch()))
 }
 
 /// Returns where this machine's programs look for what loads their libraries.
