@@ -70,12 +70,13 @@ fn asked(image: &Path, report: &Report) -> Result<(Qemu, Verify), Fault> {
         .base
         .board
         .ok_or_else(|| Fault::recipe(format!("`{}` was built for no board, so nothing starts it", image.display())))?;
-    Ok((board.qemu, spec.verify))
+    Ok((boot::machine(&board)?.clone(), spec.verify))
 }
 
 fn plain() -> Result<(Qemu, Verify), Fault> {
-    let board = board::find(PLAIN.0).ok_or_else(|| Fault::farm(format!("the catalogue has no board `{}`", PLAIN.0)))?;
-    Ok((board.qemu.clone(), Verify { boot: true, timeout: PLAIN.1, asserts: vec![] }))
+    let board = board::find(PLAIN.0).and_then(|board| board.qemu.clone());
+    let board = board.ok_or_else(|| Fault::farm(format!("the catalogue has no machine `{}`", PLAIN.0)))?;
+    Ok((board, Verify { boot: true, timeout: PLAIN.1, asserts: vec![] }))
 }
 
 /// Returns the report beside an image that tells of it.
@@ -129,7 +130,7 @@ mod tests {
         fs::write(folder.path().join("broken.report.json"), "{").unwrap();
         fs::write(folder.path().join("edge.v1.report.json"), serde_json::to_vec(&report).unwrap()).unwrap();
         let (board, verify) = asked(&image, &report_of(&image).unwrap().unwrap()).unwrap();
-        assert_eq!((&board, &verify), (&spec.base.board.as_ref().unwrap().qemu, &spec.verify));
+        assert_eq!((&board, &verify), (spec.base.board.as_ref().unwrap().qemu.as_ref().unwrap(), &spec.verify));
         assert_eq!(verify.asserts.len(), 1);
         assert_eq!(report_of(&other).unwrap(), None);
         assert!(report_of(&folder.path().join("missing.raw")).is_err());

@@ -61,7 +61,9 @@ fn board(firmware: &str) -> Qemu {
         firmware: text(firmware),
         memory: 256,
         console: text("ttyS0"),
+        serial: 0,
         bus: Default::default(),
+        device_trees: vec![],
     }
 }
 

@@ -4,12 +4,23 @@ use kiln_engine::boot::accel::Accel;
 use kiln_engine::boot::login::CREDENTIALS;
 use kiln_engine::boot::prompt;
 use kiln_engine::boot::qemu::{Console, Launch, command, probe};
+use kiln_engine::boot::videocore::Kernel;
 use kiln_recipe::spec::{Bus, Qemu};
 
 fn board(system: &str, machine: &str, cpu: &str) -> Qemu {
     let text = str::to_owned;
     let (system, machine, cpu) = (text(system), text(machine), text(cpu));
-    Qemu { system, machine, cpu, firmware: text("uefi"), memory: 2048, console: text("ttyS0"), bus: Default::default() }
+    Qemu {
+        system,
+        machine,
+        cpu,
+        firmware: text("uefi"),
+        memory: 2048,
+        console: text("ttyS0"),
+        serial: 0,
+        bus: Default::default(),
+        device_trees: vec![],
+    }
 }
 
 fn sockets() -> Console {
@@ -27,6 +38,7 @@ fn the_headless_machine() {
         disk: "/run/kiln/disk".into(),
         format: "raw",
         firmware: Some(("/usr/share/OVMF/OVMF_CODE_4M.fd".into(), "/s/vars.fd".into())),
+        kernel: None,
         console: sockets(),
         credentials: &CREDENTIALS,
     };
@@ -53,6 +65,7 @@ fn the_machine_in_the_terminal() {
         disk: "/a,b".into(),
         format: "qcow2",
         firmware: None,
+        kernel: None,
         console: Console::Terminal,
         credentials: &[],
     };
@@ -74,11 +87,46 @@ fn the_board_with_a_memory_card() {
         disk: "/card".into(),
         format: "raw",
         firmware: None,
+        kernel: None,
         console: Console::Terminal,
         credentials: &[],
     };
     let wanted = "/usr/bin/qemu-system-arm -name kiln -nodefaults -no-user-config -display none -machine orangepi-pc -accel tcg \
         -cpu cortex-a7 -m 1024M -drive if=sd,snapshot=on,format=raw,file=/card -nic user -serial mon:stdio";
+    assert_eq!(command(&launch).join(" "), wanted);
+}
+
+#[test]
+fn the_board_whose_firmware_kiln_is() {
+    let board = Qemu {
+        bus: Bus::Sd,
+        firmware: "raspberry-pi".into(),
+        serial: 1,
+        memory: 1024,
+        ..board("aarch64", "raspi3b", "cortex-a53")
+    };
+    let text = str::to_owned;
+    let kernel = Kernel {
+        image: text("/s/kernel"),
+        initrd: Some(text("/s/initrd")),
+        device_tree: text("/s/board.dtb"),
+        cmdline: text("console=ttyS1 rw"),
+    };
+    let launch = Launch {
+        qemu: "/q".into(),
+        board: &board,
+        accel: Accel::Tcg,
+        processors: 2,
+        disk: "/card".into(),
+        format: "raw",
+        firmware: None,
+        kernel: Some(kernel),
+        console: Console::Terminal,
+        credentials: &[],
+    };
+    let wanted = "/q -name kiln -nodefaults -no-user-config -display none -machine raspi3b -accel tcg -cpu cortex-a53 -m 1024M \
+        -drive if=sd,snapshot=on,format=raw,file=/card -netdev user,id=net -device usb-net,netdev=net \
+        -kernel /s/kernel -dtb /s/board.dtb -append console=ttyS1 rw -initrd /s/initrd -serial null -serial mon:stdio";
     assert_eq!(command(&launch).join(" "), wanted);
 }
 

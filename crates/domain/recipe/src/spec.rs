@@ -110,8 +110,9 @@ pub struct BoardSpec {
     /// What lies outside of all partitions for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<Blob>,
-    /// How QEMU imitates it.
-    pub qemu: Qemu,
+    /// How QEMU imitates it, where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu: Option<Qemu>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +124,10 @@ pub enum Loader {
     Uki,
     /// `extlinux.conf`, which U-Boot reads from the root's `/boot`.
     Extlinux,
+    /// The firmware of a Raspberry Pi; Debian's hook of that name writes `config.txt` and `cmdline.txt` for every kernel.
+    RaspiFirmware,
+    /// The same, where both files stay as they were written once.
+    ConfigTxt,
     None,
 }
 
@@ -133,15 +138,26 @@ pub struct Qemu {
     pub system: String,
     pub machine: String,
     pub cpu: String,
-    /// `uefi` or `none`.
+    /// `uefi`; `raspberry-pi`, whose work kiln does; or `none`, where the machine reads the disk by itself.
     pub firmware: String,
     /// MiB of memory.
     pub memory: u32,
     /// The serial console inside the guest: `ttyS0`.
     pub console: String,
+    /// Which of the machine's serial ports that is, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub serial: u32,
     /// How the disk is attached.
     #[serde(default, skip_serializing_if = "Bus::is_virtio")]
     pub bus: Bus,
+    /// Names that the board's device tree has in kernels, the first that is there counts.
+    #[serde(default, rename = "device-trees", skip_serializing_if = "Vec::is_empty")]
+    pub device_trees: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_first(port: &u32) -> bool {
+    *port == 0
 }
 
 /// How QEMU attaches a disk.

@@ -16,7 +16,7 @@ use super::interactive::processors;
 use super::login::{self, Login};
 use super::qemu::{self, Launch, SCRATCH};
 use super::shell::{Answer, Shell};
-use super::{Guest, failure, prompt, verify};
+use super::{Guest, failure, prompt, verify, videocore};
 use crate::diff::glance::Glance;
 
 /// A boot that came up and held what the recipe asserts.
@@ -99,6 +99,7 @@ impl Boot<'_> {
             disk: qemu::DISK.into(),
             format: self.disk.format,
             firmware: headless::firmware(self.guest)?,
+            kernel: videocore::kernel(&self.disk, self.guest.board, self.guest.scratch)?,
             console: qemu::Console::Sockets {
                 console: format!("{SCRATCH}/console.sock"),
                 monitor: format!("{SCRATCH}/monitor.sock"),

@@ -7,7 +7,7 @@ use kiln_recipe::spec::Bus;
 use kiln_sandbox::Network;
 
 use super::qemu::{Console, DISK, Launch};
-use super::{Guest, accel, disk, headless};
+use super::{Guest, accel, disk, headless, videocore};
 
 /// Boots the guest with its console in the terminal until the guest or its user ends it; `say` hears what goes on.
 ///
@@ -28,6 +28,7 @@ pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
         disk: DISK.into(),
         format: disk.format,
         firmware: headless::firmware(guest)?,
+        kernel: videocore::kernel(&disk, guest.board, guest.scratch)?,
         console: Console::Terminal,
         credentials: &[],
     };

@@ -19,16 +19,26 @@ pub mod prompt;
 pub mod qemu;
 pub mod shell;
 pub mod verify;
+pub mod videocore;
 
 use std::path::Path;
 
-use kiln_recipe::spec::Qemu;
+use kiln_model::Fault;
+use kiln_recipe::spec::{BoardSpec, Qemu};
 use kiln_sandbox::Sandbox;
 
 pub use accel::{Accel, Choice};
 pub use check::{Verified, check};
 pub use interactive::interactive;
 pub use programs::Programs;
+
+/// Returns how QEMU imitates a board; a fault where it cannot.
+pub fn machine(board: &BoardSpec) -> Result<&Qemu, Fault> {
+    board.qemu.as_ref().ok_or_else(|| {
+        let fault = Fault::recipe(format!("QEMU does not imitate board `{}`", board.name));
+        fault.hint("write the image to its medium and start the board itself")
+    })
+}
 
 /// What to boot and with what.
 #[derive(Clone, Copy)]

@@ -113,7 +113,9 @@ mod tests {
             firmware: firmware.into(),
             memory: 1024,
             console: text("ttyS0"),
+            serial: 0,
             bus: Default::default(),
+            device_trees: vec![],
         }
     }
 

@@ -3,6 +3,7 @@
 use kiln_recipe::spec::{Bus, Qemu};
 
 use super::accel::Accel;
+use super::videocore::Kernel;
 
 /// Where the sandbox shows a boot's scratch folder to QEMU.
 pub const SCRATCH: &str = "/run/kiln/scratch";
@@ -22,6 +23,8 @@ pub struct Launch<'a> {
     pub format: &'a str,
     /// Code and variables of a UEFI firmware.
     pub firmware: Option<(String, String)>,
+    /// What the machine starts with where it has no firmware.
+    pub kernel: Option<Kernel>,
     pub console: Console,
     /// systemd credentials for the guest, handed over in SMBIOS strings.
     pub credentials: &'a [(&'a str, &'a str)],
@@ -61,11 +64,22 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
             add(&["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
             add(&["-device", "virtio-rng-pci"]);
         }
-        Bus::Sd => add(&["-drive", &format!("if=sd,{disk}"), "-nic", "user"]),
+        Bus::Sd => add(&["-drive", &format!("if=sd,{disk}")]),
+    }
+    // The board's own network card, or one at its USB where that is how it has one.
+    match (board.bus, board.firmware.as_str()) {
+        (Bus::Virtio, _) => {}
+        (Bus::Sd, "raspberry-pi") => add(&["-netdev", "user,id=net", "-device", "usb-net,netdev=net"]),
+        (Bus::Sd, _) => add(&["-nic", "user"]),
+    }
+    if let Some(kernel) = &launch.kernel {
+        add(&["-kernel", &kernel.image, "-dtb", &kernel.device_tree, "-append", &kernel.cmdline]);
+        kernel.initrd.iter().for_each(|initrd| add(&["-initrd", initrd]));
     }
     for (name, value) in launch.credentials {
         add(&["-smbios", &format!("type=11,value=io.systemd.credential:{name}={}", comma(value))]);
     }
+    (0..board.serial).for_each(|_| add(&["-serial", "null"]));
     match &launch.console {
         Console::Terminal => add(&["-serial", "mon:stdio"]),
         Console::Sockets { console, monitor } => {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kiln_model::{Digest, Fault, StageKind};
+use kiln_recipe::spec::Qemu;
 use kiln_sandbox::Scratch;
 use kiln_store::Doc;
 use serde_json::Value;
@@ -21,24 +22,25 @@ impl Run<'_> {
         if !spec.verify.boot || self.options.no_verify {
             return Ok(None);
         }
-        let asked = serde_json::to_string(&(&spec.verify, &board.qemu)).expect("specs serialise");
+        let machine = boot::machine(board)?;
+        let asked = serde_json::to_string(&(&spec.verify, machine)).expect("specs serialise");
         let key = format!("boot {} {}", disk.artifact.sha256, Digest::of(asked));
         if let Some(known) = self.kiln.store.document(Doc::Probe, &key)? {
             self.events.log(Some(StageKind::Sync), "boot", "this very image was booted before");
             return Ok(serde_json::from_slice(&known).ok());
         }
-        let verified = serde_json::to_value(self.boot(disk, board)?).expect("results serialise");
+        let verified = serde_json::to_value(self.boot(disk, machine)?).expect("results serialise");
         self.kiln.store.put_document(Doc::Probe, &key, verified.to_string().as_bytes())?;
         Ok(Some(verified))
     }
 
-    fn boot(&self, disk: &Made, board: &kiln_recipe::spec::BoardSpec) -> Result<boot::Verified, Fault> {
+    fn boot(&self, disk: &Made, board: &Qemu) -> Result<boot::Verified, Fault> {
         self.enter_stage(StageKind::Sync);
         let scratch = Scratch::new(&self.scratch_root(), "boot")?;
-        let programs = self.kiln.boot_programs(self.loaded, &board.qemu, self.events)?;
+        let programs = self.kiln.boot_programs(self.loaded, board, self.events)?;
         let guest = boot::Guest {
             image: &disk.partial,
-            board: &board.qemu,
+            board,
             programs: &programs,
             scratch: scratch.path(),
             sandbox: self.kiln.sandbox()?,

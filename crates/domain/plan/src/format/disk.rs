@@ -57,6 +57,7 @@ fn role_type(inputs: &Inputs<'_>, role: &str) -> String {
         "root" => Some(types::root(arch)),
         "usr" => Some(types::usr(arch)),
         "boot" => types::type_guid("xbootldr"),
+        "firmware" => types::type_guid("microsoft-basic"),
         other => types::type_guid(other),
     };
     guid.or_else(|| types::type_guid("linux-generic")).expect("the table has it").to_string()

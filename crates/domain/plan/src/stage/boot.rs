@@ -105,6 +105,8 @@ fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
     let name = match board.loader {
         Loader::None => return vec![],
         Loader::Extlinux => return extlinux(inputs, disk, board),
+        Loader::RaspiFirmware => return super::raspi::generated(inputs, &cmdline(inputs, disk, board)),
+        Loader::ConfigTxt => return super::raspi::kept(inputs, disk, &cmdline(inputs, disk, board)),
         Loader::SystemdBoot => "systemd-boot",
         Loader::Uki => "uki",
     };

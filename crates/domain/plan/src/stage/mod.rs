@@ -8,6 +8,7 @@ mod kernel;
 mod locale;
 mod network;
 mod packages;
+mod raspi;
 mod readonly;
 mod scripts;
 mod timezone;

@@ -1,6 +1,7 @@
 //! `[boot]`: how the machine starts.
 
 use super::base::Ground;
+use crate::catalogue::Board;
 use crate::desk::{Desk, Note};
 use crate::needs::Needs;
 use crate::shape::{Shape, Table, key};
@@ -34,20 +35,20 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
         return None;
     };
     let board = said.value;
-    let kernel = board.kernel_in(ground.release)?;
-    let loader = loader(view).unwrap_or(board.loader);
+    let kernel = board.kernel_in(ground.release, ground.architecture)?;
+    let loader = loader(view).unwrap_or_else(|| usual(board, ground));
     let why = format!("board `{}`", board.name);
     needs.package(&kernel, &*why, said.span);
     for feature in ["init", "initrd", "filesystem-check"] {
         needs.feature(feature, &*why, said.span);
     }
-    board.packages.iter().for_each(|package| needs.package(package, &*why, said.span));
+    board.packages.iter().chain(&board.firmware).for_each(|package| needs.package(package, &*why, said.span));
     let span = view.text("loader").map_or(said.span, |loader| loader.span);
     match loader {
         Loader::SystemdBoot => needs.feature("systemd-boot", "boot loader `systemd-boot`", span),
         Loader::Uki => needs.feature("uki", "boot loader `uki`", span),
         Loader::Extlinux => needs.feature("extlinux", "boot loader `extlinux`", span),
-        Loader::None => {}
+        Loader::RaspiFirmware | Loader::ConfigTxt | Loader::None => {}
     }
     Some(BoardSpec {
         name: board.name.clone(),
@@ -58,6 +59,14 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
         blobs: board.blobs.clone(),
         qemu: board.qemu.clone(),
     })
+}
+
+/// The same firmware with another hook: Raspberry Pi OS leaves `config.txt` to the owner.
+fn usual(board: &Board, ground: &Ground) -> Loader {
+    match board.loader {
+        Loader::RaspiFirmware if ground.release.keeps_config_txt => Loader::ConfigTxt,
+        loader => loader,
+    }
 }
 
 fn loader(view: View<'_>) -> Option<Loader> {

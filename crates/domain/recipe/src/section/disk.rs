@@ -46,7 +46,8 @@ static PARTITION: Table = Table {
         key("mount", Shape::Text(&MOUNT_POINT), "Where it is mounted; it holds what the image has there.")
             .here()
             .example("\"/\""),
-        key("filesystem", Shape::Word(FILESYSTEMS), "Its filesystem.").default("\"ext4\"; \"fat\" for an esp"),
+        key("filesystem", Shape::Word(FILESYSTEMS), "Its filesystem.")
+            .default("\"ext4\"; \"fat\" for an esp and a firmware"),
         key("label", Shape::Text(&LABEL), "The filesystem's label.").default("its name"),
         key("size", Shape::Either(&[Shape::Text(&SIZE_OR_AUTO), Shape::Table(&size::KEYS)]), "Its size.")
             .default("\"auto\""),
@@ -68,7 +69,8 @@ static FILESYSTEMS: &[(&str, &str)] =
     &[("ext4", "writable; grows"), ("fat", "what firmware reads"), ("erofs", "read-only"), ("squashfs", "read-only")];
 
 static ROLES: &[(&str, &str)] = &[
-    ("esp", "what the firmware starts from"),
+    ("esp", "what a UEFI firmware starts from"),
+    ("firmware", "what a Raspberry Pi's firmware starts from"),
     ("root", "the root"),
     ("boot", "kernels"),
     ("home", "people's files"),
@@ -177,7 +179,7 @@ fn own_partitions(view: View<'_>, own: &[View<'_>], desk: &Desk<'_>) -> Vec<Part
 
 fn own_partition(view: View<'_>, name: Said<&str>, mount: GuestPath, desk: &Desk<'_>) -> PartitionSpec {
     let role = view.string("role").unwrap_or_else(|| role_of(&mount).to_owned());
-    let usual = if role == "esp" { FilesystemKind::Fat } else { FilesystemKind::Ext4 };
+    let usual = if ["esp", "firmware"].contains(&role.as_str()) { FilesystemKind::Fat } else { FilesystemKind::Ext4 };
     let filesystem = view.text("filesystem").map_or(usual, |said| kind(said.value));
     let options = match (filesystem, mount == GuestPath::root()) {
         (FilesystemKind::Fat, _) => "umask=0077",
@@ -201,6 +203,7 @@ fn role_of(mount: &GuestPath) -> &'static str {
     match mount.as_bytes() {
         b"/" => "root",
         b"/efi" | b"/boot/efi" => "esp",
+        b"/boot/firmware" => "firmware",
         b"/boot" => "boot",
         b"/home" => "home",
         _ => "data",
@@ -249,11 +252,18 @@ fn check(view: View<'_>, partitions: &[PartitionSpec], table: TableKind, board: 
             "give one the role `esp` and the mount point `/boot/efi`",
         );
     }
+    let on_fat = board.is_some_and(|board| matches!(board.loader, Loader::RaspiFirmware | Loader::ConfigTxt));
+    if on_fat && !partitions.iter().any(|partition| partition.role == "firmware") {
+        say(
+            "the board's firmware reads nothing but a FAT of its own".into(),
+            "give the first partition the role `firmware`, filesystem = \"fat\" and the mount point `/boot/firmware`",
+        );
+    }
     if table == TableKind::Mbr && partitions.len() > 4 {
         say(format!("{} partitions, and an MBR has four", partitions.len()), "say table = \"gpt\"");
     }
-    let esp =
-        partitions.iter().find(|partition| partition.role == "esp" && partition.filesystem != FilesystemKind::Fat);
+    let of_firmware = |partition: &&PartitionSpec| ["esp", "firmware"].contains(&partition.role.as_str());
+    let esp = partitions.iter().filter(of_firmware).find(|partition| partition.filesystem != FilesystemKind::Fat);
     if let Some(esp) = esp {
         say(format!("firmware reads `{}` only as FAT", esp.name), "say filesystem = \"fat\"");
     }

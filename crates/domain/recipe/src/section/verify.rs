@@ -69,6 +69,12 @@ fn bootable(root: View<'_>, view: View<'_>, board: Option<&BoardSpec>, outputs: 
         Some(board) if board.loader == Loader::None => {
             say("`verify.boot` without a boot loader", "leave `boot.loader` out")
         }
+        Some(board) if board.qemu.is_none() => {
+            say(
+                &format!("`verify.boot` for board `{}`, which QEMU does not imitate", board.name),
+                "leave it out, and start the board itself",
+            );
+        }
         Some(_) if !outputs.is_empty() && !outputs.iter().any(|output| output.format.is_disk()) => {
             say("`verify.boot` without an output that is a disk", "add an output with format = \"raw\"");
         }
