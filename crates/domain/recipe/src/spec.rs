@@ -102,6 +102,9 @@ pub struct BoardSpec {
     /// Kernel package, as in `linux-image-amd64`.
     pub kernel: String,
     pub loader: Loader,
+    /// Whether a BIOS starts it too, by GRUB and the loader's entries.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bios: bool,
     /// `console=` and other arguments the board needs.
     pub kernel_arguments: Vec<String>,
     /// The device tree's file, where its boot loader would take another.
@@ -133,7 +136,7 @@ pub struct Qemu {
     pub system: String,
     pub machine: String,
     pub cpu: String,
-    /// `uefi` or `none`.
+    /// `uefi`, `bios` or `none`.
     pub firmware: String,
     /// MiB of memory.
     pub memory: u32,

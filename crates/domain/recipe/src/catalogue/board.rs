@@ -22,6 +22,9 @@ pub struct Board {
     /// Distributions that run on it as they are.
     pub distributions: Vec<String>,
     pub loader: Loader,
+    /// Whether there are such machines with a BIOS; they start by GRUB and the loader's entries.
+    #[serde(default)]
+    pub bios: bool,
     /// Name in `data/layouts`.
     pub layout: String,
     pub kernel_arguments: Vec<String>,

@@ -1,6 +1,7 @@
 //! `[boot]`: how the machine starts.
 
 use super::base::Ground;
+use crate::catalogue::Board;
 use crate::desk::{Desk, Note};
 use crate::needs::Needs;
 use crate::shape::{Shape, Table, key};
@@ -10,9 +11,13 @@ use crate::view::View;
 pub static KEYS: Table = Table {
     name: "[boot]",
     doc: "How the machine starts.",
-    keys: &[key("loader", Shape::Word(LOADERS), "What starts the kernel.")
-        .default("the board's")
-        .example("\"systemd-boot\"")],
+    keys: &[
+        key("loader", Shape::Word(LOADERS), "What starts the kernel.")
+            .default("the board's")
+            .example("\"systemd-boot\""),
+        key("bios", Shape::Bool, "Whether a PC's BIOS starts the disk too, with systemd-boot's entries.")
+            .default("true where the board has one and the loader is systemd-boot"),
+    ],
     more: None,
 };
 
@@ -53,11 +58,30 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
         name: board.name.clone(),
         kernel,
         loader,
+        bios: bios(view, board, loader, desk),
         kernel_arguments: board.kernel_arguments.clone(),
         device_tree: board.device_tree.clone(),
         blobs: board.blobs.clone(),
         qemu: board.qemu.clone(),
     })
+}
+
+/// A BIOS knows nothing of EFI programs: GRUB reads the entries, so there must be some.
+fn bios(view: View<'_>, board: &Board, loader: Loader, desk: &Desk<'_>) -> bool {
+    let able = board.bios && loader == Loader::SystemdBoot;
+    let Some((true, span)) = view.bool("bios").zip(view.key_span("bios")) else {
+        return view.bool("bios").unwrap_or(able);
+    };
+    let say = |message: String, hint: &str| desk.say(Note::error(span, "contradiction", message).hint(hint));
+    if !board.bios {
+        say(format!("there is no `{}` with a BIOS", board.name), "for example: board = \"generic-x86_64\"");
+    } else if !able {
+        say(
+            "a BIOS starts kernels by the entries of systemd-boot".into(),
+            "say loader = \"systemd-boot\", or leave `bios` out",
+        );
+    }
+    able
 }
 
 fn loader(view: View<'_>) -> Option<Loader> {
