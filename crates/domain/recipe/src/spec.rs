@@ -117,6 +117,14 @@ pub struct BoardSpec {
     pub qemu: Qemu,
 }
 
+impl BoardSpec {
+    /// Returns what starts this image; none where the board has a way of its own.
+    pub fn firmware(&self) -> Vec<Firmware> {
+        let uefi = (self.qemu.firmware == Firmware::Uefi.name()).then_some(Firmware::Uefi);
+        uefi.into_iter().chain(self.bios.then_some(Firmware::Bios)).collect()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Loader {
@@ -145,6 +153,13 @@ pub struct Qemu {
     /// How the disk is attached.
     #[serde(default, skip_serializing_if = "Bus::is_virtio")]
     pub bus: Bus,
+}
+
+impl Qemu {
+    /// Returns the same machine with another firmware.
+    pub fn with(&self, firmware: Firmware) -> Self {
+        Self { firmware: firmware.name().into(), ..self.clone() }
+    }
 }
 
 /// How QEMU attaches a disk.
@@ -427,7 +442,28 @@ pub struct Verify {
     pub boot: bool,
     /// Seconds until the login prompt must be there, under emulation.
     pub timeout: u32,
+    /// What starts the machine, each in turn; empty: the board's usual firmware.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<Firmware>,
     pub asserts: Vec<Assert>,
+}
+
+/// What starts a machine before anything of the image runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    Uefi,
+    Bios,
+}
+
+impl Firmware {
+    /// Returns the word it has in recipes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uefi => "uefi",
+            Self::Bios => "bios",
+        }
+    }
 }
 
 /// Something that must hold in the booted image.
@@ -436,12 +472,20 @@ pub struct Verify {
 pub enum Assert {
     /// `systemctl is-active` says so.
     UnitActive(String),
-    /// The command exits with `status`; when given, its output holds `contains`.
-    Command { run: String, status: i32, contains: Option<String> },
+    /// The command exits with `status`; when given, its output holds `contains`. It has so many seconds, or the usual ones.
+    Command {
+        run: String,
+        status: i32,
+        contains: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<u32>,
+    },
     /// Something listens on this TCP port.
     PortOpen(u16),
     /// `systemctl --failed` lists nothing.
     NoFailedUnits,
+    /// The machine restarts and comes up again, with what was changed in it so far.
+    Restart,
 }
 
 /// Where a secret comes from when the build runs.

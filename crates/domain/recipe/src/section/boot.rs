@@ -23,7 +23,7 @@ pub static KEYS: Table = Table {
 
 static LOADERS: &[(&str, &str)] = &[
     ("systemd-boot", "systemd-boot with an entry for each kernel; kernel updates on the device keep working"),
-    ("uki", "one unified kernel image at the firmware's own path"),
+    ("uki", "one unified kernel image at the firmware's own path, which is UEFI's: a BIOS does not start it"),
     ("extlinux", "`extlinux.conf`, for boards with U-Boot; kernel updates on the device keep working"),
     ("none", "nothing: something outside starts the kernel"),
 ];

@@ -258,7 +258,9 @@ fn check(view: View<'_>, partitions: &[PartitionSpec], table: TableKind, board: 
     }
     let fat = partitions.iter().filter(|partition| partition.filesystem == FilesystemKind::Fat).count();
     if table == TableKind::Hybrid && !(1..=3).contains(&fat) {
-        say(format!("a hybrid table shows FAT partitions, three at most, and there are {fat}"), "say table = \"gpt\"");
+        let message = format!("a hybrid table shows FAT partitions, three at most, and there are {fat}");
+        let span = view.key_span("table").unwrap_or(span);
+        desk.say(Note::error(span, "contradiction", message).hint("say table = \"gpt\""));
     }
     let esp =
         partitions.iter().find(|partition| partition.role == "esp" && partition.filesystem != FilesystemKind::Fat);
