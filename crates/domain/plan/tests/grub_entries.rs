@@ -74,7 +74,7 @@ fn what_grub_reads_first_is_sound() {
 }
 
 #[test]
-fn without_entries_there_are_none() {
+fn without_entries_grub_says_so() {
     let folder = boot();
-    assert_eq!(translated(folder.path(), "remove"), "");
+    assert_eq!(translated(folder.path(), "remove"), "echo \"There is no kernel to start.\"\n");
 }

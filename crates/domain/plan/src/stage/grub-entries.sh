@@ -51,5 +51,6 @@ new=$boot/grub/entries.cfg.new
 versions | LC_ALL=C sort -rV | while read -r _ entry; do
     translated <"$entry"
 done >"$new"
+[ -s "$new" ] || echo 'echo "There is no kernel to start."' >"$new"
 sync "$new"
 mv -f "$new" "$boot/grub/entries.cfg"
