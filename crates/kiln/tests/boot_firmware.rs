@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{Bench, json, tool};
+use common::{Bench, tool};
 use serde_json::Value;
 
 /// Without the archives of updates, the kernel is an older one.

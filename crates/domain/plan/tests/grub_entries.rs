@@ -30,7 +30,9 @@ fn translated(boot: &Path, verb: &str) -> String {
 
 fn boot() -> tempfile::TempDir {
     let boot = tempfile::tempdir().unwrap();
-    ["grub", "loader/entries"].map(|folder| fs::create_dir_all(boot.path().join(folder)).unwrap());
+    for folder in ["grub", "loader/entries"] {
+        fs::create_dir_all(boot.path().join(folder)).unwrap();
+    }
     boot
 }
 
