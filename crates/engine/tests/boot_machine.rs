@@ -141,7 +141,7 @@ fn fails(sandbox: &dyn Sandbox, folder: &Path, firmware: &str, timeout: u32) -> 
         scratch: &scratch,
         accel: Some(Accel::Tcg),
     };
-    let verify = Verify { boot: true, timeout, asserts: Vec::new() };
+    let verify = Verify { boot: true, timeout, firmware: Vec::new(), asserts: Vec::new() };
     let log = folder.join("console.log");
     let fault = check(&guest, &verify, &log, &|_| {}).expect_err("an empty disk does not boot");
     assert!(log.exists(), "the console is kept");

@@ -102,6 +102,9 @@ pub struct BoardSpec {
     /// Kernel package, as in `linux-image-amd64`.
     pub kernel: String,
     pub loader: Loader,
+    /// Whether a BIOS starts it too, by GRUB and the loader's entries.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bios: bool,
     /// `console=` and other arguments the board needs.
     pub kernel_arguments: Vec<String>,
     /// The device tree's file, where its boot loader would take another.
@@ -113,6 +116,15 @@ pub struct BoardSpec {
     /// How QEMU imitates it, where it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qemu: Option<Qemu>,
+}
+
+impl BoardSpec {
+    /// Returns what starts this image; none where the board has a way of its own.
+    pub fn firmware(&self) -> Vec<Firmware> {
+        let uefi = self.qemu.as_ref().is_some_and(|qemu| qemu.firmware == Firmware::Uefi.name());
+        let uefi = uefi.then_some(Firmware::Uefi);
+        uefi.into_iter().chain(self.bios.then_some(Firmware::Bios)).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +150,7 @@ pub struct Qemu {
     pub system: String,
     pub machine: String,
     pub cpu: String,
-    /// `uefi`; `raspberry-pi`, whose work kiln does; or `none`, where the machine reads the disk by itself.
+    /// `uefi` or `bios`; `raspberry-pi`, whose work kiln does; or `none`, where the machine reads the disk by itself.
     pub firmware: String,
     /// MiB of memory.
     pub memory: u32,
@@ -158,6 +170,13 @@ pub struct Qemu {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_first(port: &u32) -> bool {
     *port == 0
+}
+
+impl Qemu {
+    /// Returns the same machine with another firmware.
+    pub fn with(&self, firmware: Firmware) -> Self {
+        Self { firmware: firmware.name().into(), ..self.clone() }
+    }
 }
 
 /// How QEMU attaches a disk.
@@ -440,7 +459,28 @@ pub struct Verify {
     pub boot: bool,
     /// Seconds until the login prompt must be there, under emulation.
     pub timeout: u32,
+    /// What starts the machine, each in turn; empty: the board's usual firmware.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<Firmware>,
     pub asserts: Vec<Assert>,
+}
+
+/// What starts a machine before anything of the image runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    Uefi,
+    Bios,
+}
+
+impl Firmware {
+    /// Returns the word it has in recipes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uefi => "uefi",
+            Self::Bios => "bios",
+        }
+    }
 }
 
 /// Something that must hold in the booted image.
@@ -449,12 +489,20 @@ pub struct Verify {
 pub enum Assert {
     /// `systemctl is-active` says so.
     UnitActive(String),
-    /// The command exits with `status`; when given, its output holds `contains`.
-    Command { run: String, status: i32, contains: Option<String> },
+    /// The command exits with `status`; when given, its output holds `contains`. It has so many seconds, or the usual ones.
+    Command {
+        run: String,
+        status: i32,
+        contains: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<u32>,
+    },
     /// Something listens on this TCP port.
     PortOpen(u16),
     /// `systemctl --failed` lists nothing.
     NoFailedUnits,
+    /// The machine restarts and comes up again, with what was changed in it so far.
+    Restart,
 }
 
 /// Where a secret comes from when the build runs.

@@ -22,6 +22,8 @@ use crate::diff::glance::Glance;
 /// A boot that came up and held what the recipe asserts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
+    /// What started the machine: `uefi`, `bios`, or `none` where the board has a way of its own.
+    pub firmware: String,
     pub accel: Accel,
     /// Why that accelerator.
     pub why: String,
@@ -34,6 +36,9 @@ pub struct Verified {
     pub state: String,
     /// The assertions that held, as a person says them.
     pub held: Vec<String>,
+    /// The same under the further firmware that the recipe names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Verified>,
 }
 
 /// The timeout is the recipe's for emulation; under KVM this part of it does.
@@ -105,9 +110,10 @@ impl Boot<'_> {
                 monitor: format!("{SCRATCH}/monitor.sock"),
             },
             credentials,
+            restarts: self.wanted.asserts.contains(&Assert::Restart),
         };
-        let asserts = self.wanted.asserts.len() as u64;
-        let limit = timeout * 3 + Duration::from_secs(COMMAND * (asserts + 2));
+        let asserts: Duration = self.wanted.asserts.iter().map(|assert| self.patience(assert)).sum();
+        let limit = timeout * 3 + Duration::from_secs(COMMAND * 2) + asserts;
         let done = headless::with_machine(self.guest, &self.disk, &launch, limit, |stream, machine| {
             let alarm = || machine.alarm();
             let mut console = Console::new(stream, self.log, self.on_line, &alarm)?;
@@ -124,20 +130,34 @@ impl Boot<'_> {
         Duration::from_secs(seconds.into())
     }
 
+    /// Returns how long an assertion may take.
+    fn patience(&self, assert: &Assert) -> Duration {
+        match assert {
+            Assert::Restart => self.timeout() * 2 + Duration::from_secs(COMMAND),
+            Assert::Command { timeout: Some(seconds), .. } => Duration::from_secs((*seconds).into()),
+            _ => Duration::from_secs(COMMAND),
+        }
+    }
+
     fn verify(&self, console: &mut Console<'_>, machine: &Machine, begun: Instant) -> Result<Verified, Fault> {
-        let timeout = self.timeout();
-        self.prompt(console, machine, Instant::now() + timeout)?;
+        self.prompt(console, machine, Instant::now() + self.timeout())?;
         let prompt = millis(begun);
-        let deadline = Instant::now() + timeout;
-        let stopped =
-            |stop, console: &Console<'_>| self.stopped(stop, "a root shell behind the login prompt", console, machine);
-        let entered = Shell::enter(console, deadline).map(|_| ());
-        entered.map_err(|stop| stopped(stop, console))?;
         let mut talk = Talk { boot: self, console, machine };
-        let state = talk.running(deadline)?;
+        let state = talk.settled()?;
         let held = self.wanted.asserts.iter().map(|assert| talk.assert(assert)).collect::<Result<Vec<_>, _>>()?;
         let Choice { accel, why } = self.choice.clone();
-        Ok(Verified { accel, why, login: self.login, prompt, millis: millis(begun), state, held })
+        let firmware = self.guest.board.firmware.clone();
+        Ok(Verified {
+            firmware,
+            accel,
+            why,
+            login: self.login,
+            prompt,
+            millis: millis(begun),
+            state,
+            held,
+            also: vec![],
+        })
     }
 
     fn prompt(&self, console: &mut Console<'_>, machine: &Machine, deadline: Instant) -> Result<(), Fault> {
@@ -173,6 +193,23 @@ impl Talk<'_, '_> {
             .map_err(|stop| self.boot.stopped(stop, &format!("the answer to `{command}`"), self.console, self.machine))
     }
 
+    /// Goes from the login prompt to a root shell and waits until all is up; returns the system's state.
+    fn settled(&mut self) -> Result<String, Fault> {
+        let deadline = Instant::now() + self.boot.timeout();
+        let entered = Shell::enter(self.console, deadline).map(|_| ());
+        let what = "a root shell behind the login prompt";
+        entered.map_err(|stop| self.boot.stopped(stop, what, self.console, self.machine))?;
+        self.running(deadline)
+    }
+
+    /// Restarts the machine as its own user would, and waits until it is up again.
+    fn restart(&mut self) -> Result<(), Fault> {
+        let sent = self.console.send("systemctl reboot || reboot\n");
+        sent.map_err(|stop| self.boot.stopped(stop, "the restart", self.console, self.machine))?;
+        self.boot.prompt(self.console, self.machine, Instant::now() + self.boot.timeout())?;
+        self.settled().map(drop)
+    }
+
     /// Waits until systemd has settled and returns its state, which must be `running`.
     fn running(&mut self, deadline: Instant) -> Result<String, Fault> {
         let left = deadline.saturating_duration_since(Instant::now()).as_secs().max(10);
@@ -205,8 +242,11 @@ impl Talk<'_, '_> {
     }
 
     fn assert(&mut self, assert: &Assert) -> Result<String, Fault> {
-        let deadline = Instant::now() + Duration::from_secs(COMMAND);
+        let deadline = Instant::now() + self.boot.patience(assert);
         let name = verify::name(assert);
+        if *assert == Assert::Restart {
+            return self.restart().map(|()| name.clone()).map_err(|fault| fault.doing(name));
+        }
         let answer = self.run(&verify::script(assert), deadline)?;
         let Some(wrong) = verify::wrong(assert, &answer) else { return Ok(name) };
         let more = match verify::inquiry(assert) {

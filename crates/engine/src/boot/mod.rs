@@ -11,6 +11,7 @@ pub mod check;
 pub mod console;
 pub mod disk;
 mod failure;
+pub mod firmware;
 mod headless;
 mod interactive;
 pub mod login;

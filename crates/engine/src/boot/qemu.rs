@@ -28,6 +28,8 @@ pub struct Launch<'a> {
     pub console: Console,
     /// systemd credentials for the guest, handed over in SMBIOS strings.
     pub credentials: &'a [(&'a str, &'a str)],
+    /// Whether a guest that restarts goes on, or ends there: one that fails over and over must not do so for ever.
+    pub restarts: bool,
 }
 
 /// Where the guest's serial console goes.
@@ -85,7 +87,10 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
         Console::Sockets { console, monitor } => {
             add(&["-chardev", &format!("socket,id=console,server=on,wait=on,path={}", comma(console))]);
             add(&["-serial", "chardev:console"]);
-            add(&["-monitor", &format!("unix:{},server=on,wait=off", comma(monitor)), "-no-reboot"]);
+            add(&["-monitor", &format!("unix:{},server=on,wait=off", comma(monitor))]);
+            if !launch.restarts {
+                add(&["-no-reboot"]);
+            }
         }
     }
     argv

@@ -123,7 +123,8 @@ impl Run<'_> {
         layers: &[Layer],
     ) -> Result<Made, Fault> {
         // What tools made must stay until it is copied into the image.
-        let (premade, _kept) = self.premade(layout, layers)?;
+        let (mut premade, _kept) = self.premade(layout, layers)?;
+        premade.bios = layout.bios.as_ref().map(|bios| self.grub(bios)).transpose()?;
         let disk = kiln_disk::disk(tree, layout, self.plan.epoch, &premade)?;
         match container {
             DiskContainer::Raw => self.extents(name, "raw", &disk.extents, compression),

@@ -9,7 +9,7 @@ use kiln_store::Doc;
 use serde_json::Value;
 
 use super::{Made, Run};
-use crate::boot;
+use crate::boot::{self, firmware};
 
 impl Run<'_> {
     /// Boots the first disk among the outputs and checks what the recipe asserts; none when it does not ask for that.
@@ -29,12 +29,16 @@ impl Run<'_> {
             self.events.log(Some(StageKind::Sync), "boot", "this very image was booted before");
             return Ok(serde_json::from_slice(&known).ok());
         }
-        let verified = serde_json::to_value(self.boot(disk, machine)?).expect("results serialise");
+        let boards = firmware::machines(machine, &board.firmware(), &spec.verify, None)?;
+        let verified = boards.iter().enumerate().map(|(number, board)| self.boot(disk, board, number > 0));
+        let verified = firmware::joined(verified.collect::<Result<_, _>>()?);
+        let verified = serde_json::to_value(verified).expect("results serialise");
         self.kiln.store.put_document(Doc::Probe, &key, verified.to_string().as_bytes())?;
         Ok(Some(verified))
     }
 
-    fn boot(&self, disk: &Made, board: &Qemu) -> Result<boot::Verified, Fault> {
+    /// Boots a disk; the console of a `further` firmware is kept under its name.
+    fn boot(&self, disk: &Made, board: &Qemu, further: bool) -> Result<boot::Verified, Fault> {
         self.enter_stage(StageKind::Sync);
         let scratch = Scratch::new(&self.scratch_root(), "boot")?;
         let programs = self.kiln.boot_programs(self.loaded, board, self.events)?;
@@ -46,7 +50,8 @@ impl Run<'_> {
             sandbox: self.kiln.sandbox()?,
             accel: None,
         };
-        let log = self.options.out.join(format!("{}.console.log", self.plan.name));
+        let firmware = if further { format!(".{}", board.firmware) } else { String::new() };
+        let log = self.options.out.join(format!("{}{firmware}.console.log", self.plan.name));
         let told = |line: &str| self.events.log(Some(StageKind::Sync), "console", line);
         // The guest takes its time: meanwhile the cache is made to outlive this boot of the machine.
         std::thread::scope(|scope| {

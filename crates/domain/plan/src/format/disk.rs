@@ -5,6 +5,7 @@ use kiln_model::action::{DiskContainer, DiskLayout, Filesystem, FilesystemKind, 
 use kiln_recipe::spec::{Disk, Format, Output, PartitionSpec};
 
 use crate::Inputs;
+use crate::stage::grub_core;
 
 pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
     let container = if output.format == Format::Qcow2 { DiskContainer::Qcow2 } else { DiskContainer::Raw };
@@ -15,7 +16,8 @@ pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
 fn layout(inputs: &Inputs<'_>, disk: &Disk) -> DiskLayout {
     let partitions = disk.partitions.iter().map(|spec| partition(inputs, disk.table, spec)).collect();
     let blobs = inputs.spec.base.board.as_ref().map(|board| board.blobs.clone()).unwrap_or_default();
-    DiskLayout { table: disk.table, id: inputs.uuid("disk"), partitions, blobs, size: disk.size }
+    let (table, id, bios) = (disk.table, inputs.uuid("disk"), grub_core(inputs, disk));
+    DiskLayout { table, id, partitions, blobs, bios, size: disk.size }
 }
 
 fn partition(inputs: &Inputs<'_>, table: TableKind, spec: &PartitionSpec) -> Partition {
@@ -28,7 +30,7 @@ fn partition(inputs: &Inputs<'_>, table: TableKind, spec: &PartitionSpec) -> Par
         features: spec.features.clone(),
     };
     let r#type = match table {
-        TableKind::Gpt => role_type(inputs, &spec.role),
+        TableKind::Gpt | TableKind::Hybrid => role_type(inputs, &spec.role),
         TableKind::Mbr => short_type(spec).to_owned(),
     };
     Partition {

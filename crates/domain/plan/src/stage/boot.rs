@@ -6,7 +6,7 @@ use kiln_recipe::spec::{BoardSpec, Disk, Loader, PartitionSpec};
 use uuid::Uuid;
 
 use super::readonly::is_read_only;
-use super::{of, script_environment};
+use super::{grub, of, script_environment};
 use crate::Inputs;
 use crate::context::{symlink, write, write_mode};
 
@@ -52,7 +52,7 @@ fn mount_options(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
 fn source(inputs: &Inputs<'_>, disk: &Disk, at: usize) -> String {
     let partition = &disk.partitions[at];
     match (partition.filesystem, disk.table) {
-        (FilesystemKind::Squashfs, TableKind::Gpt) => {
+        (FilesystemKind::Squashfs, TableKind::Gpt | TableKind::Hybrid) => {
             format!("PARTUUID={}", inputs.uuid(&format!("partition {}", partition.name)))
         }
         (FilesystemKind::Squashfs, TableKind::Mbr) => {
@@ -63,7 +63,7 @@ fn source(inputs: &Inputs<'_>, disk: &Disk, at: usize) -> String {
 }
 
 /// FAT has only four bytes, in capitals.
-fn filesystem_id(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
+pub(super) fn filesystem_id(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
     let uuid = inputs.uuid(&format!("filesystem {}", partition.name));
     match partition.filesystem {
         FilesystemKind::Fat => {
@@ -88,7 +88,7 @@ fn grow(inputs: &Inputs<'_>, disk: &Disk) -> Vec<Action> {
     if !inputs.spec.system.grow {
         return vec![];
     }
-    if disk.table == TableKind::Gpt {
+    if disk.table.has_gpt() {
         let text = "# The root takes what the medium has, at first boot.\n[Partition]\nType=root\n";
         return vec![write("/usr/lib/repart.d/50-root.conf", text)];
     }
@@ -113,12 +113,15 @@ fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
     let cmdline = cmdline(inputs, disk, board);
     let (token, base) = (inputs.spec.base.distribution.clone(), &inputs.spec.base);
     let title = format!("{} {} ({})", base.distribution, base.release, base.codename);
-    vec![
+    let esp = esp(disk);
+    let mut actions = vec![
         write("/etc/kernel/cmdline", format!("{cmdline}\n")),
         write("/etc/kernel/entry-token", format!("{token}\n")),
         write("/etc/kernel/install.conf", format!("layout={}\n", if name == "uki" { "uki" } else { "bls" })),
-        Action::Boot { loader: name.into(), cmdline, title, token, timeout: 0, esp: esp(disk) },
-    ]
+        Action::Boot { loader: name.into(), cmdline, title, token, timeout: 0, esp: esp.clone() },
+    ];
+    actions.extend(grub::files(inputs, &esp.to_string(), board));
+    actions
 }
 
 /// `u-boot-update` writes `extlinux.conf`, now and for every kernel that comes later.
@@ -140,7 +143,7 @@ fn extlinux(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> 
     vec![write("/etc/default/u-boot", text), update]
 }
 
-fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> String {
+pub(super) fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> String {
     let root = disk.partitions.iter().position(|partition| partition.mount == GuestPath::root());
     let root = root.map(|at| {
         let mode = if is_read_only(&disk.partitions[at]) { "ro" } else { "rw" };

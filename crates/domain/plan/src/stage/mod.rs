@@ -3,6 +3,7 @@
 mod boot;
 mod bootstrap;
 mod cleanup;
+mod grub;
 mod indexes;
 mod kernel;
 mod locale;
@@ -18,6 +19,7 @@ mod wifi;
 pub use boot::boot;
 pub use bootstrap::bootstrap;
 pub use cleanup::cleanup;
+pub use grub::core as grub_core;
 pub use indexes::indexes;
 pub use kernel::kernel;
 pub use locale::{locale, packages as locale_packages};

@@ -22,6 +22,9 @@ pub struct Board {
     /// By distribution that runs on it as it is: the architectures of its packages, the usual one first.
     pub architectures: BTreeMap<String, Vec<Arch>>,
     pub loader: Loader,
+    /// Whether there are such machines with a BIOS; they start by GRUB and the loader's entries.
+    #[serde(default)]
+    pub bios: bool,
     /// Name in `data/layouts`.
     pub layout: String,
     pub kernel_arguments: Vec<String>,

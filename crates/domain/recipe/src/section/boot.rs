@@ -11,15 +11,19 @@ use crate::view::View;
 pub static KEYS: Table = Table {
     name: "[boot]",
     doc: "How the machine starts.",
-    keys: &[key("loader", Shape::Word(LOADERS), "What starts the kernel.")
-        .default("the board's")
-        .example("\"systemd-boot\"")],
+    keys: &[
+        key("loader", Shape::Word(LOADERS), "What starts the kernel.")
+            .default("the board's")
+            .example("\"systemd-boot\""),
+        key("bios", Shape::Bool, "Whether a PC's BIOS starts the disk too, with systemd-boot's entries.")
+            .default("true where the board has one and the loader is systemd-boot"),
+    ],
     more: None,
 };
 
 static LOADERS: &[(&str, &str)] = &[
     ("systemd-boot", "systemd-boot with an entry for each kernel; kernel updates on the device keep working"),
-    ("uki", "one unified kernel image at the firmware's own path"),
+    ("uki", "one unified kernel image at the firmware's own path, which is UEFI's: a BIOS does not start it"),
     ("extlinux", "`extlinux.conf`, for boards with U-Boot; kernel updates on the device keep working"),
     ("none", "nothing: something outside starts the kernel"),
 ];
@@ -54,6 +58,7 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
         name: board.name.clone(),
         kernel,
         loader,
+        bios: bios(view, board, loader, desk),
         kernel_arguments: board.kernel_arguments.clone(),
         device_tree: board.device_tree.clone(),
         blobs: board.blobs.clone(),
@@ -67,6 +72,24 @@ fn usual(board: &Board, ground: &Ground) -> Loader {
         Loader::RaspiFirmware if ground.release.keeps_config_txt => Loader::ConfigTxt,
         loader => loader,
     }
+}
+
+/// A BIOS knows nothing of EFI programs: GRUB reads the entries, so there must be some.
+fn bios(view: View<'_>, board: &Board, loader: Loader, desk: &Desk<'_>) -> bool {
+    let able = board.bios && loader == Loader::SystemdBoot;
+    let Some((true, span)) = view.bool("bios").zip(view.key_span("bios")) else {
+        return view.bool("bios").unwrap_or(able);
+    };
+    let say = |message: String, hint: &str| desk.say(Note::error(span, "contradiction", message).hint(hint));
+    if !board.bios {
+        say(format!("there is no `{}` with a BIOS", board.name), "for example: board = \"generic-x86_64\"");
+    } else if !able {
+        say(
+            "a BIOS starts kernels by the entries of systemd-boot".into(),
+            "say loader = \"systemd-boot\", or leave `bios` out",
+        );
+    }
+    able
 }
 
 fn loader(view: View<'_>) -> Option<Loader> {

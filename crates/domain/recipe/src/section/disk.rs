@@ -56,8 +56,11 @@ static PARTITION: Table = Table {
     more: None,
 };
 
-static TABLES: &[(&str, &str)] =
-    &[("gpt", "the GUID partition table"), ("mbr", "the old table, four partitions at most")];
+static TABLES: &[(&str, &str)] = &[
+    ("gpt", "the GUID partition table"),
+    ("mbr", "the old table, four partitions at most"),
+    ("hybrid", "a GPT whose MBR shows its FAT partitions too, three at most: for firmware that reads no GPT"),
+];
 
 static ROOTS: &[(&str, &str)] = &[
     ("ext4", "writable; grows"),
@@ -137,6 +140,7 @@ fn the_layout(view: View<'_>, ground: &Ground) -> Option<&'static Layout> {
 fn table(view: View<'_>) -> Option<TableKind> {
     match view.text("table")?.value {
         "mbr" => Some(TableKind::Mbr),
+        "hybrid" => Some(TableKind::Hybrid),
         _ => Some(TableKind::Gpt),
     }
 }
@@ -261,6 +265,12 @@ fn check(view: View<'_>, partitions: &[PartitionSpec], table: TableKind, board: 
     }
     if table == TableKind::Mbr && partitions.len() > 4 {
         say(format!("{} partitions, and an MBR has four", partitions.len()), "say table = \"gpt\"");
+    }
+    let fat = partitions.iter().filter(|partition| partition.filesystem == FilesystemKind::Fat).count();
+    if table == TableKind::Hybrid && !(1..=3).contains(&fat) {
+        let message = format!("a hybrid table shows FAT partitions, three at most, and there are {fat}");
+        let span = view.key_span("table").unwrap_or(span);
+        desk.say(Note::error(span, "contradiction", message).hint("say table = \"gpt\""));
     }
     let of_firmware = |partition: &&PartitionSpec| ["esp", "firmware"].contains(&partition.role.as_str());
     let esp = partitions.iter().filter(of_firmware).find(|partition| partition.filesystem != FilesystemKind::Fat);
