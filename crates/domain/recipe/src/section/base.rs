@@ -155,15 +155,29 @@ fn check_board(ground: &Ground, wanted: Option<Said<&str>>, desk: &Desk<'_>) {
         let message = format!("board `{}` is not an `{}` machine", board.name, ground.architecture);
         let note =
             Note::error(span, "contradiction", message).label(format!("its architecture is `{}`", board.architecture));
+        let note = note.maybe_hint(boards_for(ground));
         desk.say(match wanted {
             Some(wanted) => note.also(wanted.span, "said here"),
             None => note,
         });
     } else if board.kernel_in(ground.release).is_none() {
         let message = format!("{} has no kernel for board `{}`", ground.release.title, board.name);
-        let hint = format!("distributions for it: {}", board.distributions.join(", "));
+        let has = |release: &&Release| {
+            board.kernel_in(release).is_some() && release.architectures.contains(&board.architecture)
+        };
+        let releases: Vec<&str> = release::all().iter().filter(has).map(|release| release.title.as_str()).collect();
+        let hint = format!("releases for it: {}", releases.join(", "));
+        let hint = boards_for(ground).map_or_else(|| hint.clone(), |boards| format!("{hint}; {boards}"));
         desk.say(Note::error(span, "contradiction", message).hint(hint));
     }
+}
+
+/// Names the boards that fit release and architecture.
+fn boards_for(ground: &Ground) -> Option<String> {
+    let fits = |board: &&Board| board.architecture == ground.architecture && board.kernel_in(ground.release).is_some();
+    let names: Vec<String> = board::all().iter().filter(fits).map(|board| format!("`{}`", board.name)).collect();
+    let what = format!("{} on `{}`", ground.release.title, ground.architecture);
+    (!names.is_empty()).then(|| format!("boards for {what}: {}", names.join(", ")))
 }
 
 /// Finds the release by its word; without a distribution, Debian's goes before others of the same name.
