@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use common::{EPOCH, any_tree, dir, entry, file, folder, host, noise, path, rich, tool, tree, write};
@@ -93,14 +93,9 @@ fn a_rich_tree_is_read_back() {
     restore(&image, &folder.path().join("out"));
     same(&tree, &folder.path().join("out"), &relative);
     let said = tool("btrfs-progs", "btrfs", &["inspect-internal", "dump-tree", "-t", "5", image.to_str().unwrap()]);
-    for wanted in [
-        "rdev 69993584",
-        "name: security.capability",
-        "name: zsu",
-        "links 2",
-        "location key (0 UNKNOWN.0 0) type XATTR",
-    ] {
-        assert!(said.contains(wanted) || wanted.starts_with("rdev"), "{wanted}");
+    // Numbers of devices as the kernel has them: 259 << 20 | 70000.
+    for wanted in ["rdev 271651184", "name: security.capability", "name: zsu", "links 2"] {
+        assert!(said.contains(wanted), "{wanted}");
     }
 }
 
@@ -180,8 +175,6 @@ fn large_trees_have_levels() {
     check(&make(&tree, &options(Size::Auto, &[])), &image);
     restore(&image, &folder.path().join("out"));
     assert_eq!(fs::read(folder.path().join("out/many/file-29999")).unwrap(), b"29999");
-    let meta = fs::symlink_metadata(folder.path().join("out/many")).unwrap();
-    assert!(!meta.file_type().is_socket());
 }
 
 #[test]

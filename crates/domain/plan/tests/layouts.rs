@@ -30,7 +30,7 @@ fn file(at: &str, size: u64) -> Entry {
 
 /// A tree with `content` bytes in files of 64 KiB, and a kernel and its initrd on the ESP.
 fn tree(content: u64) -> Tree {
-    let folders = ["/", "/boot", "/boot/efi", "/data", "/etc", "/home", "/usr", "/var", "/var/log"];
+    let folders = ["/", "/boot", "/boot/efi", "/data", "/etc", "/etc/kernel", "/home", "/usr", "/var", "/var/log"];
     let mut entries: Vec<Entry> = folders.iter().map(|at| Entry::dir(path(at), 0o755, 0)).collect();
     entries.extend((0..content >> 16).map(|at| file(&format!("/usr/{at:06}"), 1 << 16)));
     entries.push(file("/boot/efi/linux", 12 * MIB));
@@ -65,7 +65,8 @@ fn planned(layout: &str, size: &str) -> DiskLayout {
         Action::Image(ImageAction::Disk { disk, .. }) => Some(disk),
         _ => None,
     });
-    disk.last().expect("the recipe has a disk")
+    // What lies before the partitions divides nothing.
+    DiskLayout { blobs: vec![], ..disk.last().expect("the recipe has a disk") }
 }
 
 fn kind(r#type: &str) -> String {

@@ -194,8 +194,17 @@ fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs, 
     grows
 }
 
+/// Where the size of the disk is said, for [`Completed::locate`]. No package is called like this.
+pub const SIZE_OF_DISK: &str = "size of the disk";
+
+/// Returns the same for a partition.
+pub fn size_of(partition: &str) -> String {
+    format!("size of partition {partition}")
+}
+
 impl Completed {
-    /// Returns where the recipe asks for a package (or excludes it), by its name or by the whole word, as in `vim/sid`.
+    /// Returns where the recipe asks for a package (or excludes it), by its name or by the whole word, as in `vim/sid`; or
+    /// where it says a size.
     pub fn locate(&self, package: &str) -> Option<&Place> {
         self.packages.get(package)
     }

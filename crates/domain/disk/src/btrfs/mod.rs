@@ -31,6 +31,8 @@ use crate::view::View;
 
 /// The least that is left for a running system, in bytes.
 const FREE: u64 = 32 << 20;
+/// What the kernel takes for chunks of its own as soon as it is mounted, in bytes.
+const KERNEL: u64 = 128 << 20;
 const MIB: u64 = 1 << 20;
 
 /// The identity and size of a filesystem.
@@ -160,7 +162,7 @@ impl Maker<'_> {
         let least = space.end.next_multiple_of(MIB);
         let total = match self.options.size {
             Size::Auto => least + FREE,
-            Size::Roomy { minimum, free } => (least + free.max(FREE)).max(minimum).next_multiple_of(MIB),
+            Size::Roomy { minimum, free } => (least + KERNEL + free).max(minimum).next_multiple_of(MIB),
             Size::Fixed(size) if size < least => {
                 return Err(Error::TooSmall { what: "the btrfs filesystem".into(), size, needed: least });
             }

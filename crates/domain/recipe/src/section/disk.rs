@@ -148,6 +148,7 @@ pub fn read(
     let size = size::read(view, "size", desk).unwrap_or(Size::Auto);
     adjust(view, size, &mut partitions, desk);
     division::check(view, &partitions, table, board, desk);
+    division::sizes(view, &partitions, desk);
     features(&mut partitions, ground);
     division::needs(view, &partitions, ground, needs);
     if let Some(fat) = partitions.iter().find(|partition| partition.filesystem == FilesystemKind::Fat) {

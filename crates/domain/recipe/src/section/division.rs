@@ -6,6 +6,7 @@ use kiln_model::action::{ALIGN, FilesystemKind, Size, Subvolume, TableKind};
 use super::base::Ground;
 use super::size;
 use crate::catalogue::layout;
+use crate::complete::{SIZE_OF_DISK, size_of};
 use crate::desk::{Desk, Note};
 use crate::forms::{MOUNT_POINT, NAME};
 use crate::needs::Needs;
@@ -75,6 +76,22 @@ pub fn needs(view: View<'_>, partitions: &[PartitionSpec], ground: &Ground, need
     }
 }
 
+/// Remembers where sizes are said, for what is too small once the packages are known.
+pub fn sizes(view: View<'_>, partitions: &[PartitionSpec], desk: &Desk<'_>) {
+    if let Some(said) = view.node("size") {
+        desk.package(SIZE_OF_DISK, said.span);
+    }
+    let esp = partitions.iter().find(|part| part.role == "esp");
+    if let (Some(said), Some(esp)) = (view.node("esp-size"), esp) {
+        desk.package(&size_of(&esp.name), said.span);
+    }
+    for own in view.tables("partition") {
+        if let (Some(name), Some(said)) = (own.text("name"), own.node("size")) {
+            desk.package(&size_of(name.value), said.span);
+        }
+    }
+}
+
 /// Tells what cannot be.
 pub fn check(view: View<'_>, parts: &[PartitionSpec], table: TableKind, board: Option<&BoardSpec>, desk: &Desk<'_>) {
     let checked = Checked { view, own: view.tables("partition"), parts, table, desk };
@@ -111,6 +128,11 @@ impl Checked<'_> {
         let own = self.own.iter().find(|own| own.text("name").is_some_and(|name| name.value == part.name));
         let Some(own) = own else { return self.span() };
         own.node(key).or_else(|| own.node("name")).map_or(own.span, |node| node.span)
+    }
+
+    fn says(&self, part: &PartitionSpec, key: &str) -> bool {
+        let named = |own: &&View<'_>| own.text("name").is_some_and(|name| name.value == part.name);
+        self.own.iter().find(named).is_some_and(|own| own.has(key))
     }
 
     fn whole(&self) {
@@ -211,7 +233,7 @@ impl Checked<'_> {
                 );
             }
             (FilesystemKind::Swap | FilesystemKind::Blank, None) => {}
-            (_, None) if part.slot.is_none() => {
+            (_, None) if part.slot.is_none() && !self.says(part, "slot-of") => {
                 self.say(
                     self.at(part, "name"),
                     format!("`{name}` is mounted nowhere"),
