@@ -8,7 +8,7 @@ use crate::tool::{Done, root};
 const KINDS: &[(&str, &str, &str)] = &[
     ("release", "data/releases/debian-13.toml", "docs/adding/release.md"),
     ("board", "data/boards/generic-x86_64.toml", "docs/adding/board.md"),
-    ("layout", "data/layouts/efi.toml", "docs/adding/release.md"),
+    ("layout", "data/layouts/efi.toml", "docs/adding/layout.md"),
     ("format", "crates/domain/plan/src/format/tar.rs", "docs/adding/format.md"),
     ("stage", "crates/domain/plan/src/stage/timezone.rs", "docs/adding/stage.md"),
 ];

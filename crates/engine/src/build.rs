@@ -53,6 +53,7 @@ impl Kiln {
         let began = Instant::now();
         let secrets = Secrets::read(&loaded.completed.spec, &loaded.folder)?;
         let lock = self.lock(loaded, &Update::Keep, events)?;
+        crate::resolve::fits::check(loaded, &lock)?;
         let plan = plan(loaded, &lock, &secrets);
         events.tell(EventKind::Started { name: plan.name.clone(), stages: stages(&plan) });
         fs::create_dir_all(&options.out).farm(|| format!("make `{}`", options.out.display()))?;

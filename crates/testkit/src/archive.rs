@@ -1,5 +1,6 @@
 //! A small signed Debian archive in a folder.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,11 +17,12 @@ pub struct Archive {
     by_hash: bool,
     architectures: Vec<String>,
     packs: Vec<Pack>,
-    debs: Vec<Deb>,
+    /// Each with its component.
+    debs: Vec<(String, Deb)>,
 }
 
 impl Archive {
-    /// Begins an archive with one suite, one component (`main`) and one architecture (`amd64`), dated `date`, in seconds
+    /// Begins an archive with one suite, the component `main` and one architecture (`amd64`), dated `date`, in seconds
     /// since 1970.
     pub fn new(suite: &str, date: i64) -> Self {
         Self {
@@ -61,8 +63,14 @@ impl Archive {
     }
 
     #[must_use]
-    pub fn deb(mut self, deb: Deb) -> Self {
-        self.debs.push(deb);
+    pub fn deb(self, deb: Deb) -> Self {
+        self.deb_in(MAIN, deb)
+    }
+
+    /// Adds a package in another component than `main`; the archive has it then.
+    #[must_use]
+    pub fn deb_in(mut self, component: &str, deb: Deb) -> Self {
+        self.debs.push((component.to_owned(), deb));
         self
     }
 
@@ -71,14 +79,16 @@ impl Archive {
     /// # Panics
     /// When a file cannot be written.
     pub fn write(&self, root: &Path, key: &Key) {
-        let bytes: Vec<Vec<u8>> = self.debs.iter().map(Deb::build).collect();
-        for (deb, bytes) in self.debs.iter().zip(&bytes) {
-            put(&root.join(pool(deb)), bytes);
+        let bytes: Vec<Vec<u8>> = self.debs.iter().map(|(_, deb)| deb.build()).collect();
+        for ((component, deb), bytes) in self.debs.iter().zip(&bytes) {
+            put(&root.join(pool(component, deb)), bytes);
         }
         let suite = root.join("dists").join(&self.suite);
         let mut sums = String::new();
-        for architecture in &self.architectures {
-            self.write_indexes(&suite, architecture, &bytes, &mut sums);
+        for component in self.components() {
+            for architecture in &self.architectures {
+                self.write_indexes(&suite, component, architecture, &bytes, &mut sums);
+            }
         }
         let release = self.release(&sums);
         put(&suite.join("Release"), release.as_bytes());
@@ -86,9 +96,14 @@ impl Archive {
         put(&suite.join("InRelease"), key.sign_inline(&release).as_bytes());
     }
 
-    fn write_indexes(&self, suite: &Path, architecture: &str, bytes: &[Vec<u8>], sums: &mut String) {
-        let folder = format!("main/binary-{architecture}");
-        let index = self.packages(architecture, bytes);
+    /// `main`, and those that packages are in.
+    fn components(&self) -> BTreeSet<&str> {
+        self.debs.iter().map(|(component, _)| component.as_str()).chain([MAIN]).collect()
+    }
+
+    fn write_indexes(&self, suite: &Path, component: &str, architecture: &str, bytes: &[Vec<u8>], sums: &mut String) {
+        let folder = format!("{component}/binary-{architecture}");
+        let index = self.packages(component, architecture, bytes);
         for pack in &self.packs {
             let (name, packed) = (format!("{folder}/Packages{}", pack.ending()), pack.pack(index.as_bytes()));
             let digest = Digest::of(&packed);
@@ -104,14 +119,15 @@ impl Archive {
         }
     }
 
-    /// Returns `Packages` of one architecture.
-    fn packages(&self, architecture: &str, bytes: &[Vec<u8>]) -> String {
+    /// Returns `Packages` of one component for one architecture.
+    fn packages(&self, component: &str, architecture: &str, bytes: &[Vec<u8>]) -> String {
         let fits = |deb: &Deb| deb.architecture() == architecture || deb.architecture() == "all";
-        let entry = |(deb, bytes): (&Deb, &Vec<u8>)| {
-            let (control, pool, size, digest) = (deb.control(), pool(deb), bytes.len(), Digest::of(bytes));
+        let entry = |((_, deb), bytes): (&(String, Deb), &Vec<u8>)| {
+            let (control, pool, size, digest) = (deb.control(), pool(component, deb), bytes.len(), Digest::of(bytes));
             format!("{control}Filename: {}\nSize: {size}\nSHA256: {digest}\n\n", pool.display())
         };
-        self.debs.iter().zip(bytes).filter(|(deb, _)| fits(deb)).map(entry).collect()
+        let wanted = |((of, deb), _): &(&(String, Deb), &Vec<u8>)| of == component && fits(deb);
+        self.debs.iter().zip(bytes).filter(wanted).map(entry).collect()
     }
 
     fn release(&self, sums: &str) -> String {
@@ -123,14 +139,18 @@ impl Archive {
         if self.by_hash {
             text.push_str("Acquire-By-Hash: yes\n");
         }
-        text.push_str(&format!("Architectures: {}\nComponents: main\n", self.architectures.join(" ")));
+        let components: Vec<&str> = self.components().into_iter().collect();
+        let (architectures, components) = (self.architectures.join(" "), components.join(" "));
+        text.push_str(&format!("Architectures: {architectures}\nComponents: {components}\n"));
         text + "SHA256:\n" + sums
     }
 }
 
-fn pool(deb: &Deb) -> PathBuf {
-    Path::new("pool/main").join(deb.file_name())
+fn pool(component: &str, deb: &Deb) -> PathBuf {
+    Path::new("pool").join(component).join(deb.file_name())
 }
+
+const MAIN: &str = "main";
 
 /// Writes a time as `Release` files do.
 fn date(time: i64) -> String {

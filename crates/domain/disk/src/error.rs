@@ -23,6 +23,10 @@ pub enum Error {
     Option { what: &'static str, value: String, why: String },
     #[error("partition `{0}` holds a filesystem that is made beforehand, and it was not handed in")]
     NotMade(String),
+    #[error("nobody read `{}`, whose checksums a btrfs holds, or it has changed since", .0.display())]
+    NoSums(std::path::PathBuf),
+    #[error("partition `{0}` wants a size: it has no content to say one")]
+    NoSize(String),
     #[error("`{path}`, which belongs at byte {offset} of the disk, is not in the tree")]
     NoBlob { path: GuestPath, offset: u64 },
     #[error("`{path}` has {size} bytes: at byte {offset} of the disk it would lie on {what}")]

@@ -1,20 +1,20 @@
 //! Disks: where each partition lies, and what it holds.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_model::action::{Blob, DiskLayout, FilesystemKind, Partition, Size, TableKind};
+pub use kiln_model::action::ALIGN;
+use kiln_model::action::{Blob, DiskLayout, FilesystemKind, Partition, Size, TableKind, Twin};
 use kiln_model::tree::Kind;
-use kiln_model::{Extent, Extents, GuestPath, Source, Tree};
+use kiln_model::{Entry, Extent, Extents, GuestPath, Source, Tree};
 
 use crate::body::Content;
+use crate::btrfs::Sums;
 use crate::error::{PARTITION, TABLE};
 use crate::table::{self, Row, SECTOR};
-use crate::{Error, bios, ext4, fat};
-
-/// Partitions begin and end at multiples of this many bytes.
-pub const ALIGN: u64 = 1 << 20;
+use crate::{Error, bios, btrfs, ext4, fat, swap};
 
 /// A disk image.
 #[derive(Clone, Debug)]
@@ -56,7 +56,18 @@ impl Premade {
 
 /// Returns the disk that `layout` describes, its filesystems filled from `tree`; `epoch` is the time of making.
 pub fn disk(tree: &Tree, layout: &DiskLayout, epoch: i64, premade: &Premade) -> Result<Disk, Error> {
-    let maker = Maker { tree, layout, epoch, premade };
+    disk_with_sums(tree, layout, epoch, premade, &Sums::new())
+}
+
+/// The same for a disk with a btrfs, which holds the checksums of all content.
+pub fn disk_with_sums(
+    tree: &Tree,
+    layout: &DiskLayout,
+    epoch: i64,
+    premade: &Premade,
+    sums: &Sums,
+) -> Result<Disk, Error> {
+    let maker = Maker { tree, layout, epoch, premade, sums };
     let filled = maker.fill()?;
     let partitions = place(layout, &filled);
     let size = match layout.size {
@@ -93,30 +104,21 @@ struct Maker<'m> {
     layout: &'m DiskLayout,
     epoch: i64,
     premade: &'m Premade,
+    sums: &'m Sums,
 }
 
 impl Maker<'_> {
     /// Fills every partition; the one that gives way to the size of the disk is filled last.
     fn fill(&self) -> Result<Vec<Filled>, Error> {
         let (least, extra) = match self.layout.size {
-            Size::Auto => return self.layout.partitions.iter().map(|part| self.partition(part, part.size)).collect(),
+            Size::Auto => return self.filled(None, 0),
             Size::Fixed(size) => (size, None),
             Size::Roomy { minimum, free } => (minimum, Some(free)),
         };
         let Some(elastic) = self.elastic() else {
-            let filled = self
-                .layout
-                .partitions
-                .iter()
-                .map(|part| self.partition(part, part.size))
-                .collect::<Result<Vec<_>, _>>()?;
-            return self.check(filled, least, extra.is_none());
+            return self.check(self.filled(None, 0)?, least, extra.is_none());
         };
-        let mut filled = Vec::new();
-        for (at, part) in self.layout.partitions.iter().enumerate() {
-            let size = if at == elastic { more(part.size, extra.unwrap_or(0)) } else { part.size };
-            filled.push(self.partition(part, size)?);
-        }
+        let mut filled = self.filled(Some(elastic), extra.unwrap_or(0))?;
         let used = self.disk_size(&filled);
         let part = &self.layout.partitions[elastic];
         if used < least {
@@ -126,6 +128,26 @@ impl Maker<'_> {
             filled[elastic] = self.partition(part, Size::Fixed(size))?;
         } else if used > least && extra.is_none() {
             self.shrink(&mut filled, elastic, used - least)?;
+        }
+        Ok(filled)
+    }
+
+    /// Fills partitions as they ask for it, `elastic` with room for `extra` bytes; slots become as large as the largest of them.
+    fn filled(&self, elastic: Option<usize>, extra: u64) -> Result<Vec<Filled>, Error> {
+        let parts = &self.layout.partitions;
+        let size = |at: usize| if elastic == Some(at) { more(parts[at].size, extra) } else { parts[at].size };
+        let mut filled =
+            parts.iter().enumerate().map(|(at, part)| self.partition(part, size(at))).collect::<Result<Vec<_>, _>>()?;
+        let slots = |first: &Partition| {
+            let is =
+                |part: &Partition| part.name == first.name || part.twin.as_ref().is_some_and(|t| t.of == first.name);
+            parts.iter().enumerate().filter(move |(_, part)| is(part)).map(|(at, _)| at).collect::<Vec<_>>()
+        };
+        for slots in parts.iter().map(slots).filter(|slots| slots.len() > 1) {
+            let largest = slots.iter().map(|at| filled[*at].size).max().unwrap_or_default();
+            for at in slots.into_iter().filter(|at| filled[*at].size < largest).collect::<Vec<_>>() {
+                filled[at] = self.partition(&parts[at], Size::Fixed(largest))?;
+            }
         }
         Ok(filled)
     }
@@ -155,12 +177,18 @@ impl Maker<'_> {
         Error::TooSmall { what: "the disk".to_owned(), size, needed }
     }
 
-    /// The partition that takes what is left: the root, else the last one without a fixed size.
+    /// The partition that takes what is left: the one that says so, else the root, else the last one without a fixed size.
     fn elastic(&self) -> Option<usize> {
-        let free = |part: &Partition| !matches!(part.size, Size::Fixed(_));
         let parts = &self.layout.partitions;
-        let root = parts.iter().position(|part| part.mount == GuestPath::root() && free(part));
-        root.or_else(|| parts.iter().rposition(free))
+        let slots = |part: &Partition| {
+            part.twin.is_some()
+                || parts.iter().any(|other| other.twin.as_ref().is_some_and(|twin| twin.of == part.name))
+        };
+        let holds = |part: &Partition| !matches!(part.filesystem.kind, FilesystemKind::Swap | FilesystemKind::Blank);
+        let free = |part: &Partition| !matches!(part.size, Size::Fixed(_)) && holds(part) && !slots(part);
+        let said = parts.iter().position(|part| part.grow && holds(part) && !slots(part));
+        let root = || parts.iter().position(|part| part.mount == Some(GuestPath::root()) && free(part));
+        said.or_else(root).or_else(|| parts.iter().rposition(free))
     }
 
     fn disk_size(&self, filled: &[Filled]) -> u64 {
@@ -179,18 +207,59 @@ impl Maker<'_> {
         }
         let filesystem = &part.filesystem;
         let (label, epoch) = (filesystem.label.clone(), self.epoch);
+        let (tree, mount) = self.content(part);
         match filesystem.kind {
             FilesystemKind::Ext4 => {
                 let (uuid, hash_seed, features) = (filesystem.uuid, filesystem.seed, filesystem.features.clone());
                 let options = ext4::Options { uuid, hash_seed, label, epoch, size, features };
-                ext4::layout(self.tree, &part.mount, &self.mounts_below(part), &options)
+                ext4::layout(&tree, &mount, &self.mounts_below(part), &options)
             }
             FilesystemKind::Fat => {
                 let volume_id = first_four(filesystem.uuid);
                 let options = fat::Options { label, volume_id, epoch, size };
-                fat::layout(self.tree, &part.mount, &self.mounts_below(part), &options)
+                fat::layout(&tree, &mount, &self.mounts_below(part), &options)
             }
+            FilesystemKind::Btrfs => {
+                let (uuid, subvolumes) = (filesystem.uuid, filesystem.subvolumes.clone());
+                let options = btrfs::Options { uuid, label, epoch, size, subvolumes };
+                btrfs::layout(&tree, &mount, &self.mounts_below(part), &options, self.sums)
+            }
+            FilesystemKind::Swap => swap::layout(filesystem.uuid, &label, self.bare(part, size)?),
+            FilesystemKind::Blank => Ok(Extents { size: self.bare(part, size)?, list: Vec::new() }),
             FilesystemKind::Erofs | FilesystemKind::Squashfs => Err(Error::NotMade(part.name.clone())),
+        }
+    }
+
+    /// Returns the tree that a partition holds a part of, and which part. One that is mounted nowhere holds nothing.
+    fn content(&self, part: &Partition) -> (Cow<'_, Tree>, GuestPath) {
+        let Some(mount) = &part.mount else { return (Cow::Owned(Tree::default()), GuestPath::root()) };
+        let replaced = part.twin.as_ref().filter(|twin| !twin.replace.is_empty());
+        let tree = replaced.map_or(Cow::Borrowed(self.tree), |twin| Cow::Owned(self.with(twin)));
+        (tree, mount.clone())
+    }
+
+    /// Returns the tree with the files that a slot has for itself.
+    fn with(&self, twin: &Twin) -> Tree {
+        let mut tree = self.tree.clone();
+        for (path, text) in &twin.replace {
+            let own = Entry::inline(path.clone(), 0o644, self.epoch, text.clone().into_bytes());
+            match tree.entries.iter_mut().find(|entry| entry.path == *path) {
+                Some(entry) => entry.kind = own.kind,
+                None => tree.entries.push(own),
+            }
+        }
+        tree.sort();
+        tree
+    }
+
+    /// Returns how large a partition without content is.
+    fn bare(&self, part: &Partition, size: Size) -> Result<u64, Error> {
+        match size {
+            Size::Fixed(size) => Ok(size),
+            Size::Roomy { minimum, free } => Ok(minimum.max(free).next_multiple_of(ALIGN)),
+            // It becomes as large as the one whose slot it is.
+            Size::Auto if part.twin.is_some() => Ok(0),
+            Size::Auto => Err(Error::NoSize(part.name.clone())),
         }
     }
 
@@ -217,8 +286,9 @@ impl Maker<'_> {
 
     /// Mount points of other partitions inside of this one.
     fn mounts_below(&self, part: &Partition) -> Vec<GuestPath> {
-        let below = |mount: &&GuestPath| mount.is_under(&part.mount) && **mount != part.mount;
-        self.layout.partitions.iter().map(|other| &other.mount).filter(below).cloned().collect()
+        let Some(own) = &part.mount else { return Vec::new() };
+        let below = |mount: &&GuestPath| mount.is_under(own) && *mount != own;
+        self.layout.partitions.iter().filter_map(|other| other.mount.as_ref()).filter(below).cloned().collect()
     }
 
     fn table(&self, placed: &[Placed], size: u64) -> Result<Extents, Error> {

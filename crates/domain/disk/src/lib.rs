@@ -6,16 +6,18 @@
 pub mod bios;
 pub mod bmap;
 mod body;
+pub mod btrfs;
 pub mod error;
 pub mod ext4;
 pub mod fat;
 pub mod layout;
 mod put;
 pub mod qcow2;
+pub mod swap;
 pub mod table;
 pub mod tar;
 pub mod uki;
 mod view;
 
 pub use error::Error;
-pub use layout::{Disk, Placed, disk};
+pub use layout::{Disk, Placed, disk, disk_with_sums};

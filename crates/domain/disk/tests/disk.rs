@@ -16,8 +16,11 @@ const MIB: u64 = 1 << 20;
 
 fn partition(name: &str, kind: FilesystemKind, mount: &str, r#type: &str, size: Size) -> Partition {
     let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
-    let filesystem = Filesystem { kind, label: name.to_owned(), uuid: id, seed: id, features: Vec::new() };
-    Partition { name: name.to_owned(), r#type: r#type.to_owned(), id, mount: path(mount), filesystem, size }
+    let filesystem =
+        Filesystem { kind, label: name.to_owned(), uuid: id, seed: id, features: Vec::new(), subvolumes: Vec::new() };
+    let mount = (!mount.is_empty()).then(|| path(mount));
+    let (name, r#type) = (name.to_owned(), r#type.to_owned());
+    Partition { name, r#type, id, mount, filesystem, size, grow: false, twin: None }
 }
 
 fn efi(size: Size, esp: Size, root: Size) -> DiskLayout {

@@ -310,6 +310,20 @@ impl TableKind {
     }
 }
 
+impl TableKind {
+    /// Returns how many bytes at the beginning of a disk a table takes: of a GPT, the protective MBR, the header and 128
+    /// rows of 128 bytes.
+    pub const fn length(self) -> u64 {
+        match self {
+            Self::Gpt | Self::Hybrid => 34 * 512,
+            Self::Mbr => 512,
+        }
+    }
+}
+
+/// Partitions begin and end at multiples of this many bytes.
+pub const ALIGN: u64 = 1 << 20;
+
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Partition {
@@ -317,10 +331,25 @@ pub struct Partition {
     /// GPT type, or for MBR the one-byte type in hexadecimal (`0x0c`).
     pub r#type: String,
     pub id: uuid::Uuid,
-    /// Which part of the tree it holds; the deepest mount point wins.
-    pub mount: GuestPath,
+    /// Which part of the tree it holds, if any; the deepest mount point wins.
+    pub mount: Option<GuestPath>,
     pub filesystem: Filesystem,
     pub size: Size,
+    /// Takes what the others leave of the disk.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grow: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<Twin>,
+}
+
+/// What makes a partition the second slot of another one: both have the same size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    /// Name of the first one.
+    pub of: String,
+    /// Files whose text is another one in this slot.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replace: BTreeMap<GuestPath, String>,
 }
 
 /// A filesystem with its identity.
@@ -335,15 +364,38 @@ pub struct Filesystem {
     /// Feature words of the filesystem's own tool, as in `^orphan_file`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
+    /// Those of btrfs; without any, its top level holds everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subvolumes: Vec<Subvolume>,
+}
+
+/// A subvolume at the top level of a btrfs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Subvolume {
+    pub name: String,
+    /// Which part of the tree it holds; the deepest mount point wins.
+    pub mount: GuestPath,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FilesystemKind {
     Ext4,
+    Btrfs,
     Fat,
     Erofs,
     Squashfs,
+    Swap,
+    /// None: nothing is written.
+    Blank,
+}
+
+impl FilesystemKind {
+    /// Whether it is made once and only read.
+    pub const fn is_read_only(self) -> bool {
+        matches!(self, Self::Erofs | Self::Squashfs)
+    }
 }
 
 /// How large something shall be.

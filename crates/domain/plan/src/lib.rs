@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod companions;
 pub mod context;
+pub mod fits;
 pub mod format;
 pub mod image;
 pub mod print;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use kiln_model::action::{Content, ImageAction, PackageRef, TableKind};
+use kiln_model::action::{Content, ImageAction, PackageRef, Partition, TableKind};
 use kiln_model::{Action, Plan};
 
 /// Returns the plan as `kiln plan` prints it.
@@ -81,6 +81,15 @@ fn services(enable: &[String], disable: &[String], mask: &[String]) -> String {
     said.collect::<Vec<_>>().join("; ")
 }
 
+/// Where a partition is mounted, and with what.
+fn place(partition: &Partition) -> String {
+    let mount = partition.mount.as_ref().map(|mount| format!(" at {mount}")).unwrap_or_default();
+    let subvolumes = partition.filesystem.subvolumes.iter().map(|one| format!(" {} at {}", one.name, one.mount));
+    let subvolumes: String = subvolumes.collect();
+    let twin = partition.twin.as_ref().map(|twin| format!(" slot of {}", twin.of)).unwrap_or_default();
+    format!("{mount}{subvolumes}{twin}")
+}
+
 fn image_words(image: &ImageAction) -> String {
     let pressed = |compression: &Option<kiln_model::action::Compression>| {
         compression.map(|c| format!(", {} level {}", c.algorithm.ending(), c.level)).unwrap_or_default()
@@ -96,7 +105,7 @@ fn image_words(image: &ImageAction) -> String {
             let parts = disk
                 .partitions
                 .iter()
-                .map(|p| format!("{} {:?} at {} ({:?})", p.name, p.filesystem.kind, p.mount, p.size));
+                .map(|p| format!("{} {:?}{} ({:?})", p.name, p.filesystem.kind, place(p), p.size));
             let parts = parts.collect::<Vec<_>>().join("; ");
             let bios = if disk.bios.is_some() { "; GRUB for a BIOS" } else { "" };
             let table = if disk.table == TableKind::Hybrid { " hybrid" } else { "" };

@@ -7,7 +7,7 @@ use kiln_recipe::spec::{Format, Spec};
 
 use crate::Inputs;
 
-/// Returns the packages whose programs decide the image's bytes; kiln writes ext4, FAT, tar, qcow2 and the compressed
+/// Returns the packages whose programs decide the image's bytes; kiln writes ext4, btrfs, FAT, swap, tar, qcow2 and the compressed
 /// forms itself.
 pub fn wanted(spec: &Spec) -> Vec<&'static str> {
     let of_outputs = spec.outputs.iter().filter_map(|output| of_format(output.format));
@@ -38,7 +38,11 @@ fn of_filesystem(filesystem: FilesystemKind) -> Option<&'static str> {
     match filesystem {
         FilesystemKind::Squashfs => of_format(Format::Squashfs),
         FilesystemKind::Erofs => of_format(Format::Erofs),
-        FilesystemKind::Ext4 | FilesystemKind::Fat => None,
+        FilesystemKind::Ext4
+        | FilesystemKind::Btrfs
+        | FilesystemKind::Fat
+        | FilesystemKind::Swap
+        | FilesystemKind::Blank => None,
     }
 }
 

@@ -24,6 +24,7 @@ fn package(name: &str, base: bool) -> Locked {
         repository: "main".into(),
         filename: format!("pool/main/{name}_1.0-1_amd64.deb"),
         size: 1000,
+        installed: None,
         sha256: Digest::of(name),
         base,
         essential: base,

@@ -30,6 +30,7 @@ pub static CODES: &[(&str, &str)] = &[
         "unknown-package",
         "no repository of the recipe has a package (or task) of this name; a warning where it is only excluded",
     ),
+    ("too-small", "a size that the recipe fixes is too small for the packages"),
     ("unsatisfiable", "the packages are there, but cannot be installed as they are asked for"),
 ];
 

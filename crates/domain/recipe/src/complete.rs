@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_model::Digest;
-use kiln_model::action::{FilesystemKind, TableKind};
+use kiln_model::action::TableKind;
 use serde::{Deserialize, Serialize};
 
 use crate::desk::{Desk, Note};
@@ -106,7 +106,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
     disk_without_board(root, &ground, disk_wanted, desk);
     let disk = section::disk::read(root, disk_wanted, &ground, board.as_ref(), &needs, desk);
     let system = System {
-        grow: grows(root.section("system"), disk.as_ref(), &ground, &needs),
+        grow: grows(root.section("system"), disk.as_ref(), &ground, &needs, desk),
         ..section::system::read(root.section("system"), &name, &ground, &needs, desk)
     };
     let users = section::users::read(root, &secrets, &needs, desk);
@@ -174,13 +174,18 @@ fn disk_without_board(root: View<'_>, ground: &Ground, disk: bool, desk: &Desk<'
     }
 }
 
-/// A root grows when it is on a disk, writable, and the release has what grows it; `grow = true` insists.
-fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs) -> bool {
-    let root = disk.and_then(|disk| disk.partitions.iter().find(|partition| partition.role == "root"));
-    let writable = root.is_some_and(|root| root.filesystem == FilesystemKind::Ext4);
-    let able = writable && ground.board.is_some() && ground.release.feature("repart").is_some();
+/// The last partition grows when it and the root are writable, and the release has what grows it; `grow = true` insists.
+fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) -> bool {
+    let writable = disk.and_then(Disk::root).is_some_and(|root| !root.filesystem.is_read_only());
+    let last = disk.and_then(Disk::last_to_grow).filter(|_| writable);
+    let able = last.is_some() && ground.board.is_some() && ground.release.feature("repart").is_some();
     let asked = system.bool("grow");
-    let grows = asked.unwrap_or(able) && root.is_some();
+    let grows = asked.unwrap_or(able) && last.is_some();
+    if asked == Some(true) && disk.is_some() && last.is_none() {
+        let span = system.key_span("grow").unwrap_or(ground.span);
+        let note = Note::error(span, "contradiction", "the last partition of the disk cannot grow");
+        desk.say(note.hint("put one of ext4 or btrfs last, and have a root that can be written"));
+    }
     if grows {
         let table = disk.map_or(TableKind::Gpt, |disk| disk.table);
         let feature = if table == TableKind::Mbr { "sfdisk" } else { "repart" };
@@ -189,8 +194,17 @@ fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs) 
     grows
 }
 
+/// Where the size of the disk is said, for [`Completed::locate`]. No package is called like this.
+pub const SIZE_OF_DISK: &str = "size of the disk";
+
+/// Returns the same for a partition.
+pub fn size_of(partition: &str) -> String {
+    format!("size of partition {partition}")
+}
+
 impl Completed {
-    /// Returns where the recipe asks for a package (or excludes it), by its name or by the whole word, as in `vim/sid`.
+    /// Returns where the recipe asks for a package (or excludes it), by its name or by the whole word, as in `vim/sid`; or
+    /// where it says a size.
     pub fn locate(&self, package: &str) -> Option<&Place> {
         self.packages.get(package)
     }

@@ -146,7 +146,7 @@ impl<'a> Desk<'a> {
         self.files.borrow_mut()[span.file].hidden.push((span.start, span.end));
     }
 
-    /// Remembers where a package is asked for or excluded; the first place counts.
+    /// Remembers where a package is asked for or excluded, or a size is said; the first place counts.
     pub fn package(&self, name: &str, span: Span) {
         self.packages.borrow_mut().entry(name.to_owned()).or_insert(span);
     }

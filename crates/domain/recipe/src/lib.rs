@@ -25,7 +25,7 @@ pub mod spec;
 mod templates;
 mod view;
 
-pub use complete::{Completed, Draft, SourceFile, complete, diagnostic_at, draft, sort};
+pub use complete::{Completed, Draft, SIZE_OF_DISK, SourceFile, complete, diagnostic_at, draft, size_of, sort};
 pub use diagnostic::{Diagnostic, Files, Place, Rejected, Severity};
 pub use options::{HostSource, Local, Options, Sources, mirrors_from};
 pub use reference::reference;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_model::action::{Blob, Compression, Size, TableKind};
+use kiln_model::action::{Blob, Compression, FilesystemKind, Size, Subvolume, TableKind};
 use kiln_model::{Arch, Digest, GuestPath};
 use serde::{Deserialize, Serialize};
 
@@ -414,22 +414,60 @@ pub struct Disk {
 impl Disk {
     /// Returns the partition that is mounted at `/`.
     pub fn root(&self) -> Option<&PartitionSpec> {
-        self.partitions.iter().find(|partition| partition.mount == GuestPath::root())
+        self.partitions.iter().find(|partition| partition.is_root())
+    }
+
+    /// Returns the partition that can grow to a larger medium: the last one, where it is written to while the system runs.
+    pub fn last_to_grow(&self) -> Option<&PartitionSpec> {
+        let grows = |partition: &&PartitionSpec| {
+            partition.mount.is_some() && matches!(partition.filesystem, FilesystemKind::Ext4 | FilesystemKind::Btrfs)
+        };
+        self.partitions.last().filter(grows)
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionSpec {
     pub name: String,
-    /// Role: `esp`, `root`, `boot`, `home`, `data`; decides the discoverable type.
+    /// Role: `esp`, `root`, `boot`, `home`, `srv`, `var`, `data`, `swap`; decides the discoverable type.
     pub role: String,
-    pub mount: GuestPath,
-    /// `ext4`, `fat`, `erofs`, `squashfs`.
-    pub filesystem: kiln_model::action::FilesystemKind,
+    /// None: it is mounted nowhere.
+    pub mount: Option<GuestPath>,
+    pub filesystem: FilesystemKind,
     pub label: String,
     pub size: Size,
     pub features: Vec<String>,
     pub mount_options: String,
+    /// Those of a btrfs; one of them is mounted where the partition is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subvolumes: Vec<Subvolume>,
+    /// Whether it takes what the others leave of the disk; where none does, the root.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grow: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+}
+
+impl PartitionSpec {
+    pub fn is_root(&self) -> bool {
+        self.mount == Some(GuestPath::root())
+    }
+
+    /// Whether it is a further slot of the partition called `name`.
+    pub fn is_slot_of(&self, name: &str) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.of == name)
+    }
+}
+
+/// What makes a partition a further slot of another one, as large and of its kind: systems that are updated as a whole
+/// run from one while the other is written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Slot {
+    /// Name of the first.
+    pub of: String,
+    /// Whether it holds the same, with an entry of its own in the boot menu; else nothing is written into it.
+    pub filled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

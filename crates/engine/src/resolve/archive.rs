@@ -8,6 +8,7 @@ use kiln_family::deb::{Index, Release, pin};
 use kiln_model::{Arch, Fault};
 use kiln_recipe::spec::Repository;
 
+use super::release::Believed;
 use super::{index, release};
 use crate::events::Events;
 use crate::kiln::Kiln;
@@ -20,12 +21,33 @@ pub(crate) struct Archive {
 
 impl Archive {
     pub fn read(kiln: &Kiln, repository: &Repository, architectures: &[Arch], events: &Events) -> Result<Self, Fault> {
-        let believed = release::read(kiln, repository)
-            .map_err(|fault| fault.doing(format!("read repository `{}`", repository.name)))?;
+        Self::read_from(kiln, repository, &believe(kiln, repository)?, architectures, events)
+    }
+
+    /// The same without the components that the repository does not have.
+    pub fn read_what_is_there(
+        kiln: &Kiln,
+        repository: &Repository,
+        architectures: &[Arch],
+        events: &Events,
+    ) -> Result<Self, Fault> {
+        let believed = believe(kiln, repository)?;
+        let mut repository = repository.clone();
+        repository.components.retain(|component| believed.verified.release.has_component(component));
+        Self::read_from(kiln, &repository, &believed, architectures, events)
+    }
+
+    fn read_from(
+        kiln: &Kiln,
+        repository: &Repository,
+        believed: &Believed,
+        architectures: &[Arch],
+        events: &Events,
+    ) -> Result<Self, Fault> {
         let release = &believed.verified.release;
         let mut archive = Self { locked: locked(repository, &believed.verified), sources: vec![] };
         for (path, entry) in indexes(repository, release, architectures)? {
-            let text = index::read(kiln, repository, &believed, &path, entry, events)?;
+            let text = index::read(kiln, repository, believed, &path, entry, events)?;
             let parsed = Index::parse(text).map_err(|error| {
                 Fault::upstream(format!("read `{path}` of repository `{}`", repository.name)).because(error)
             })?;
@@ -34,6 +56,10 @@ impl Archive {
         }
         Ok(archive)
     }
+}
+
+fn believe(kiln: &Kiln, repository: &Repository) -> Result<Believed, Fault> {
+    release::read(kiln, repository).map_err(|fault| fault.doing(format!("read repository `{}`", repository.name)))
 }
 
 fn locked(repository: &Repository, verified: &Verified) -> LockedRepository {

@@ -1,6 +1,8 @@
 //! Spec → Lock: release files believed, indexes fetched, apt's answer found, everything pinned.
 
 mod archive;
+mod elsewhere;
+pub(crate) mod fits;
 mod index;
 mod release;
 mod solve;
@@ -71,22 +73,38 @@ impl Kiln {
     /// wrong with their names. A lock that fits answers at once.
     pub fn check(&self, loaded: &Loaded, sound: bool, events: &Events) -> Result<Vec<Diagnostic>, Fault> {
         let spec = &loaded.completed.spec;
-        let locked = sound && self.read_lock(loaded)?.is_some_and(|lock| lock.spec == asked(spec));
-        if locked && spec.packages.exclude.is_empty() {
-            return Ok(vec![]);
+        let lock = self.read_lock(loaded)?.filter(|lock| sound && lock.spec == asked(spec));
+        let mut found = lock.as_ref().map(|lock| fits::diagnostics(loaded, lock)).unwrap_or_default();
+        if lock.is_none() || !spec.packages.exclude.is_empty() {
+            found.extend(self.check_packages(loaded, sound, lock.is_some(), events)?);
         }
+        Ok(found)
+    }
+
+    fn check_packages(
+        &self,
+        loaded: &Loaded,
+        sound: bool,
+        locked: bool,
+        events: &Events,
+    ) -> Result<Vec<Diagnostic>, Fault> {
+        let spec = &loaded.completed.spec;
         let read = |kiln: &Self| {
             kiln.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)
         };
         // What was fetched before answers at once; a check need not know this hour's versions.
-        match read(&self.offline()) {
+        let offline = self.offline();
+        match read(&offline) {
             // All that the lock leaves open are names that are excluded: not worth a download.
             Err(_) if locked => Ok(vec![]),
             Ok(archives) if locked => solve::vain(loaded, &archives),
             // Nobody waits for an archive to be told of a slip.
             Err(fault) if !sound => Err(fault),
-            Err(_) => solve::mistakes(loaded, &read(self)?, sound),
-            Ok(archives) => solve::mistakes(loaded, &archives, sound),
+            Err(_) => solve::mistakes(loaded, &read(self)?, sound, &|names| self.elsewhere(spec, names, events)),
+            Ok(archives) => {
+                let kiln = if sound { self } else { &offline };
+                solve::mistakes(loaded, &archives, sound, &|names| kiln.elsewhere(spec, names, events))
+            }
         }
     }
 
@@ -115,7 +133,8 @@ impl Kiln {
         let spec = &loaded.completed.spec;
         let archives =
             self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
-        let packages = solve::image(loaded, &archives, old, update, events)?;
+        let elsewhere: solve::Elsewhere<'_> = &|names| self.elsewhere(spec, names, events);
+        let packages = solve::image(loaded, &archives, old, update, events, elsewhere)?;
         let wanted = kiln_plan::tools::wanted(spec);
         let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;
         let repositories = archives.iter().map(|archive| archive.locked.clone()).chain(tools_repository);

@@ -1,8 +1,8 @@
 //! The question to the solver, from the spec, and its answer, for the lock.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
-use kiln_family::deb::lock::{Lock, Locked, LockedRepository};
+use kiln_family::deb::lock::{EDITION, Lock, Locked, LockedRepository};
 use kiln_family::deb::package::{Deb, Limits};
 use kiln_family::deb::solve::{
     self, Base, Kind, Pin, Reason, Repository as Weight, Request, Source, Universe, Unsatisfiable,
@@ -14,6 +14,7 @@ use kiln_recipe::render::Look;
 use kiln_recipe::spec::{BaseSet, LocalFile};
 use kiln_recipe::{Diagnostic, Place, Severity, Spec};
 
+use super::elsewhere::Components;
 use super::{Archive, Update};
 use crate::events::Events;
 use crate::load::Loaded;
@@ -28,6 +29,7 @@ pub fn image(
     old: Option<&Lock>,
     update: &Update,
     events: &Events,
+    elsewhere: Elsewhere<'_>,
 ) -> Result<Vec<Locked>, Fault> {
     let (universe, request) = question(loaded, archives, old, update)?;
     for Reason { text, hint, .. } in solve::vain(&universe, &request) {
@@ -36,18 +38,88 @@ pub fn image(
             hint.map(|hint| format!("; {hint}")).unwrap_or_default()
         ));
     }
-    let solution = solve::solve(&universe, &request).map_err(|error| located(loaded, &universe, &request, error))?;
+    let solution = solve::solve(&universe, &request);
+    let solution =
+        solution.map_err(|error| located(&Asked { loaded, archives, elsewhere }, &universe, &request, error))?;
     solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())
 }
 
 /// Returns what is wrong with the packages the recipe asks for, at their places. Of a recipe that has other mistakes, only
 /// names are judged: what goes together may change as those are mended.
-pub fn mistakes(loaded: &Loaded, archives: &[Archive], sound: bool) -> Result<Vec<Diagnostic>, Fault> {
+pub fn mistakes(
+    loaded: &Loaded,
+    archives: &[Archive],
+    sound: bool,
+    elsewhere: Elsewhere<'_>,
+) -> Result<Vec<Diagnostic>, Fault> {
     let (universe, request) = question(loaded, archives, None, &Update::All)?;
     let mut found = warnings(loaded, &universe, &request);
-    found.extend(wrong(&universe, request, sound).iter().map(|reason| diagnostic(loaded, reason)));
+    let (architecture, wrong) = (loaded.completed.spec.base.architecture, wrong(&universe, request.clone(), sound));
+    found.extend(Asked { loaded, archives, elsewhere }.diagnostics(&wrong));
+    if wrong.is_empty() && sound {
+        let solution = solve::solve(&universe, &request)?;
+        let packages = solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())?;
+        let (repositories, tools) = (vec![], vec![]);
+        let lock = Lock { edition: EDITION, spec: Digest::of(""), architecture, repositories, packages, tools };
+        found.extend(super::fits::diagnostics(loaded, &lock));
+    }
     Ok(found)
 }
+
+/// Tells in which component, of those that are not enabled, names are.
+pub type Elsewhere<'a> = &'a dyn Fn(&[&str]) -> Components;
+
+/// What is known of the place where packages are looked for.
+struct Asked<'a> {
+    loaded: &'a Loaded,
+    archives: &'a [Archive],
+    elsewhere: Elsewhere<'a>,
+}
+
+impl Asked<'_> {
+    fn diagnostics(&self, reasons: &[Reason]) -> Vec<Diagnostic> {
+        let unknown = reasons.iter().filter(|reason| reason.kind == Kind::Unknown);
+        let names: Vec<&str> = unknown.filter_map(|reason| reason.word.as_deref().map(bare)).collect();
+        let components = if names.is_empty() { Components::new() } else { (self.elsewhere)(&names) };
+        reasons.iter().map(|reason| diagnostic(self.loaded, &self.enriched(reason, &components))).collect()
+    }
+
+    /// Returns a reason with the way out that only the archive knows.
+    fn enriched(&self, reason: &Reason, components: &Components) -> Reason {
+        let name = reason.word.as_deref().map(bare).filter(|_| reason.kind == Kind::Unknown);
+        let Some(name) = name else { return reason.clone() };
+        if let Some(component) = components.get(name) {
+            let main = self.loaded.completed.spec.base.repositories.first();
+            let enabled = main.map(|main| main.components.clone()).unwrap_or_default();
+            let all: Vec<_> = enabled.iter().chain([component]).map(|name| format!("\"{name}\"")).collect();
+            let text = format!("package `{name}` is in component `{component}`, which is not enabled");
+            let hint = format!("say under `[base]`: components = [{}]", all.join(", "));
+            return Reason { text, hint: Some(hint), ..reason.clone() };
+        }
+        let kernels = if name.starts_with(KERNEL) { self.kernels() } else { vec![] };
+        if kernels.is_empty() {
+            return reason.clone();
+        }
+        let near = reason.hint.as_ref().map(|hint| format!("{hint} ")).unwrap_or_default();
+        Reason { hint: Some(format!("{near}kernels here: {}", kernels.join(", "))), ..reason.clone() }
+    }
+
+    /// Returns the packages that stand for the newest kernel of their kind.
+    fn kernels(&self) -> Vec<String> {
+        let sources = self.archives.iter().flat_map(|archive| &archive.sources);
+        let names = sources.flat_map(|source| source.index.stanzas().map(|stanza| stanza.name()));
+        let of_a_kind = |name: &&str| {
+            let kind = name.strip_prefix(KERNEL);
+            kind.is_some_and(|kind| !kind.contains('.') && !kind.ends_with("-dbg") && !kind.ends_with("-template"))
+        };
+        let kinds: BTreeSet<&str> = names.filter(of_a_kind).collect();
+        kinds.into_iter().take(MANY).map(|name| format!("`{name}`")).collect()
+    }
+}
+
+/// What names of kernels begin with, and how many of them are told.
+const KERNEL: &str = "linux-image-";
+const MANY: usize = 8;
 
 /// Returns warnings of what is excluded in vain.
 pub fn vain(loaded: &Loaded, archives: &[Archive]) -> Result<Vec<Diagnostic>, Fault> {
@@ -145,10 +217,11 @@ fn preferred(old: &[Locked], update: &Update) -> Vec<Pin> {
 }
 
 /// Underlines the packages in the recipe where the recipe names them.
-fn located(loaded: &Loaded, universe: &Universe, request: &Request, error: Unsatisfiable) -> Fault {
+fn located(asked: &Asked<'_>, universe: &Universe, request: &Request, error: Unsatisfiable) -> Fault {
+    let loaded = asked.loaded;
     let all = wrong(universe, request.clone(), true);
     let reasons = if all.is_empty() { error.reasons } else { all };
-    let mut found: Vec<_> = reasons.iter().map(|reason| diagnostic(loaded, reason)).collect();
+    let mut found = asked.diagnostics(&reasons);
     kiln_recipe::sort(&mut found, &loaded.completed.files);
     let detail = kiln_recipe::render(&found, &loaded.completed.files, Look::PLAIN);
     Fault::recipe(format!("resolve the packages of `{}`", loaded.path.display())).detail(detail)
@@ -184,7 +257,7 @@ fn wanted_by(spec: &Spec, word: &str) -> String {
 }
 
 /// Returns the beginning of the recipe, for what no line of it says.
-fn start(loaded: &Loaded) -> Place {
+pub fn start(loaded: &Loaded) -> Place {
     Place { file: loaded.path.display().to_string(), line: 1, column: 1, offset: 0, len: 0 }
 }
 

@@ -18,6 +18,7 @@ mod output;
 mod perform;
 mod services;
 mod stage;
+mod sums;
 mod tools;
 mod users;
 mod verify;

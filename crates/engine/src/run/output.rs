@@ -125,7 +125,8 @@ impl Run<'_> {
         // What tools made must stay until it is copied into the image.
         let (mut premade, _kept) = self.premade(layout, layers)?;
         premade.bios = layout.bios.as_ref().map(|bios| self.grub(bios)).transpose()?;
-        let disk = kiln_disk::disk(tree, layout, self.plan.epoch, &premade)?;
+        let sums = super::sums::of(tree, layout, self.kiln.config.jobs)?;
+        let disk = kiln_disk::disk_with_sums(tree, layout, self.plan.epoch, &premade, &sums)?;
         match container {
             DiskContainer::Raw => self.extents(name, "raw", &disk.extents, compression),
             DiskContainer::Qcow2 => self.extents(name, "qcow2", &kiln_disk::qcow2::layout(&disk.extents), compression),
@@ -136,14 +137,19 @@ impl Run<'_> {
     fn premade(&self, layout: &DiskLayout, layers: &[Layer]) -> Result<(Premade, Vec<Scratch>), Fault> {
         let (mut premade, mut kept) = (Premade::new(), vec![]);
         for partition in &layout.partitions {
-            let inner = layout
-                .partitions
-                .iter()
-                .filter(|other| other.mount != partition.mount && other.mount.is_under(&partition.mount));
-            let inner: Vec<String> = inner.map(|other| below(&partition.mount, &other.mount)).collect();
-            let from = format!("/target{}", partition.mount);
+            let Some(mount) = &partition.mount else { continue };
+            let others = layout.partitions.iter().filter_map(|other| other.mount.as_ref());
+            let inner: Vec<String> = others
+                .filter(|other| *other != mount && other.is_under(mount))
+                .map(|other| below(mount, other))
+                .collect();
+            let from = format!("/target{mount}");
             let words = match partition.filesystem.kind {
-                FilesystemKind::Ext4 | FilesystemKind::Fat => continue,
+                FilesystemKind::Ext4
+                | FilesystemKind::Btrfs
+                | FilesystemKind::Fat
+                | FilesystemKind::Swap
+                | FilesystemKind::Blank => continue,
                 FilesystemKind::Squashfs => self.squashfs_words(&from, "zstd", &inner),
                 FilesystemKind::Erofs => self.erofs_words(&from, Some("lz4hc"), partition.filesystem.uuid, &inner),
             };

@@ -33,10 +33,7 @@ pub struct Row {
     pub attributes: u64,
 }
 
-/// Returns how many bytes at the beginning of a disk a table takes: of a GPT, the protective MBR, the header and 128 rows of 128 bytes.
+/// Returns how many bytes at the beginning of a disk a table takes.
 pub fn length(kind: TableKind) -> u64 {
-    match kind {
-        TableKind::Gpt | TableKind::Hybrid => 34 * SECTOR,
-        TableKind::Mbr => SECTOR,
-    }
+    kind.length()
 }

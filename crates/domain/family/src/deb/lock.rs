@@ -76,6 +76,9 @@ pub struct Locked {
     pub filename: String,
     /// Length of the archive in bytes.
     pub size: u64,
+    /// What its files take unpacked, in bytes, where the archive says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub installed: Option<u64>,
     pub sha256: Digest,
     /// Whether it belongs to the base set, which is configured before everything else.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -273,6 +276,9 @@ mod write {
         table.maybe("source_version", package.source_version.as_deref());
         table.text("filename", &package.filename);
         table.raw("size", &package.size.to_string());
+        if let Some(installed) = package.installed {
+            table.raw("installed", &installed.to_string());
+        }
         table.text("sha256", &package.sha256.to_string());
         table.end()
     }
@@ -324,6 +330,7 @@ mod tests {
             repository: "debian".into(),
             filename: format!("pool/main/{name}.deb"),
             size: 12,
+            installed: (name == "libc6").then_some(4096),
             sha256: Digest::of(name),
             base: name == "base-files",
             essential: name == "base-files",

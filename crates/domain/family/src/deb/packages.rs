@@ -166,6 +166,11 @@ impl<'a> Stanza<'a> {
         self.parsed("Size")
     }
 
+    /// Returns the bytes its files take unpacked, as whoever packed it estimated them.
+    pub fn installed(self) -> Option<u64> {
+        self.get("Installed-Size")?.parse::<u64>().ok()?.checked_mul(1024)
+    }
+
     pub fn sha256(self) -> Result<Digest, Error> {
         self.parsed("SHA256")
     }

@@ -1,11 +1,13 @@
 //! A partitioned disk: ids from the plan's seed, discoverable types, sizes by rule when it is written.
 
 use kiln_disk::table::types;
-use kiln_model::action::{DiskContainer, DiskLayout, Filesystem, FilesystemKind, ImageAction, Partition, TableKind};
+use kiln_model::action::{
+    DiskContainer, DiskLayout, Filesystem, FilesystemKind, ImageAction, Partition, TableKind, Twin,
+};
 use kiln_recipe::spec::{Disk, Format, Output, PartitionSpec};
 
 use crate::Inputs;
-use crate::stage::grub_core;
+use crate::stage::{grub_core, slot_files};
 
 pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
     let container = if output.format == Format::Qcow2 { DiskContainer::Qcow2 } else { DiskContainer::Raw };
@@ -14,22 +16,31 @@ pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
 }
 
 fn layout(inputs: &Inputs<'_>, disk: &Disk) -> DiskLayout {
-    let partitions = disk.partitions.iter().map(|spec| partition(inputs, disk.table, spec)).collect();
+    let partitions = disk.partitions.iter().map(|spec| partition(inputs, disk, spec)).collect();
     let blobs = inputs.spec.base.board.as_ref().map(|board| board.blobs.clone()).unwrap_or_default();
     let (table, id, bios) = (disk.table, inputs.uuid("disk"), grub_core(inputs, disk));
     DiskLayout { table, id, partitions, blobs, bios, size: disk.size }
 }
 
-fn partition(inputs: &Inputs<'_>, table: TableKind, spec: &PartitionSpec) -> Partition {
+fn partition(inputs: &Inputs<'_>, disk: &Disk, spec: &PartitionSpec) -> Partition {
     let id = |what: &str| inputs.uuid(&format!("{what} {}", spec.name));
+    let blank = spec.slot.as_ref().is_some_and(|slot| !slot.filled);
+    let first = spec.slot.as_ref().and_then(|slot| disk.partitions.iter().find(|first| first.name == slot.of));
+    // A slot holds what the first one does.
+    let like = first.filter(|_| !blank).unwrap_or(spec);
     let filesystem = Filesystem {
-        kind: spec.filesystem,
+        kind: if blank { FilesystemKind::Blank } else { spec.filesystem },
         label: spec.label.clone(),
         uuid: id("filesystem"),
         seed: id("seed"),
         features: spec.features.clone(),
+        subvolumes: like.subvolumes.clone(),
     };
-    let r#type = match table {
+    let twin = first.map(|first| Twin {
+        of: first.name.clone(),
+        replace: if blank { Default::default() } else { slot_files(inputs, disk, spec) },
+    });
+    let r#type = match disk.table {
         TableKind::Gpt | TableKind::Hybrid => role_type(inputs, &spec.role),
         TableKind::Mbr => short_type(spec).to_owned(),
     };
@@ -37,9 +48,11 @@ fn partition(inputs: &Inputs<'_>, table: TableKind, spec: &PartitionSpec) -> Par
         name: spec.name.clone(),
         r#type,
         id: id("partition"),
-        mount: spec.mount.clone(),
+        mount: like.mount.clone(),
         filesystem,
         size: spec.size,
+        grow: spec.grow,
+        twin,
     }
 }
 
@@ -47,6 +60,7 @@ fn partition(inputs: &Inputs<'_>, table: TableKind, spec: &PartitionSpec) -> Par
 fn short_type(spec: &PartitionSpec) -> &'static str {
     match (spec.role.as_str(), spec.filesystem) {
         ("esp", _) => "0xef",
+        (_, FilesystemKind::Swap) => "0x82",
         (_, FilesystemKind::Fat) => "0x0c",
         _ => "0x83",
     }

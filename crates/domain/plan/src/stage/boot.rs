@@ -1,18 +1,23 @@
 //! The boot loader, its entries, fstab, and what grows the root at first boot.
 
-use kiln_model::action::{FilesystemKind, TableKind};
+use kiln_model::action::{FilesystemKind, Subvolume, TableKind};
 use kiln_model::{Action, GuestPath, RunIn, Stage, StageKind};
 use kiln_recipe::spec::{BoardSpec, Disk, Loader, PartitionSpec};
 use uuid::Uuid;
 
+use super::grow::grow;
 use super::readonly::is_read_only;
-use super::{grub, of, script_environment};
+use super::{grub, of, script_environment, slot};
 use crate::Inputs;
-use crate::context::{symlink, write, write_mode};
+use crate::context::write;
+
+pub const FSTAB: &str = "/etc/fstab";
+pub const CMDLINE: &str = "/etc/kernel/cmdline";
+pub const TOKEN: &str = "/etc/kernel/entry-token";
 
 pub fn boot(inputs: &Inputs<'_>) -> Option<Stage> {
     let disk = inputs.spec.disk.as_ref()?;
-    let mut actions = vec![write("/etc/fstab", fstab(inputs, disk))];
+    let mut actions = vec![write(FSTAB, fstab(inputs, disk))];
     actions.extend(mount_points(disk));
     actions.extend(grow(inputs, disk));
     actions.extend(inputs.spec.base.board.as_ref().into_iter().flat_map(|board| loader(inputs, disk, board)));
@@ -20,31 +25,43 @@ pub fn boot(inputs: &Inputs<'_>) -> Option<Stage> {
 }
 
 /// fstab(5). A root that is only read is under an overlay by then, which nothing may mount anew.
-fn fstab(inputs: &Inputs<'_>, disk: &Disk) -> String {
-    let overlaid = |partition: &PartitionSpec| partition.mount == GuestPath::root() && is_read_only(partition);
-    let mounted = disk.partitions.iter().enumerate().filter(|(_, partition)| !overlaid(partition));
-    let lines = mounted.map(|(at, partition)| {
-        let source = source(inputs, disk, at);
-        let (kind, pass) = match partition.filesystem {
-            FilesystemKind::Ext4 if partition.mount.as_bytes() == b"/" => ("ext4", 1),
-            FilesystemKind::Ext4 => ("ext4", 2),
-            FilesystemKind::Fat => ("vfat", 2),
-            FilesystemKind::Erofs => ("erofs", 0),
-            FilesystemKind::Squashfs => ("squashfs", 0),
-        };
-        format!("{source} {} {kind} {} 0 {pass}\n", partition.mount, mount_options(inputs, partition))
-    });
-    lines.collect()
+pub fn fstab(inputs: &Inputs<'_>, disk: &Disk) -> String {
+    disk.partitions.iter().enumerate().map(|(at, partition)| lines(inputs, disk, at, partition)).collect()
 }
 
-fn mount_options(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
-    let grows = inputs.spec.system.grow && partition.mount.as_bytes() == b"/";
-    match (partition.mount_options.as_str(), grows) {
-        ("", true) => "x-systemd.growfs".into(),
-        ("", false) => "defaults".into(),
-        (options, true) => format!("{options},x-systemd.growfs"),
-        (options, false) => options.to_owned(),
+/// Returns a partition's lines: one for each place where it is mounted.
+fn lines(inputs: &Inputs<'_>, disk: &Disk, at: usize, partition: &PartitionSpec) -> String {
+    let source = source(inputs, disk, at);
+    let Some(mount) = partition.mount.as_ref().filter(|_| !(partition.is_root() && is_read_only(partition))) else {
+        let swap = partition.filesystem == FilesystemKind::Swap;
+        return if swap { format!("{source} none swap sw 0 0\n") } else { String::new() };
+    };
+    let grows = inputs.spec.system.grow && disk.last_to_grow().is_some_and(|last| last.name == partition.name);
+    let grows = grows.then_some("x-systemd.growfs");
+    if !partition.subvolumes.is_empty() {
+        let line = |one: &Subvolume| {
+            let option = format!("subvol={}", one.name);
+            let options =
+                options([&partition.mount_options, &option, grows.filter(|_| one.mount == *mount).unwrap_or("")]);
+            format!("{source} {} btrfs {options} 0 0\n", one.mount)
+        };
+        return partition.subvolumes.iter().map(line).collect();
     }
+    let (kind, pass) = match partition.filesystem {
+        FilesystemKind::Ext4 if partition.is_root() => ("ext4", 1),
+        FilesystemKind::Ext4 => ("ext4", 2),
+        FilesystemKind::Btrfs => ("btrfs", 0),
+        FilesystemKind::Fat => ("vfat", 2),
+        FilesystemKind::Erofs => ("erofs", 0),
+        FilesystemKind::Squashfs => ("squashfs", 0),
+        FilesystemKind::Swap | FilesystemKind::Blank => return String::new(),
+    };
+    format!("{source} {mount} {kind} {} 0 {pass}\n", options([&partition.mount_options, grows.unwrap_or("")]))
+}
+
+fn options<const N: usize>(words: [&str; N]) -> String {
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { "defaults".into() } else { words.join(",") }
 }
 
 /// Returns what finds the partition at this place of the table: its filesystem's UUID, as `blkid` prints it. A squashfs
@@ -79,25 +96,14 @@ fn leading(uuid: Uuid) -> u32 {
 }
 
 fn mount_points(disk: &Disk) -> impl Iterator<Item = Action> {
-    let inner = disk.partitions.iter().filter(|partition| partition.mount.as_bytes() != b"/");
-    inner.map(|partition| Action::Mkdir { path: partition.mount.clone(), mode: 0o755, owner: Default::default() })
-}
-
-/// systemd-repart(8) grows the partition of a GPT, a unit of ours that of an MBR; `x-systemd.growfs` the filesystem in it.
-fn grow(inputs: &Inputs<'_>, disk: &Disk) -> Vec<Action> {
-    if !inputs.spec.system.grow {
-        return vec![];
-    }
-    if disk.table.has_gpt() {
-        let text = "# The root takes what the medium has, at first boot.\n[Partition]\nType=root\n";
-        return vec![write("/usr/lib/repart.d/50-root.conf", text)];
-    }
-    let unit = "/usr/lib/systemd/system/kiln-grow-root.service";
-    vec![
-        write_mode("/usr/lib/kiln/grow-root", include_str!("grow-root.sh"), 0o755),
-        write(unit, include_str!("grow-root.service")),
-        symlink("/usr/lib/systemd/system/sysinit.target.wants/kiln-grow-root.service", unit.to_owned()),
-    ]
+    let of_partitions = disk.partitions.iter().filter_map(|partition| partition.mount.as_ref());
+    let subvolumes = disk.partitions.iter().flat_map(|partition| &partition.subvolumes);
+    // Where a partition is mounted, one of its subvolumes is.
+    let of_subvolumes = subvolumes
+        .map(|one| &one.mount)
+        .filter(|mount| disk.partitions.iter().all(|partition| partition.mount.as_ref() != Some(mount)));
+    let inner = of_partitions.chain(of_subvolumes).filter(|mount| **mount != GuestPath::root());
+    inner.map(|mount| Action::Mkdir { path: mount.clone(), mode: 0o755, owner: Default::default() })
 }
 
 /// Kernel, initrd and command line for the loader; `/etc/kernel` keeps kernel updates on the device working.
@@ -110,18 +116,47 @@ fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
         Loader::SystemdBoot => "systemd-boot",
         Loader::Uki => "uki",
     };
-    let cmdline = cmdline(inputs, disk, board);
-    let (token, base) = (inputs.spec.base.distribution.clone(), &inputs.spec.base);
-    let title = format!("{} {} ({})", base.distribution, base.release, base.codename);
-    let esp = esp(disk);
     let mut actions = vec![
-        write("/etc/kernel/cmdline", format!("{cmdline}\n")),
-        write("/etc/kernel/entry-token", format!("{token}\n")),
+        write(CMDLINE, format!("{}\n", cmdline(inputs, disk, board))),
+        write(TOKEN, format!("{}\n", token(inputs, disk))),
         write("/etc/kernel/install.conf", format!("layout={}\n", if name == "uki" { "uki" } else { "bls" })),
-        Action::Boot { loader: name.into(), cmdline, title, token, timeout: 0, esp: esp.clone() },
+        entries(inputs, disk, board, name),
     ];
-    actions.extend(grub::files(inputs, &esp.to_string(), board));
+    let slots = slot::views(disk);
+    if !slots.is_empty() {
+        actions.extend(slots.iter().map(|view| entries(inputs, view, board, name)));
+        // Kernels of any slot are newer at times: what starts is the first one until somebody says otherwise.
+        let text = format!("timeout 0\ndefault {}-*\n", token(inputs, disk));
+        actions.push(write(&format!("{}/loader/loader.conf", esp(disk)), text));
+    }
+    actions.extend(grub::files(inputs, &esp(disk).to_string(), board));
     actions
+}
+
+/// The entries of every kernel, for the root that `disk` mounts.
+fn entries(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec, loader: &str) -> Action {
+    let (token, base) = (token(inputs, disk), &inputs.spec.base);
+    let root = disk.root().filter(|_| has_slots(disk)).map(|root| format!(", {}", root.name)).unwrap_or_default();
+    let title = format!("{} {} ({}){root}", base.distribution, base.release, base.codename);
+    Action::Boot {
+        loader: loader.into(),
+        cmdline: cmdline(inputs, disk, board),
+        title,
+        token,
+        timeout: 0,
+        esp: esp(disk),
+    }
+}
+
+/// What the names of this root's entries begin with: kernel-install(8) replaces no other slot's.
+pub fn token(inputs: &Inputs<'_>, disk: &Disk) -> String {
+    let distribution = &inputs.spec.base.distribution;
+    let root = disk.root().filter(|_| has_slots(disk));
+    root.map_or_else(|| distribution.clone(), |root| format!("{distribution}-{}", root.name))
+}
+
+fn has_slots(disk: &Disk) -> bool {
+    disk.partitions.iter().filter(|partition| partition.role == "root").count() > 1
 }
 
 /// `u-boot-update` writes `extlinux.conf`, now and for every kernel that comes later.
@@ -143,11 +178,14 @@ fn extlinux(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> 
     vec![write("/etc/default/u-boot", text), update]
 }
 
-pub(super) fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> String {
-    let root = disk.partitions.iter().position(|partition| partition.mount == GuestPath::root());
+pub fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> String {
+    let root = disk.partitions.iter().position(PartitionSpec::is_root);
     let root = root.map(|at| {
         let mode = if is_read_only(&disk.partitions[at]) { "ro" } else { "rw" };
-        format!("root={} {mode}", source(inputs, disk, at))
+        let subvolumes = &disk.partitions[at].subvolumes;
+        let subvolume = subvolumes.iter().find(|one| one.mount == GuestPath::root());
+        let flags = subvolume.map(|one| format!(" rootflags=subvol={}", one.name)).unwrap_or_default();
+        format!("root={} {mode}{flags}", source(inputs, disk, at))
     });
     let words = root.iter().chain(&board.kernel_arguments).chain(&inputs.spec.system.kernel_arguments);
     words.cloned().collect::<Vec<_>>().join(" ")
@@ -156,5 +194,5 @@ pub(super) fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> St
 /// Returns where the boot partition is mounted; a disk without one keeps its loader in `/boot`.
 fn esp(disk: &Disk) -> kiln_model::GuestPath {
     let found = disk.partitions.iter().find(|partition| partition.role == "esp");
-    found.map_or_else(|| crate::context::path("/boot"), |partition| partition.mount.clone())
+    found.and_then(|partition| partition.mount.clone()).unwrap_or_else(|| crate::context::path("/boot"))
 }

@@ -1,11 +1,12 @@
 #!/bin/sh
-# Gives the root partition what the medium has behind it; the filesystem grows when it is mounted.
+# Gives the last partition of the root's disk what the medium has behind it; the filesystem grows when it is mounted.
 set -eu
-root=$(findmnt --noheadings --output SOURCE /)
-name=${root##*/}
-number=$(cat "/sys/class/block/$name/partition")
-disk=$(basename "$(readlink -f "/sys/class/block/$name/..")")
-end=$(($(cat "/sys/class/block/$name/start") + $(cat "/sys/class/block/$name/size")))
+root=$(findmnt --noheadings --nofsroot --output SOURCE /)
+disk=$(basename "$(readlink -f "/sys/class/block/${root##*/}/..")")
+number=$(cat "/sys/class/block/$disk"/*/partition | sort -n | tail -n 1)
+part=$(grep -lx "$number" "/sys/class/block/$disk"/*/partition)
+part=${part%/partition}
+end=$(($(cat "$part/start") + $(cat "$part/size")))
 free=$(($(cat "/sys/class/block/$disk/size") - end))
 # Less than a mebibyte is how images end.
 [ "$free" -ge 2048 ] || exit 0

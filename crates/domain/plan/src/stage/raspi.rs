@@ -43,7 +43,7 @@ pub fn generated(inputs: &Inputs<'_>, cmdline: &str) -> Vec<Action> {
 /// The firmware puts the model's port in place of `serial0`, so no console of the board is said.
 pub fn kept(inputs: &Inputs<'_>, disk: &Disk, cmdline: &str) -> Vec<Action> {
     let fat = disk.partitions.iter().find(|partition| partition.role == "firmware");
-    let fat = fat.map_or_else(|| "/boot/firmware".into(), |partition| partition.mount.to_string());
+    let fat = fat.and_then(|fat| fat.mount.as_ref()).map_or_else(|| "/boot/firmware".into(), ToString::to_string);
     let mode = if inputs.spec.base.architecture == Arch::Arm64 { "arm_64bit=1\n" } else { "" };
     let config = format!(
         "# What is possible here: Raspberry Pi's documentation of config.txt.\n\

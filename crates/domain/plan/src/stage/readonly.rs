@@ -17,7 +17,11 @@ fn module(filesystem: FilesystemKind) -> Option<&'static str> {
     match filesystem {
         FilesystemKind::Erofs => Some("erofs"),
         FilesystemKind::Squashfs => Some("squashfs"),
-        FilesystemKind::Ext4 | FilesystemKind::Fat => None,
+        FilesystemKind::Ext4
+        | FilesystemKind::Btrfs
+        | FilesystemKind::Fat
+        | FilesystemKind::Swap
+        | FilesystemKind::Blank => None,
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::LazyLock;
 
 use kiln_model::GuestPath;
-use kiln_model::action::{FilesystemKind, Size, TableKind};
+use kiln_model::action::{FilesystemKind, Size, Subvolume, TableKind};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::forms::size;
-use crate::spec::PartitionSpec;
+use crate::spec::{PartitionSpec, Slot};
 
 /// A division of a disk.
 #[derive(Clone, Debug, Deserialize)]
@@ -28,13 +28,21 @@ pub struct Layout {
 pub struct Partition {
     name: String,
     role: String,
-    mount: GuestPath,
+    /// None: it is mounted nowhere.
+    mount: Option<GuestPath>,
     filesystem: FilesystemKind,
     label: String,
     #[serde(deserialize_with = "roomy")]
     size: Size,
     #[serde(default)]
     mount_options: String,
+    #[serde(default)]
+    subvolumes: Vec<Subvolume>,
+    /// Whether it takes what the others leave; none says so: the root does.
+    #[serde(default)]
+    grow: bool,
+    #[serde(default)]
+    slot: Option<Slot>,
 }
 
 impl Partition {
@@ -49,6 +57,9 @@ impl Partition {
             size: self.size,
             features: Vec::new(),
             mount_options: self.mount_options.clone(),
+            subvolumes: self.subvolumes.clone(),
+            grow: self.grow,
+            slot: self.slot.clone(),
         }
     }
 }

@@ -169,6 +169,7 @@ fn check_board(ground: &Ground, wanted: Option<Said<&str>>, desk: &Desk<'_>) {
             None => listed(all),
         };
         let note = Note::error(span, "contradiction", message).label(format!("its architecture is {its}"));
+        let note = note.maybe_hint(boards_for(ground));
         desk.say(match wanted {
             Some(wanted) => note.also(wanted.span, "said here"),
             None => note,
@@ -180,7 +181,14 @@ fn check_board(ground: &Ground, wanted: Option<Said<&str>>, desk: &Desk<'_>) {
             }
             false => format!("{} has no kernel for board `{}`", ground.release.title, board.name),
         };
-        desk.say(Note::error(span, "contradiction", message).hint(format!("it starts {}", board.systems())));
+        let has = |release: &&Release| {
+            let mut all = release.architectures.iter();
+            all.any(|architecture| board.kernel_in(release, *architecture).is_some())
+        };
+        let releases: Vec<&str> = release::all().iter().filter(has).map(|release| release.title.as_str()).collect();
+        let hint = format!("releases for it: {}", releases.join(", "));
+        let hint = boards_for(ground).map_or_else(|| hint.clone(), |boards| format!("{hint}; {boards}"));
+        desk.say(Note::error(span, "contradiction", message).hint(hint));
     }
 }
 
@@ -202,6 +210,14 @@ fn check_firmware(ground: &Ground, view: View<'_>, desk: &Desk<'_>) {
         let note = Note::error(span, "contradiction", message).also(at, "which is not among these");
         desk.say(note.hint(format!("components = [{}], or leave it out", all.join(", "))));
     }
+}
+
+/// Names the boards that fit release and architecture.
+fn boards_for(ground: &Ground) -> Option<String> {
+    let fits = |board: &&Board| board.kernel_in(ground.release, ground.architecture).is_some();
+    let names: Vec<String> = board::all().iter().filter(fits).map(|board| format!("`{}`", board.name)).collect();
+    let what = format!("{} on `{}`", ground.release.title, ground.architecture);
+    (!names.is_empty()).then(|| format!("boards for {what}: {}", names.join(", ")))
 }
 
 /// Finds the release by its word; without a distribution, Debian's goes before others of the same name.

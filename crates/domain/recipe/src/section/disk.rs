@@ -4,14 +4,14 @@ use kiln_model::GuestPath;
 use kiln_model::action::{FilesystemKind, Size, TableKind};
 
 use super::base::Ground;
-use super::size;
+use super::{division, size};
 use crate::catalogue::{Layout, layout};
 use crate::desk::{Desk, Note};
 use crate::forms::{LABEL, LINE, MOUNT_POINT, NAME, SIZE, SIZE_OR_AUTO};
 use crate::needs::Needs;
 use crate::node::Span;
 use crate::shape::{Form, Shape, Table, Wrong, did_you_mean, key};
-use crate::spec::{BoardSpec, Disk, Loader, PartitionSpec};
+use crate::spec::{BoardSpec, Disk, PartitionSpec};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
@@ -44,14 +44,34 @@ static PARTITION: Table = Table {
         key("name", Shape::Text(&NAME), "Its name in the table.").here().example("\"root\""),
         key("role", Shape::Word(ROLES), "What it is for; decides its type.").default("as its mount point says"),
         key("mount", Shape::Text(&MOUNT_POINT), "Where it is mounted; it holds what the image has there.")
-            .here()
+            .default("nowhere, which only swap and slots can be")
             .example("\"/\""),
         key("filesystem", Shape::Word(FILESYSTEMS), "Its filesystem.")
-            .default("\"ext4\"; \"fat\" for an esp and a firmware"),
+            .default("\"ext4\"; \"fat\" for an esp and a firmware; that of the partition that it is a slot of"),
         key("label", Shape::Text(&LABEL), "The filesystem's label.").default("its name"),
         key("size", Shape::Either(&[Shape::Text(&SIZE_OR_AUTO), Shape::Table(&size::KEYS)]), "Its size.")
             .default("\"auto\""),
         key("mount-options", Shape::Text(&LINE), "Its options in fstab(5).").default("those that suit it"),
+        key("grow", Shape::Bool, "Whether it takes what the others leave of the disk.").default("the root does"),
+        key(
+            "subvolumes",
+            Shape::Tables(&division::SUBVOLUME),
+            "The subvolumes at the top level of a btrfs, each mounted where it says.",
+        )
+        .default("none: the top level holds everything")
+        .example("[{ name = \"@\", mount = \"/\" }, { name = \"@home\", mount = \"/home\" }]"),
+        key(
+            "slot-of",
+            Shape::Text(&NAME),
+            "The partition that this one is a second slot of: as large, and of its kind.",
+        )
+        .example("\"root-a\""),
+        key(
+            "filled",
+            Shape::Bool,
+            "Whether a slot holds what the first one does, with its own entry in the boot menu.",
+        )
+        .default("true"),
     ],
     more: None,
 };
@@ -64,12 +84,19 @@ static TABLES: &[(&str, &str)] = &[
 
 static ROOTS: &[(&str, &str)] = &[
     ("ext4", "writable; grows"),
+    ("btrfs", "writable; grows; has subvolumes and snapshots"),
     ("erofs", "read-only, compressed; what the running system writes is kept in memory"),
     ("squashfs", "read-only, compressed; what the running system writes is kept in memory"),
 ];
 
-static FILESYSTEMS: &[(&str, &str)] =
-    &[("ext4", "writable; grows"), ("fat", "what firmware reads"), ("erofs", "read-only"), ("squashfs", "read-only")];
+static FILESYSTEMS: &[(&str, &str)] = &[
+    ("ext4", "writable; grows"),
+    ("btrfs", "writable; grows; has subvolumes and snapshots"),
+    ("fat", "what firmware reads"),
+    ("erofs", "read-only"),
+    ("squashfs", "read-only"),
+    ("swap", "what memory is swapped to"),
+];
 
 static ROLES: &[(&str, &str)] = &[
     ("esp", "what a UEFI firmware starts from"),
@@ -77,6 +104,9 @@ static ROLES: &[(&str, &str)] = &[
     ("root", "the root"),
     ("boot", "kernels"),
     ("home", "people's files"),
+    ("srv", "what is served to others"),
+    ("var", "what programs keep"),
+    ("swap", "what memory is swapped to"),
     ("data", "anything else"),
 ];
 
@@ -121,8 +151,10 @@ pub fn read(
     };
     let size = size::read(view, "size", desk).unwrap_or(Size::Auto);
     adjust(view, size, &mut partitions, desk);
-    check(view, &partitions, table, board, desk);
+    division::check(view, &partitions, table, board, desk);
+    division::sizes(view, &partitions, desk);
     features(&mut partitions, ground);
+    division::needs(view, &partitions, ground, needs);
     if let Some(fat) = partitions.iter().find(|partition| partition.filesystem == FilesystemKind::Fat) {
         let span = view.key_span("partition").unwrap_or(ground.span);
         needs.feature("fat-check", format!("partition `{}`", fat.name), span);
@@ -147,15 +179,13 @@ fn table(view: View<'_>) -> Option<TableKind> {
 
 fn kind(word: &str) -> FilesystemKind {
     match word {
+        "btrfs" => FilesystemKind::Btrfs,
+        "swap" => FilesystemKind::Swap,
         "fat" => FilesystemKind::Fat,
         "erofs" => FilesystemKind::Erofs,
         "squashfs" => FilesystemKind::Squashfs,
         _ => FilesystemKind::Ext4,
     }
-}
-
-fn is_root(partition: &PartitionSpec) -> bool {
-    partition.mount == GuestPath::root()
 }
 
 fn own_partitions(view: View<'_>, own: &[View<'_>], desk: &Desk<'_>) -> Vec<PartitionSpec> {
@@ -165,56 +195,81 @@ fn own_partitions(view: View<'_>, own: &[View<'_>], desk: &Desk<'_>) -> Vec<Part
     }
     let mut found: Vec<PartitionSpec> = Vec::new();
     for partition in own {
-        let (Some(name), Some(mount)) = (partition.text("name"), partition.text("mount")) else { continue };
-        let Ok(path) = GuestPath::new(mount.value) else { continue };
+        let (Some(name), mount) = (partition.text("name"), partition.text("mount")) else { continue };
+        let path = mount.and_then(|mount| GuestPath::new(mount.value).ok());
+        let same_mount = path.is_some() && found.iter().any(|other| other.mount == path);
         for (same, said, what) in [
-            (found.iter().any(|other| other.name == name.value), name, "name"),
-            (found.iter().any(|other| other.mount == path), mount, "mount point"),
+            (found.iter().any(|other| other.name == name.value), Some(name), "name"),
+            (same_mount, mount, "mount point"),
         ] {
-            if same {
+            if let Some(said) = said.filter(|_| same) {
                 let message = format!("there are two partitions with the {what} `{}`", said.value);
                 desk.say(Note::error(said.span, "duplicate", message));
             }
         }
-        found.push(own_partition(*partition, name, path, desk));
+        let spec = own_partition(*partition, name, path, &found, desk);
+        found.push(spec);
     }
     found
 }
 
-fn own_partition(view: View<'_>, name: Said<&str>, mount: GuestPath, desk: &Desk<'_>) -> PartitionSpec {
-    let role = view.string("role").unwrap_or_else(|| role_of(&mount).to_owned());
-    let usual = if ["esp", "firmware"].contains(&role.as_str()) { FilesystemKind::Fat } else { FilesystemKind::Ext4 };
-    let filesystem = view.text("filesystem").map_or(usual, |said| kind(said.value));
-    let options = match (filesystem, mount == GuestPath::root()) {
+fn own_partition(
+    view: View<'_>,
+    name: Said<&str>,
+    mount: Option<GuestPath>,
+    before: &[PartitionSpec],
+    desk: &Desk<'_>,
+) -> PartitionSpec {
+    let slot = division::slot(view, before, desk);
+    let first = slot.as_ref().and_then(|slot| before.iter().find(|other| other.name == slot.of));
+    let said = view.text("filesystem").map(|said| kind(said.value));
+    let swap = said == Some(FilesystemKind::Swap);
+    let usual = || first.map_or_else(|| role_of(mount.as_ref(), swap).to_owned(), |first| first.role.clone());
+    let role = view.string("role").unwrap_or_else(usual);
+    let usual = match role.as_str() {
+        "esp" | "firmware" => FilesystemKind::Fat,
+        "swap" => FilesystemKind::Swap,
+        _ => first.map_or(FilesystemKind::Ext4, |first| first.filesystem),
+    };
+    let filesystem = said.unwrap_or(usual);
+    let options = match (filesystem, mount == Some(GuestPath::root()) || first.is_some_and(PartitionSpec::is_root)) {
         (FilesystemKind::Fat, _) => "umask=0077",
         (FilesystemKind::Ext4, true) => "errors=remount-ro",
         (FilesystemKind::Erofs | FilesystemKind::Squashfs, _) => "ro",
         _ => "",
     };
+    let size = size::read(view, "size", desk).or(first.map(|first| first.size));
     PartitionSpec {
         name: name.value.to_owned(),
         role,
         mount,
         filesystem,
         label: view.string("label").unwrap_or_else(|| name.value.chars().take(16).collect()),
-        size: size::read(view, "size", desk).unwrap_or(Size::Auto),
+        size: size.unwrap_or(Size::Auto),
         features: Vec::new(),
         mount_options: view.string("mount-options").unwrap_or_else(|| options.into()),
+        subvolumes: division::subvolumes(view),
+        grow: view.bool("grow").unwrap_or(false),
+        slot,
     }
 }
 
-fn role_of(mount: &GuestPath) -> &'static str {
-    match mount.as_bytes() {
-        b"/" => "root",
-        b"/efi" | b"/boot/efi" => "esp",
-        b"/boot/firmware" => "firmware",
-        b"/boot" => "boot",
-        b"/home" => "home",
+fn role_of(mount: Option<&GuestPath>, swap: bool) -> &'static str {
+    match mount.map(GuestPath::as_bytes) {
+        None if swap => "swap",
+        Some(b"/") => "root",
+        Some(b"/efi" | b"/boot/efi") => "esp",
+        Some(b"/boot/firmware") => "firmware",
+        Some(b"/boot") => "boot",
+        Some(b"/home") => "home",
+        Some(b"/srv") => "srv",
+        Some(b"/var") => "var",
         _ => "data",
     }
 }
 
-/// Applies what `[disk]` says about root and ESP. On a disk of a given size the root takes what the others leave.
+/// Applies what `[disk]` says about root and ESP. On a disk of a given size one partition takes what the others leave:
+/// the root, unless the layout names another.
 fn adjust(view: View<'_>, size: Size, partitions: &mut [PartitionSpec], desk: &Desk<'_>) {
     let own = view.has("partition");
     if let Some(esp_size) = size::read(view, "esp-size", desk) {
@@ -223,16 +278,28 @@ fn adjust(view: View<'_>, size: Size, partitions: &mut [PartitionSpec], desk: &D
             None => no_such(view.key_span("esp-size"), "an EFI system partition", desk),
         }
     }
-    let Some(root) = partitions.iter_mut().find(|partition| is_root(partition)) else { return };
-    if !own && size != Size::Auto {
-        root.size = if let Size::Roomy { free, .. } = size { Size::Roomy { minimum: 0, free } } else { Size::Auto };
+    let taker = partitions.iter().position(|partition| partition.grow);
+    let taker = taker.or_else(|| partitions.iter().position(PartitionSpec::is_root));
+    if let Some(taker) = taker.filter(|_| !own && size != Size::Auto) {
+        let sized = if let Size::Roomy { free, .. } = size { Size::Roomy { minimum: 0, free } } else { Size::Auto };
+        partitions[taker].size = sized;
     }
+    let Some(root) = partitions.iter_mut().find(|partition| partition.is_root()) else { return };
     root.label = view.string("label").unwrap_or_else(|| root.label.clone());
     if let Some(said) = view.text("filesystem") {
-        root.filesystem = kind(said.value);
-        if root.filesystem != FilesystemKind::Ext4 {
+        let before = std::mem::replace(&mut root.filesystem, kind(said.value));
+        if root.filesystem.is_read_only() {
             root.mount_options = "ro".into();
             root.size = Size::Auto;
+        } else if root.filesystem != before {
+            root.mount_options = if root.filesystem == FilesystemKind::Ext4 { "errors=remount-ro" } else { "" }.into();
+        }
+        if root.filesystem != FilesystemKind::Btrfs {
+            root.subvolumes.clear();
+        }
+        let (name, kind, options) = (root.name.clone(), root.filesystem, root.mount_options.clone());
+        for slot in partitions.iter_mut().filter(|partition| partition.is_slot_of(&name)) {
+            (slot.filesystem, slot.mount_options) = (kind, options.clone());
         }
     }
 }
@@ -240,60 +307,6 @@ fn adjust(view: View<'_>, size: Size, partitions: &mut [PartitionSpec], desk: &D
 fn no_such(span: Option<Span>, what: &str, desk: &Desk<'_>) {
     if let Some(span) = span {
         desk.say(Note::error(span, "contradiction", format!("the disk has no {}", what.trim_start_matches("an "))));
-    }
-}
-
-fn check(view: View<'_>, partitions: &[PartitionSpec], table: TableKind, board: Option<&BoardSpec>, desk: &Desk<'_>) {
-    let span = view.key_span("partition").unwrap_or(view.span);
-    let say = |message: String, hint: &str| desk.say(Note::error(span, "contradiction", message).hint(hint));
-    if !partitions.iter().any(is_root) {
-        say("no partition holds the root".into(), "give one the mount point `/`");
-    }
-    let loads = board.is_some_and(|board| matches!(board.loader, Loader::SystemdBoot | Loader::Uki));
-    if loads && !partitions.iter().any(|partition| partition.role == "esp") {
-        say(
-            "the boot loader needs an EFI system partition".into(),
-            "give one the role `esp` and the mount point `/boot/efi`",
-        );
-    }
-    let on_fat = board.is_some_and(|board| matches!(board.loader, Loader::RaspiFirmware | Loader::ConfigTxt));
-    if on_fat && !partitions.iter().any(|partition| partition.role == "firmware") {
-        say(
-            "the board's firmware reads nothing but a FAT of its own".into(),
-            "give the first partition the role `firmware`, filesystem = \"fat\" and the mount point `/boot/firmware`",
-        );
-    }
-    if table == TableKind::Mbr && partitions.len() > 4 {
-        say(format!("{} partitions, and an MBR has four", partitions.len()), "say table = \"gpt\"");
-    }
-    let fat = partitions.iter().filter(|partition| partition.filesystem == FilesystemKind::Fat).count();
-    if table == TableKind::Hybrid && !(1..=3).contains(&fat) {
-        let message = format!("a hybrid table shows FAT partitions, three at most, and there are {fat}");
-        let span = view.key_span("table").unwrap_or(span);
-        desk.say(Note::error(span, "contradiction", message).hint("say table = \"gpt\""));
-    }
-    let of_firmware = |partition: &&PartitionSpec| ["esp", "firmware"].contains(&partition.role.as_str());
-    let esp = partitions.iter().filter(of_firmware).find(|partition| partition.filesystem != FilesystemKind::Fat);
-    if let Some(esp) = esp {
-        say(format!("firmware reads `{}` only as FAT", esp.name), "say filesystem = \"fat\"");
-    }
-    too_small(view, partitions, desk);
-}
-
-/// What no content could make fit is told now; what the content needs is known when the image is made.
-fn too_small(view: View<'_>, partitions: &[PartitionSpec], desk: &Desk<'_>) {
-    let (Some(said), Some(Size::Fixed(disk))) = (view.text("size"), size::read(view, "size", desk)) else { return };
-    let least = |partition: &PartitionSpec| match partition.size {
-        Size::Fixed(bytes) => bytes,
-        Size::Roomy { minimum, free } => minimum.max(free),
-        Size::Auto => 0,
-    };
-    // Room for the table itself at both ends, and for a root that holds anything at all.
-    let needed: u64 = partitions.iter().map(least).sum::<u64>() + (32 << 20);
-    if disk > 0 && disk < needed {
-        let message = format!("a disk of {} cannot hold its partitions", said.value);
-        let note = Note::error(said.span, "contradiction", message);
-        desk.say(note.label(format!("at least {}MiB are needed", needed.div_ceil(1 << 20))));
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod base;
 pub mod boot;
 pub mod disk;
+pub mod division;
 pub mod files;
 pub mod network;
 pub mod outputs;

@@ -37,8 +37,8 @@ pub static KEYS: Table = Table {
         .example("[\"quiet\"]"),
         key("machine-id", Shape::Text(&MACHINE_ID), "Made at first boot, or fixed to 32 hexadecimal digits.")
             .default("\"first-boot\""),
-        key("grow", Shape::Bool, "Whether the root grows to the medium at first boot.")
-            .default("true for a board whose root can grow"),
+        key("grow", Shape::Bool, "Whether the last partition of the disk (the root, unless the layout has others) grows to the medium at first boot.")
+            .default("true for a board whose last partition can grow"),
     ],
     more: None,
 };

@@ -164,6 +164,7 @@ mod tests {
             repository: "main".into(),
             filename: "pool/grep.deb".into(),
             size: 1,
+            installed: None,
             sha256: kiln_model::Digest::of(version),
             base: true,
             essential: true,

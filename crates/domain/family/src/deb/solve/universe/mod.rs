@@ -128,6 +128,7 @@ impl Universe {
             repository: self.repository(chosen.version).name.clone(),
             filename: stanza.filename()?.to_owned(),
             size: stanza.size()?,
+            installed: stanza.installed(),
             sha256: stanza.sha256()?,
             base: chosen.base,
             essential: stanza.is_essential(),
