@@ -1,4 +1,4 @@
-//! Boards of other architectures, built on this machine: one that starts in QEMU, and what the ROM of another reads.
+//! Boards of other architectures, built on this machine: those that start in QEMU, and what the ROM of others reads.
 
 mod common;
 
@@ -13,17 +13,29 @@ fn recipe(board: &str) -> String {
     )
 }
 
-#[test]
-fn boot_generic_arm64_comes_up() {
+/// Builds the board's image, boots it, and returns once it is up and holds what it must.
+fn comes_up(board: &str, machine: &str) {
     let bench = Bench::shared();
-    let verify = "\n[verify]\nboot = true\n\n[[verify.assert]]\nno-failed-units = true\n\n\
-                  [[verify.assert]]\ncommand = \"uname -m; bootctl --print-loader-path\"\ncontains = \"aarch64\"\n\n\
-                  [[verify.assert]]\nunit = \"systemd-networkd\"\n";
-    bench.write("arm64.toml", &(recipe("generic-arm64") + verify));
-    bench.ok(&["build", "arm64.toml"]);
-    let verified = &json(&bench.path("out/generic-arm64.report.json"))["verified"];
+    let verify = format!(
+        "\n[verify]\nboot = true\n\n[[verify.assert]]\nno-failed-units = true\n\n\
+         [[verify.assert]]\ncommand = \"uname -m; bootctl --print-loader-path\"\ncontains = \"{machine}\"\n\n\
+         [[verify.assert]]\nunit = \"systemd-networkd\"\n"
+    );
+    bench.write("board.toml", &(recipe(board) + &verify));
+    bench.ok(&["build", "board.toml"]);
+    let verified = &json(&bench.path(&format!("out/{board}.report.json")))["verified"];
     assert_eq!(verified["state"], "running", "{verified}");
     assert_eq!(verified["held"].as_array().unwrap().len(), 3, "{verified}");
+}
+
+#[test]
+fn boot_generic_arm64_comes_up() {
+    comes_up("generic-arm64", "aarch64");
+}
+
+#[test]
+fn boot_generic_riscv64_comes_up() {
+    comes_up("generic-riscv64", "riscv64");
 }
 
 /// The whole way of this one, U-Boot and all, takes QEMU four minutes to the prompt.
