@@ -19,6 +19,7 @@ pub mod prompt;
 pub mod qemu;
 pub mod shell;
 pub mod verify;
+pub mod version;
 
 use std::path::Path;
 
