@@ -7,10 +7,10 @@ use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, Report};
 use kiln_recipe::Spec;
 use kiln_recipe::catalogue::board;
-use kiln_recipe::spec::{Qemu, Verify};
+use kiln_recipe::spec::{Bus, Qemu, Verify};
 use kiln_sandbox::Scratch;
 
-use crate::boot::{self, Accel, Guest, Programs, Verified};
+use crate::boot::{self, Accel, Guest, Programs, Seed, Verified};
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::empty;
@@ -18,11 +18,21 @@ use crate::load::empty;
 /// The board of an image that came without a report, and the seconds it gets to come up.
 const PLAIN: (&str, u32) = ("generic-x86_64", 600);
 
+/// How an image is to be started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How<'a> {
+    /// What runs the guest's instructions; none: what a probe guest finds best.
+    pub accel: Option<Accel>,
+    /// A folder with what cloud-init is told.
+    pub cloud_init: Option<&'a Path>,
+}
+
 /// An image, ready to start.
 struct Ready {
     board: Qemu,
     verify: Verify,
     programs: Programs,
+    seed: Option<Seed>,
     scratch: Scratch,
     /// Locked, so that a build meanwhile does not patch it.
     _held: File,
@@ -30,33 +40,39 @@ struct Ready {
 
 impl Kiln {
     /// Boots an image with its console in the terminal; `say` hears what goes on.
-    pub fn boot(&self, image: &Path, accel: Option<Accel>, events: &Events, say: &dyn Fn(&str)) -> Result<(), Fault> {
-        let ready = self.ready(image, events)?;
-        boot::interactive(&self.guest(image, accel, &ready)?, say)
+    pub fn boot(&self, image: &Path, how: &How<'_>, events: &Events, say: &dyn Fn(&str)) -> Result<(), Fault> {
+        let ready = self.ready(image, how, events)?;
+        boot::interactive(&self.guest(image, how, &ready)?, say)
     }
 
     /// Boots an image headless and tries what its recipe asserts; the console is kept beside the image.
-    pub fn boot_check(&self, image: &Path, accel: Option<Accel>, events: &Events) -> Result<Verified, Fault> {
-        let ready = self.ready(image, events)?;
+    pub fn boot_check(&self, image: &Path, how: &How<'_>, events: &Events) -> Result<Verified, Fault> {
+        let ready = self.ready(image, how, events)?;
         let told = |line: &str| events.log(None, "console", line);
-        boot::check(&self.guest(image, accel, &ready)?, &ready.verify, &console_log(image), &told)
+        boot::check(&self.guest(image, how, &ready)?, &ready.verify, &console_log(image), &told)
     }
 
-    fn guest<'a>(&'a self, image: &'a Path, accel: Option<Accel>, ready: &'a Ready) -> Result<Guest<'a>, Fault> {
+    fn guest<'a>(&'a self, image: &'a Path, how: &How<'_>, ready: &'a Ready) -> Result<Guest<'a>, Fault> {
+        let (accel, seed) = (how.accel, ready.seed.as_ref());
         let (board, programs, scratch) = (&ready.board, &ready.programs, ready.scratch.path());
-        Ok(Guest { image, board, programs, sandbox: self.sandbox()?, scratch, accel })
+        Ok(Guest { image, board, programs, sandbox: self.sandbox()?, scratch, accel, seed })
     }
 
-    fn ready(&self, image: &Path, events: &Events) -> Result<Ready, Fault> {
+    fn ready(&self, image: &Path, how: &How<'_>, events: &Events) -> Result<Ready, Fault> {
+        let seed = how.cloud_init.map(Seed::read).transpose()?;
         let (board, verify) = match report_of(image)? {
             Some(report) => asked(image, &report)?,
             None => plain()?,
         };
+        if seed.is_some() && board.bus == Bus::Sd {
+            let fault = Fault::recipe("this board has a memory card and no second disk for `--cloud-init`");
+            return Err(fault.hint("the recipe's `[cloud-init]` puts the files into the image itself"));
+        }
         let programs = self.boot_programs(&empty(&self.config)?, &board, events)?;
         let scratch = Scratch::new(&self.config.cache.join("scratch"), "boot")?;
         let held = File::open(image).and_then(|file| file.lock_shared().map(|()| file));
         let _held = held.farm(|| format!("open `{}`", image.display()))?;
-        Ok(Ready { board, verify, programs, scratch, _held })
+        Ok(Ready { board, verify, programs, seed, scratch, _held })
     }
 }
 

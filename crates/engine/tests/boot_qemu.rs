@@ -26,6 +26,7 @@ fn the_headless_machine() {
         processors: 2,
         disk: "/run/kiln/disk".into(),
         format: "raw",
+        seed: Some("/s/cidata.img".into()),
         firmware: Some(("/usr/share/OVMF/OVMF_CODE_4M.fd".into(), "/s/vars.fd".into())),
         console: sockets(),
         credentials: &CREDENTIALS,
@@ -35,6 +36,7 @@ fn the_headless_machine() {
         -drive if=pflash,unit=1,format=raw,file=/s/vars.fd \
         -drive if=none,id=disk,snapshot=on,format=raw,file=/run/kiln/disk -device virtio-blk-pci,drive=disk,bootindex=0 \
         -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci \
+        -drive if=none,id=seed,readonly=on,format=raw,file=/s/cidata.img -device virtio-blk-pci,drive=seed \
         -smbios type=11,value=io.systemd.credential:agetty.autologin=root \
         -smbios type=11,value=io.systemd.credential:login.noauth=yes \
         -chardev socket,id=console,server=on,wait=on,path=/s/console.sock -serial chardev:console \
@@ -52,6 +54,7 @@ fn the_machine_in_the_terminal() {
         processors: 4,
         disk: "/a,b".into(),
         format: "qcow2",
+        seed: None,
         firmware: None,
         console: Console::Terminal,
         credentials: &[],
@@ -73,6 +76,7 @@ fn the_board_with_a_memory_card() {
         processors: 2,
         disk: "/card".into(),
         format: "raw",
+        seed: None,
         firmware: None,
         console: Console::Terminal,
         credentials: &[],

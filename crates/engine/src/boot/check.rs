@@ -98,6 +98,7 @@ impl Boot<'_> {
             processors: processors(),
             disk: qemu::DISK.into(),
             format: self.disk.format,
+            seed: self.guest.seed.map(|seed| seed.write(self.guest.scratch)).transpose()?,
             firmware: headless::firmware(self.guest)?,
             console: qemu::Console::Sockets {
                 console: format!("{SCRATCH}/console.sock"),

@@ -27,6 +27,7 @@ pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
         processors: processors(),
         disk: DISK.into(),
         format: disk.format,
+        seed: guest.seed.map(|seed| seed.write(guest.scratch)).transpose()?,
         firmware: headless::firmware(guest)?,
         console: Console::Terminal,
         credentials: &[],

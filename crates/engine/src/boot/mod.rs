@@ -17,6 +17,7 @@ pub mod login;
 pub mod programs;
 pub mod prompt;
 pub mod qemu;
+pub mod seed;
 pub mod shell;
 pub mod verify;
 pub mod version;
@@ -30,6 +31,7 @@ pub use accel::{Accel, Choice};
 pub use check::{Verified, check};
 pub use interactive::interactive;
 pub use programs::Programs;
+pub use seed::Seed;
 
 /// What to boot and with what.
 #[derive(Clone, Copy)]
@@ -45,4 +47,6 @@ pub struct Guest<'a> {
     pub scratch: &'a Path,
     /// What runs the guest's instructions; none: what a probe guest finds best.
     pub accel: Option<Accel>,
+    /// What a cloud would tell it, on a disk of its own.
+    pub seed: Option<&'a Seed>,
 }

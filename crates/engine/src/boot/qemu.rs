@@ -20,6 +20,8 @@ pub struct Launch<'a> {
     pub disk: String,
     /// `raw` or `qcow2`.
     pub format: &'a str,
+    /// A disk that tells cloud-init what to do; only for machines with PCI.
+    pub seed: Option<String>,
     /// Code and variables of a UEFI firmware.
     pub firmware: Option<(String, String)>,
     pub console: Console,
@@ -62,6 +64,10 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
             add(&["-device", "virtio-rng-pci"]);
         }
         Bus::Sd => add(&["-drive", &format!("if=sd,{disk}"), "-nic", "user"]),
+    }
+    if let Some(seed) = &launch.seed {
+        add(&["-drive", &format!("if=none,id=seed,readonly=on,format=raw,file={}", comma(seed))]);
+        add(&["-device", "virtio-blk-pci,drive=seed"]);
     }
     for (name, value) in launch.credentials {
         add(&["-smbios", &format!("type=11,value=io.systemd.credential:{name}={}", comma(value))]);

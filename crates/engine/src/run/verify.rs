@@ -43,6 +43,7 @@ impl Run<'_> {
             scratch: scratch.path(),
             sandbox: self.kiln.sandbox()?,
             accel: None,
+            seed: None,
         };
         let log = self.options.out.join(format!("{}.console.log", self.plan.name));
         let told = |line: &str| self.events.log(Some(StageKind::Sync), "console", line);

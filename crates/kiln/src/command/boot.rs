@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use kiln_engine::Kiln;
 use kiln_engine::boot::{self, Verified};
+use kiln_engine::{How, Kiln};
 
 use crate::command::Outcome;
 use crate::render::Display;
@@ -27,6 +27,9 @@ pub struct Args {
     /// What runs the guest's instructions
     #[arg(long, value_name = "KIND", value_enum, default_value_t)]
     accel: Accel,
+    /// A folder with `user-data`, and `meta-data` and `network-config` where wanted: what a cloud would tell the guest
+    #[arg(long, value_name = "DIR")]
+    cloud_init: Option<PathBuf>,
     /// With --check: print what was found as JSON
     #[arg(long, requires = "check")]
     json: bool,
@@ -55,11 +58,12 @@ pub fn run(args: Args) -> Outcome {
         Accel::Kvm => Some(boot::Accel::Kvm),
         Accel::Tcg => Some(boot::Accel::Tcg),
     };
+    let how = How { accel, cloud_init: args.cloud_init.as_deref() };
     if !args.check {
-        kiln.boot(&args.image, accel, &events, &|line| out::talk(&format!("{line}\n")))?;
+        kiln.boot(&args.image, &how, &events, &|line| out::talk(&format!("{line}\n")))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let verified = kiln.boot_check(&args.image, accel, &events)?;
+    let verified = kiln.boot_check(&args.image, &how, &events)?;
     drop(events);
     if args.json {
         out::json(&verified)?;
