@@ -7,7 +7,7 @@ use kiln_model::action::Blob;
 use serde::Deserialize;
 
 use super::Release;
-use crate::spec::{Loader, Qemu};
+use crate::spec::{Format, Loader, Qemu};
 
 /// A machine, or a class of them.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +30,11 @@ pub struct Board {
     /// What it needs besides kernel and loader: firmware.
     #[serde(default)]
     pub packages: Vec<String>,
+    /// Whether a cloud sets it up at its first boot.
+    #[serde(default)]
+    pub cloud_init: bool,
+    /// What is made of it where the recipe says no output.
+    pub output: Option<Format>,
     /// The device tree's file, where the boot loader would take another.
     pub device_tree: Option<String>,
     /// What its first program is read from.
