@@ -7,10 +7,10 @@ use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, Report};
 use kiln_recipe::Spec;
 use kiln_recipe::catalogue::board;
-use kiln_recipe::spec::{Firmware, Qemu, Verify};
+use kiln_recipe::spec::{Bus, Firmware, Qemu, Verify};
 use kiln_sandbox::Scratch;
 
-use crate::boot::{self, Accel, Guest, Programs, Verified, firmware};
+use crate::boot::{self, Accel, Guest, Programs, Seed, Verified, firmware};
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::empty;
@@ -27,60 +27,69 @@ struct Known {
     verify: Verify,
 }
 
+/// What a user chooses of how an image is started; nothing: what suits the image and this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How<'a> {
+    /// What runs the guest's instructions.
+    pub accel: Option<Accel>,
+    pub firmware: Option<Firmware>,
+    /// A folder with what cloud-init is told.
+    pub cloud_init: Option<&'a Path>,
+}
+
 /// An image, ready to start.
 struct Ready {
     board: Qemu,
     programs: Programs,
+    seed: Option<Seed>,
     scratch: Scratch,
     /// Locked, so that a build meanwhile does not patch it.
     _held: File,
 }
 
-/// What a user chooses of the machine that an image is started on; nothing: what suits the image and this machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Machine {
-    /// What runs the guest's instructions.
-    pub accel: Option<Accel>,
-    pub firmware: Option<Firmware>,
-}
-
 impl Kiln {
     /// Boots an image with its console in the terminal; `say` hears what goes on.
-    pub fn boot(&self, image: &Path, machine: Machine, events: &Events, say: &dyn Fn(&str)) -> Result<(), Fault> {
+    pub fn boot(&self, image: &Path, how: &How<'_>, events: &Events, say: &dyn Fn(&str)) -> Result<(), Fault> {
         let known = known(image)?;
         // Without a choice the board's usual one: a person looks at one console.
         let verify = Verify { firmware: vec![], ..known.verify };
-        let boards = firmware::machines(&known.board, &known.able, &verify, machine.firmware)?;
-        let ready = self.ready(image, &boards[0], events)?;
-        boot::interactive(&self.guest(image, machine.accel, &ready)?, say)
+        let boards = firmware::machines(&known.board, &known.able, &verify, how.firmware)?;
+        let ready = self.ready(image, &boards[0], how, events)?;
+        boot::interactive(&self.guest(image, how, &ready)?, say)
     }
 
     /// Boots an image headless and tries what its recipe asserts, under each firmware that it names; the console is kept
     /// beside the image.
-    pub fn boot_check(&self, image: &Path, machine: Machine, events: &Events) -> Result<Verified, Fault> {
+    pub fn boot_check(&self, image: &Path, how: &How<'_>, events: &Events) -> Result<Verified, Fault> {
         let Known { board, able, verify } = known(image)?;
-        let boards = firmware::machines(&board, &able, &verify, machine.firmware)?;
+        let boards = firmware::machines(&board, &able, &verify, how.firmware)?;
         let told = |line: &str| events.log(None, "console", line);
         let verified = boards.iter().enumerate().map(|(number, board)| {
-            let ready = self.ready(image, board, events)?;
+            let ready = self.ready(image, board, how, events)?;
             let log = console_log(image, if number == 0 { None } else { Some(&board.firmware) });
-            boot::check(&self.guest(image, machine.accel, &ready)?, &verify, &log, &told)
+            boot::check(&self.guest(image, how, &ready)?, &verify, &log, &told)
         });
         let verified = firmware::joined(verified.collect::<Result<_, _>>()?);
         verified.ok_or_else(|| Fault::farm("there was no machine to start"))
     }
 
-    fn guest<'a>(&'a self, image: &'a Path, accel: Option<Accel>, ready: &'a Ready) -> Result<Guest<'a>, Fault> {
+    fn guest<'a>(&'a self, image: &'a Path, how: &How<'_>, ready: &'a Ready) -> Result<Guest<'a>, Fault> {
+        let (accel, seed) = (how.accel, ready.seed.as_ref());
         let (board, programs, scratch) = (&ready.board, &ready.programs, ready.scratch.path());
-        Ok(Guest { image, board, programs, sandbox: self.sandbox()?, scratch, accel })
+        Ok(Guest { image, board, programs, sandbox: self.sandbox()?, scratch, accel, seed })
     }
 
-    fn ready(&self, image: &Path, board: &Qemu, events: &Events) -> Result<Ready, Fault> {
+    fn ready(&self, image: &Path, board: &Qemu, how: &How<'_>, events: &Events) -> Result<Ready, Fault> {
+        let seed = how.cloud_init.map(Seed::read).transpose()?;
+        if seed.is_some() && board.bus == Bus::Sd {
+            let fault = Fault::recipe("this board has a memory card and no second disk for `--cloud-init`");
+            return Err(fault.hint("the recipe's `[cloud-init]` puts the files into the image itself"));
+        }
         let programs = self.boot_programs(&empty(&self.config)?, board, events)?;
         let scratch = Scratch::new(&self.config.cache.join("scratch"), "boot")?;
         let held = File::open(image).and_then(|file| file.lock_shared().map(|()| file));
         let _held = held.farm(|| format!("open `{}`", image.display()))?;
-        Ok(Ready { board: board.clone(), programs, scratch, _held })
+        Ok(Ready { board: board.clone(), programs, seed, scratch, _held })
     }
 }
 

@@ -140,6 +140,7 @@ fn fails(sandbox: &dyn Sandbox, folder: &Path, firmware: &str, timeout: u32) -> 
         sandbox,
         scratch: &scratch,
         accel: Some(Accel::Tcg),
+        seed: None,
     };
     let verify = Verify { boot: true, timeout, firmware: Vec::new(), asserts: Vec::new() };
     let log = folder.join("console.log");

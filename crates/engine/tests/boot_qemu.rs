@@ -37,8 +37,10 @@ fn the_headless_machine() {
         processors: 2,
         disk: "/run/kiln/disk".into(),
         format: "raw",
+        seed: Some("/s/cidata.img".into()),
         firmware: Some(("/usr/share/OVMF/OVMF_CODE_4M.fd".into(), "/s/vars.fd".into())),
         kernel: None,
+        keeps: false,
         console: sockets(),
         credentials: &CREDENTIALS,
         restarts: false,
@@ -48,6 +50,7 @@ fn the_headless_machine() {
         -drive if=pflash,unit=1,format=raw,file=/s/vars.fd \
         -drive if=none,id=disk,snapshot=on,format=raw,file=/run/kiln/disk -device virtio-blk-pci,drive=disk,bootindex=0 \
         -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci \
+        -drive if=none,id=seed,readonly=on,format=raw,file=/s/cidata.img -device virtio-blk-pci,drive=seed \
         -smbios type=11,value=io.systemd.credential:agetty.autologin=root \
         -smbios type=11,value=io.systemd.credential:login.noauth=yes \
         -chardev socket,id=console,server=on,wait=on,path=/s/console.sock -serial chardev:console \
@@ -65,8 +68,10 @@ fn the_machine_in_the_terminal() {
         processors: 4,
         disk: "/a,b".into(),
         format: "qcow2",
+        seed: None,
         firmware: None,
         kernel: None,
+        keeps: false,
         console: Console::Terminal,
         credentials: &[],
         restarts: false,
@@ -88,8 +93,10 @@ fn the_board_with_a_memory_card() {
         processors: 2,
         disk: "/card".into(),
         format: "raw",
+        seed: None,
         firmware: None,
         kernel: None,
+        keeps: false,
         console: Console::Terminal,
         credentials: &[],
         restarts: false,
@@ -124,9 +131,11 @@ fn the_board_whose_firmware_kiln_is() {
         format: "raw",
         firmware: None,
         kernel: Some(kernel),
+        keeps: false,
         console: Console::Terminal,
         credentials: &[],
         restarts: false,
+        seed: None,
     };
     let wanted = "/q -name kiln -nodefaults -no-user-config -display none -machine raspi3b -accel tcg -cpu cortex-a53 -m 1024M \
         -drive if=sd,snapshot=on,format=raw,file=/card -netdev user,id=net -device usb-net,netdev=net \

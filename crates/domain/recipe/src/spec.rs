@@ -21,6 +21,9 @@ pub struct Spec {
     pub system: System,
     pub users: Vec<UserSpec>,
     pub network: Network,
+    /// None where the image does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<CloudInit>,
     pub files: Vec<FileSpec>,
     pub scripts: Vec<Script>,
     pub services: Services,
@@ -348,6 +351,25 @@ pub struct Wifi {
     /// Name in [`Spec::secrets`]; none for an open network.
     pub psk: Option<String>,
     pub hidden: bool,
+}
+
+/// cloud-init: where it looks for what it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudInit {
+    /// `NoCloud`, `Ec2`, …, in the order they are asked.
+    pub datasources: Vec<String>,
+    /// What the image itself tells it.
+    pub seed: Option<Seed>,
+}
+
+/// A NoCloud seed in the image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed {
+    /// cloud-init's own folder, or the mount point of a partition that any computer reads.
+    pub folder: GuestPath,
+    pub user_data: Option<LocalFile>,
+    pub meta_data: Option<LocalFile>,
+    pub network_config: Option<LocalFile>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

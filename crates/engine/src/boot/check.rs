@@ -1,10 +1,12 @@
 //! The headless boot: to the login prompt, to a system that is up, through the recipe's assertions.
 
 use std::cell::Cell;
+use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kiln_model::Fault;
+use kiln_model::fault::OrFault as _;
 use kiln_recipe::spec::{Assert, Bus, Verify};
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +80,23 @@ fn prepare(guest: &Guest<'_>) -> Result<(Disk, Glance, Login), Fault> {
     Ok((copy, glance, login))
 }
 
+/// What was verified so far.
+struct Progress {
+    begun: Instant,
+    /// Milliseconds until the first login prompt.
+    prompt: Option<u64>,
+    state: String,
+    held: Vec<String>,
+    /// Which assertion comes next.
+    next: usize,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { begun: Instant::now(), prompt: None, state: String::new(), held: vec![], next: 0 }
+    }
+}
+
 struct Boot<'a> {
     guest: &'a Guest<'a>,
     wanted: &'a Verify,
@@ -93,7 +112,26 @@ struct Boot<'a> {
 
 impl Boot<'_> {
     fn run(&self) -> Result<Verified, Fault> {
-        let begun = Instant::now();
+        File::create(self.log).farm(|| format!("write `{}`", self.log.display()))?;
+        let mut progress = Progress::new();
+        while !self.leg(&mut progress).map_err(|fault| fault.doing(format!("boot `{}`", self.guest.image.display())))? {
+        }
+        let Choice { accel, why } = self.choice.clone();
+        Ok(Verified {
+            firmware: self.guest.board.firmware.clone(),
+            accel,
+            why,
+            login: self.login,
+            prompt: progress.prompt.unwrap_or_default(),
+            millis: millis(progress.begun),
+            state: progress.state,
+            held: progress.held,
+            also: vec![],
+        })
+    }
+
+    /// Runs the machine once; returns whether all is done, or it ended for a restart.
+    fn leg(&self, progress: &mut Progress) -> Result<bool, Fault> {
         let timeout = self.timeout();
         let credentials = if self.login == Login::Credentials { &login::CREDENTIALS[..] } else { &[] };
         let launch = Launch {
@@ -103,23 +141,33 @@ impl Boot<'_> {
             processors: processors(),
             disk: qemu::DISK.into(),
             format: self.disk.format,
+            seed: self.guest.seed.map(|seed| seed.write(self.guest.scratch)).transpose()?,
             firmware: headless::firmware(self.guest)?,
             kernel: videocore::kernel(&self.disk, self.guest.board, self.guest.scratch)?,
+            keeps: self.ends_for_restarts(),
             console: qemu::Console::Sockets {
                 console: format!("{SCRATCH}/console.sock"),
                 monitor: format!("{SCRATCH}/monitor.sock"),
             },
             credentials,
-            restarts: self.wanted.asserts.contains(&Assert::Restart),
+            restarts: self.restarts() && !self.ends_for_restarts(),
         };
         let asserts: Duration = self.wanted.asserts.iter().map(|assert| self.patience(assert)).sum();
         let limit = timeout * 3 + Duration::from_secs(COMMAND * 2) + asserts;
-        let done = headless::with_machine(self.guest, &self.disk, &launch, limit, |stream, machine| {
+        headless::with_machine(self.guest, &self.disk, &launch, limit, |stream, machine| {
             let alarm = || machine.alarm();
             let mut console = Console::new(stream, self.log, self.on_line, &alarm)?;
-            self.verify(&mut console, machine, begun)
-        });
-        done.map_err(|fault| fault.doing(format!("boot `{}`", self.guest.image.display())))
+            self.verify(&mut console, machine, progress)
+        })
+    }
+
+    fn restarts(&self) -> bool {
+        self.wanted.asserts.contains(&Assert::Restart)
+    }
+
+    /// Whether the machine must end to restart: QEMU would start the same kernel again, where another may lie on the disk by then.
+    fn ends_for_restarts(&self) -> bool {
+        self.restarts() && self.guest.board.bus == Bus::Sd
     }
 
     fn timeout(&self) -> Duration {
@@ -139,25 +187,21 @@ impl Boot<'_> {
         }
     }
 
-    fn verify(&self, console: &mut Console<'_>, machine: &Machine, begun: Instant) -> Result<Verified, Fault> {
+    fn verify(&self, console: &mut Console<'_>, machine: &Machine, progress: &mut Progress) -> Result<bool, Fault> {
         self.prompt(console, machine, Instant::now() + self.timeout())?;
-        let prompt = millis(begun);
+        progress.prompt.get_or_insert_with(|| millis(progress.begun));
         let mut talk = Talk { boot: self, console, machine };
-        let state = talk.settled()?;
-        let held = self.wanted.asserts.iter().map(|assert| talk.assert(assert)).collect::<Result<Vec<_>, _>>()?;
-        let Choice { accel, why } = self.choice.clone();
-        let firmware = self.guest.board.firmware.clone();
-        Ok(Verified {
-            firmware,
-            accel,
-            why,
-            login: self.login,
-            prompt,
-            millis: millis(begun),
-            state,
-            held,
-            also: vec![],
-        })
+        progress.state = talk.settled()?;
+        while let Some(assert) = self.wanted.asserts.get(progress.next) {
+            progress.next += 1;
+            if *assert == Assert::Restart && self.ends_for_restarts() {
+                talk.end()?;
+                progress.held.push(verify::name(assert));
+                return Ok(false);
+            }
+            progress.held.push(talk.assert(assert)?);
+        }
+        Ok(true)
     }
 
     fn prompt(&self, console: &mut Console<'_>, machine: &Machine, deadline: Instant) -> Result<(), Fault> {
@@ -202,10 +246,25 @@ impl Talk<'_, '_> {
         self.running(deadline)
     }
 
-    /// Restarts the machine as its own user would, and waits until it is up again.
-    fn restart(&mut self) -> Result<(), Fault> {
+    /// Tells the guest to restart as its own user would.
+    fn reboot(&mut self) -> Result<(), Fault> {
         let sent = self.console.send("systemctl reboot || reboot\n");
-        sent.map_err(|stop| self.boot.stopped(stop, "the restart", self.console, self.machine))?;
+        sent.map_err(|stop| self.boot.stopped(stop, "the restart", self.console, self.machine))
+    }
+
+    /// The same, and waits until the machine has ended.
+    fn end(&mut self) -> Result<(), Fault> {
+        self.reboot()?;
+        match self.console.wait(Instant::now() + self.boot.timeout(), |_| None::<()>) {
+            Err(Stop::Closed) => Ok(()),
+            Err(stop) => Err(self.boot.stopped(stop, "the end of the machine", self.console, self.machine)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Restarts the machine, and waits until it is up again.
+    fn restart(&mut self) -> Result<(), Fault> {
+        self.reboot()?;
         self.boot.prompt(self.console, self.machine, Instant::now() + self.boot.timeout())?;
         self.settled().map(drop)
     }

@@ -18,8 +18,10 @@ pub mod login;
 pub mod programs;
 pub mod prompt;
 pub mod qemu;
+pub mod seed;
 pub mod shell;
 pub mod verify;
+pub mod version;
 pub mod videocore;
 
 use std::path::Path;
@@ -32,6 +34,7 @@ pub use accel::{Accel, Choice};
 pub use check::{Verified, check};
 pub use interactive::interactive;
 pub use programs::Programs;
+pub use seed::Seed;
 
 /// Returns how QEMU imitates a board; a fault where it cannot.
 pub fn machine(board: &BoardSpec) -> Result<&Qemu, Fault> {
@@ -55,4 +58,6 @@ pub struct Guest<'a> {
     pub scratch: &'a Path,
     /// What runs the guest's instructions; none: what a probe guest finds best.
     pub accel: Option<Accel>,
+    /// What a cloud would tell it, on a disk of its own.
+    pub seed: Option<&'a Seed>,
 }

@@ -21,10 +21,14 @@ pub struct Launch<'a> {
     pub disk: String,
     /// `raw` or `qcow2`.
     pub format: &'a str,
+    /// A disk that tells cloud-init what to do; only for machines with PCI.
+    pub seed: Option<String>,
     /// Code and variables of a UEFI firmware.
     pub firmware: Option<(String, String)>,
     /// What the machine starts with where it has no firmware.
     pub kernel: Option<Kernel>,
+    /// Whether what the guest writes goes into the disk itself.
+    pub keeps: bool,
     pub console: Console,
     /// systemd credentials for the guest, handed over in SMBIOS strings.
     pub credentials: &'a [(&'a str, &'a str)],
@@ -57,7 +61,8 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
         add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", comma(code))]);
         add(&["-drive", &format!("if=pflash,unit=1,format=raw,file={}", comma(vars))]);
     }
-    let disk = format!("snapshot=on,format={},file={}", launch.format, comma(&launch.disk));
+    let snapshot = if launch.keeps { "off" } else { "on" };
+    let disk = format!("snapshot={snapshot},format={},file={}", launch.format, comma(&launch.disk));
     match board.bus {
         Bus::Virtio => {
             add(&["-drive", &format!("if=none,id=disk,{disk}")]);
@@ -77,6 +82,10 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
     if let Some(kernel) = &launch.kernel {
         add(&["-kernel", &kernel.image, "-dtb", &kernel.device_tree, "-append", &kernel.cmdline]);
         kernel.initrd.iter().for_each(|initrd| add(&["-initrd", initrd]));
+    }
+    if let Some(seed) = &launch.seed {
+        add(&["-drive", &format!("if=none,id=seed,readonly=on,format=raw,file={}", comma(seed))]);
+        add(&["-device", "virtio-blk-pci,drive=seed"]);
     }
     for (name, value) in launch.credentials {
         add(&["-smbios", &format!("type=11,value=io.systemd.credential:{name}={}", comma(value))]);

@@ -49,6 +49,7 @@ impl Run<'_> {
             scratch: scratch.path(),
             sandbox: self.kiln.sandbox()?,
             accel: None,
+            seed: None,
         };
         let firmware = if further { format!(".{}", board.firmware) } else { String::new() };
         let log = self.options.out.join(format!("{}{firmware}.console.log", self.plan.name));

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use kiln_engine::Kiln;
-use kiln_engine::Machine;
 use kiln_engine::boot::{self, Verified};
+use kiln_engine::{How, Kiln};
 use kiln_recipe::spec;
 
 use crate::command::Outcome;
@@ -32,6 +31,9 @@ pub struct Args {
     /// What starts the machine, where the image can be started by both
     #[arg(long, value_name = "KIND", value_enum)]
     firmware: Option<Firmware>,
+    /// A folder with `user-data`, and `meta-data` and `network-config` where wanted: what a cloud would tell the guest
+    #[arg(long, value_name = "DIR")]
+    cloud_init: Option<PathBuf>,
     /// With --check: print what was found as JSON
     #[arg(long, requires = "check")]
     json: bool,
@@ -72,12 +74,12 @@ pub fn run(args: Args) -> Outcome {
         Firmware::Uefi => spec::Firmware::Uefi,
         Firmware::Bios => spec::Firmware::Bios,
     });
-    let machine = Machine { accel, firmware };
+    let how = How { accel, firmware, cloud_init: args.cloud_init.as_deref() };
     if !args.check {
-        kiln.boot(&args.image, machine, &events, &|line| out::talk(&format!("{line}\n")))?;
+        kiln.boot(&args.image, &how, &events, &|line| out::talk(&format!("{line}\n")))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let verified = kiln.boot_check(&args.image, machine, &events)?;
+    let verified = kiln.boot_check(&args.image, &how, &events)?;
     drop(events);
     if args.json {
         out::json(&verified)?;

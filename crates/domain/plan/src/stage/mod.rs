@@ -3,6 +3,7 @@
 mod boot;
 mod bootstrap;
 mod cleanup;
+mod cloud_init;
 mod grow;
 mod grub;
 mod indexes;

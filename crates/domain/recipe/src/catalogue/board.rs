@@ -8,7 +8,7 @@ use kiln_model::action::Blob;
 use serde::Deserialize;
 
 use super::Release;
-use crate::spec::{Loader, Qemu};
+use crate::spec::{Format, Loader, Qemu};
 
 /// A machine, or a class of them.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,6 +37,11 @@ pub struct Board {
     /// Packages that it needs, out of the components that a release keeps firmware in.
     #[serde(default)]
     pub firmware: Vec<String>,
+    /// Whether a cloud sets it up at its first boot.
+    #[serde(default)]
+    pub cloud_init: bool,
+    /// What is made of it where the recipe says no output.
+    pub output: Option<Format>,
     /// The device tree's file, where the boot loader would take another.
     pub device_tree: Option<String>,
     /// What its first program is read from.
