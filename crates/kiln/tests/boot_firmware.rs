@@ -13,14 +13,6 @@ const RECIPE: &str = "edition = 1\nname = \"update\"\n\n[base]\ndistribution = \
                       [[output]]\nformat = \"raw\"\n\n[[file]]\npath = \"/root/newer.deb\"\nsource = \"newer.deb\"\n\n\
                       [verify]\nfirmware = [\"uefi\", \"bios\"]\n\n[[verify.assert]]\nno-failed-units = true\n\n";
 
-/// Returns version and digest of the package that a lock has under this beginning of a name.
-fn locked(lock: &str, package: &str) -> (String, String) {
-    let line =
-        lock.lines().find(|line| line.contains(&format!("{{ name = \"{package}"))).expect("the package is locked");
-    let value = |key: &str| line.split_once(&format!("{key} = \"")).unwrap().1.split('"').next().unwrap().to_owned();
-    (value("name"), value("sha256"))
-}
-
 /// Fetches the newest kernel, of the smaller kind that Debian makes for virtual machines, by building a tree that has it; returns
 /// its version.
 fn newer_kernel(bench: &Bench) -> String {
@@ -28,9 +20,8 @@ fn newer_kernel(bench: &Bench) -> String {
                   base = \"minbase\"\ninclude = [\"linux-image-cloud-amd64\"]\n\n[[output]]\nformat = \"tar\"\n";
     bench.write("newer.toml", recipe);
     bench.ok(&["build", "newer.toml"]);
-    let (name, sha256) = locked(&fs::read_to_string(bench.path("newer.lock")).unwrap(), "linux-image-6");
-    let blob = bench.cache().join("blobs/sha256").join(&sha256[..2]).join(&sha256[2..]);
-    fs::copy(blob, bench.path("newer.deb")).expect("the package is in the cache");
+    let (name, file) = bench.package("newer.lock", "linux-image-6");
+    fs::copy(file, bench.path("newer.deb")).expect("the package is in the cache");
     name.strip_prefix("linux-image-").unwrap().to_owned()
 }
 

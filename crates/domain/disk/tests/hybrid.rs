@@ -14,8 +14,18 @@ use uuid::Uuid;
 
 fn partition(name: &str, kind: FilesystemKind, mount: &str, r#type: &str) -> Partition {
     let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
-    let filesystem = Filesystem { kind, label: name.to_owned(), uuid: id, seed: id, features: Vec::new() };
-    Partition { name: name.to_owned(), r#type: r#type.to_owned(), id, mount: path(mount), filesystem, size: Size::Auto }
+    let filesystem =
+        Filesystem { kind, label: name.to_owned(), uuid: id, seed: id, features: Vec::new(), subvolumes: Vec::new() };
+    Partition {
+        name: name.to_owned(),
+        r#type: r#type.to_owned(),
+        id,
+        mount: Some(path(mount)),
+        filesystem,
+        size: Size::Auto,
+        grow: false,
+        twin: None,
+    }
 }
 
 /// The FAT partition in the middle: the table's order is not the MBR's.

@@ -78,6 +78,16 @@ impl Bench {
         self.run(words).well()
     }
 
+    /// Returns the name of the package that a lock has under this beginning of a name, and where the cache keeps its file.
+    pub fn package(&self, lock: &str, beginning: &str) -> (String, PathBuf) {
+        let text = fs::read_to_string(self.path(lock)).expect("the lock is there");
+        let line = text.lines().find(|line| line.contains(&format!("{{ name = \"{beginning}")));
+        let line = line.expect("the package is locked");
+        let value = |key: &str| line.split_once(&format!("{key} = \"")).unwrap().1.split('"').next().unwrap();
+        let sha256 = value("sha256");
+        (value("name").to_owned(), self.cache.join("blobs/sha256").join(&sha256[..2]).join(&sha256[2..]))
+    }
+
     /// Lets everybody in, for tests that change the user.
     pub fn open(&self) {
         fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o777)).expect("the folder is ours");
