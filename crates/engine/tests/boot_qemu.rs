@@ -29,7 +29,7 @@ fn the_headless_machine() {
         firmware: Some(("/usr/share/OVMF/OVMF_CODE_4M.fd".into(), "/s/vars.fd".into())),
         console: sockets(),
         credentials: &CREDENTIALS,
-        restarts: false,
+        keeps: false,
     };
     let wanted = "/usr/bin/qemu-system-x86_64 -name kiln -nodefaults -no-user-config -display none -machine q35 -accel tcg \
         -cpu max -smp 2 -m 2048M -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
@@ -56,7 +56,7 @@ fn the_machine_in_the_terminal() {
         firmware: None,
         console: Console::Terminal,
         credentials: &[],
-        restarts: false,
+        keeps: false,
     };
     let wanted = "/usr/bin/qemu-system-aarch64 -name kiln -nodefaults -no-user-config -display none -machine virt -accel tcg \
         -cpu cortex-a72 -smp 4 -m 2048M -drive if=none,id=disk,snapshot=on,format=qcow2,file=/a,,b \
@@ -78,7 +78,7 @@ fn the_board_with_a_memory_card() {
         firmware: None,
         console: Console::Terminal,
         credentials: &[],
-        restarts: false,
+        keeps: false,
     };
     let wanted = "/usr/bin/qemu-system-arm -name kiln -nodefaults -no-user-config -display none -machine orangepi-pc -accel tcg \
         -cpu cortex-a7 -m 1024M -drive if=sd,snapshot=on,format=raw,file=/card -nic user -serial mon:stdio";

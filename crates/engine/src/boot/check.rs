@@ -94,7 +94,27 @@ struct Boot<'a> {
 impl Boot<'_> {
     fn run(&self) -> Result<Verified, Fault> {
         let begun = Instant::now();
-        let timeout = self.timeout();
+        // A machine that restarts is started anew on what it left: emulators take minutes to come back from a reset, and one that
+        // fails over and over must not do so for ever.
+        let parts: Vec<_> = self.wanted.asserts.split(|assert| *assert == Assert::Restart).collect();
+        let disk = if parts.len() > 1 { &disk::to_write(&self.disk, self.guest.scratch)? } else { &self.disk };
+        let firmware = headless::firmware(self.guest)?;
+        let (mut state, mut held, mut prompt) = (String::new(), Vec::new(), 0);
+        for (number, part) in parts.iter().enumerate() {
+            let place = Part { number, last: number + 1 == parts.len(), disk, firmware: &firmware, asserts: part };
+            let came = self.part(&place, begun, &mut held)?;
+            if number == 0 {
+                (state, prompt) = came;
+            }
+        }
+        let Choice { accel, why } = self.choice.clone();
+        let (firmware, login) = (self.guest.board.firmware.clone(), self.login);
+        Ok(Verified { firmware, accel, why, login, prompt, millis: millis(begun), state, held, also: vec![] })
+    }
+
+    /// Starts the machine, and ends it by its own restart where a further part follows. Returns the system's state and the
+    /// milliseconds to the login prompt.
+    fn part(&self, part: &Part<'_>, begun: Instant, held: &mut Vec<String>) -> Result<(String, u64), Fault> {
         let credentials = if self.login == Login::Credentials { &login::CREDENTIALS[..] } else { &[] };
         let launch = Launch {
             qemu: self.guest.programs.qemu.to_string(),
@@ -102,21 +122,22 @@ impl Boot<'_> {
             accel: self.choice.accel,
             processors: processors(),
             disk: qemu::DISK.into(),
-            format: self.disk.format,
-            firmware: headless::firmware(self.guest)?,
+            format: part.disk.format,
+            firmware: part.firmware.clone(),
             console: qemu::Console::Sockets {
                 console: format!("{SCRATCH}/console.sock"),
                 monitor: format!("{SCRATCH}/monitor.sock"),
             },
             credentials,
-            restarts: self.wanted.asserts.contains(&Assert::Restart),
+            keeps: self.wanted.asserts.contains(&Assert::Restart),
         };
-        let asserts: Duration = self.wanted.asserts.iter().map(|assert| self.patience(assert)).sum();
-        let limit = timeout * 3 + Duration::from_secs(COMMAND * 2) + asserts;
-        let done = headless::with_machine(self.guest, &self.disk, &launch, limit, |stream, machine| {
+        let asserts: Duration = part.asserts.iter().map(patience).sum();
+        let limit = self.timeout() * 4 + Duration::from_secs(COMMAND * 2) + asserts;
+        let done = headless::with_machine(self.guest, part.disk, &launch, limit, |stream, machine| {
             let alarm = || machine.alarm();
-            let mut console = Console::new(stream, self.log, self.on_line, &alarm)?;
-            self.verify(&mut console, machine, begun)
+            let open = if part.number == 0 { Console::new } else { Console::further };
+            let mut console = open(stream, self.log, self.on_line, &alarm)?;
+            self.verify(&mut console, machine, part, begun, held)
         });
         done.map_err(|fault| fault.doing(format!("boot `{}`", self.guest.image.display())))
     }
@@ -129,34 +150,28 @@ impl Boot<'_> {
         Duration::from_secs(seconds.into())
     }
 
-    /// Returns how long an assertion may take.
-    fn patience(&self, assert: &Assert) -> Duration {
-        match assert {
-            Assert::Restart => self.timeout() * 2 + Duration::from_secs(COMMAND),
-            Assert::Command { timeout: Some(seconds), .. } => Duration::from_secs((*seconds).into()),
-            _ => Duration::from_secs(COMMAND),
-        }
-    }
-
-    fn verify(&self, console: &mut Console<'_>, machine: &Machine, begun: Instant) -> Result<Verified, Fault> {
+    fn verify(
+        &self,
+        console: &mut Console<'_>,
+        machine: &Machine,
+        part: &Part<'_>,
+        begun: Instant,
+        held: &mut Vec<String>,
+    ) -> Result<(String, u64), Fault> {
         self.prompt(console, machine, Instant::now() + self.timeout())?;
         let prompt = millis(begun);
         let mut talk = Talk { boot: self, console, machine };
         let state = talk.settled()?;
-        let held = self.wanted.asserts.iter().map(|assert| talk.assert(assert)).collect::<Result<Vec<_>, _>>()?;
-        let Choice { accel, why } = self.choice.clone();
-        let firmware = self.guest.board.firmware.clone();
-        Ok(Verified {
-            firmware,
-            accel,
-            why,
-            login: self.login,
-            prompt,
-            millis: millis(begun),
-            state,
-            held,
-            also: vec![],
-        })
+        if part.number > 0 {
+            held.push(verify::name(&Assert::Restart));
+        }
+        for assert in part.asserts {
+            held.push(talk.assert(assert)?);
+        }
+        if !part.last {
+            talk.restart()?;
+        }
+        Ok((state, prompt))
     }
 
     fn prompt(&self, console: &mut Console<'_>, machine: &Machine, deadline: Instant) -> Result<(), Fault> {
@@ -176,6 +191,16 @@ impl Boot<'_> {
         self.broken.set(self.choice.accel == Accel::Kvm && matches!(stop, Stop::Hypervisor(_)));
         failure::stopped(stop, waited, self.timeout().as_secs(), &console.text(), &machine.complaint())
     }
+}
+
+/// What happens between two starts of the machine.
+struct Part<'p> {
+    number: usize,
+    last: bool,
+    disk: &'p Disk,
+    /// Code and variables; these last over a restart.
+    firmware: &'p Option<(String, String)>,
+    asserts: &'p [Assert],
 }
 
 /// The dialogue with the guest's shell.
@@ -201,12 +226,15 @@ impl Talk<'_, '_> {
         self.running(deadline)
     }
 
-    /// Restarts the machine as its own user would, and waits until it is up again.
+    /// Lets the system end by a restart, which ends this machine.
     fn restart(&mut self) -> Result<(), Fault> {
+        let deadline = Instant::now() + self.boot.timeout();
         let sent = self.console.send("systemctl reboot || reboot\n");
-        sent.map_err(|stop| self.boot.stopped(stop, "the restart", self.console, self.machine))?;
-        self.boot.prompt(self.console, self.machine, Instant::now() + self.boot.timeout())?;
-        self.settled().map(drop)
+        match sent.and_then(|()| self.console.wait(deadline, |_| None::<()>)) {
+            Err(Stop::Closed) => Ok(()),
+            Err(stop) => Err(self.boot.stopped(stop, "the restart", self.console, self.machine)),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Waits until systemd has settled and returns its state, which must be `running`.
@@ -241,11 +269,8 @@ impl Talk<'_, '_> {
     }
 
     fn assert(&mut self, assert: &Assert) -> Result<String, Fault> {
-        let deadline = Instant::now() + self.boot.patience(assert);
+        let deadline = Instant::now() + patience(assert);
         let name = verify::name(assert);
-        if *assert == Assert::Restart {
-            return self.restart().map(|()| name.clone()).map_err(|fault| fault.doing(name));
-        }
         let answer = self.run(&verify::script(assert), deadline)?;
         let Some(wrong) = verify::wrong(assert, &answer) else { return Ok(name) };
         let more = match verify::inquiry(assert) {
@@ -258,6 +283,12 @@ impl Talk<'_, '_> {
             failure::sections(&[("its output", output), ("more", &more), ("last lines of the console", &tail)]);
         Err(Fault::recipe(format!("assertion `{name}` does not hold: {wrong}")).detail(detail))
     }
+}
+
+/// Returns how long an assertion may take.
+fn patience(assert: &Assert) -> Duration {
+    let timeout = if let Assert::Command { timeout, .. } = assert { *timeout } else { None };
+    timeout.map_or(Duration::from_secs(COMMAND), |seconds| Duration::from_secs(seconds.into()))
 }
 
 fn millis(since: Instant) -> u64 {

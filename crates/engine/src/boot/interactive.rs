@@ -30,7 +30,7 @@ pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
         firmware: headless::firmware(guest)?,
         console: Console::Terminal,
         credentials: &[],
-        restarts: true,
+        keeps: false,
     };
     let mut command = headless::command(guest, &disk, &launch);
     command.terminal = true;

@@ -25,8 +25,8 @@ pub struct Launch<'a> {
     pub console: Console,
     /// systemd credentials for the guest, handed over in SMBIOS strings.
     pub credentials: &'a [(&'a str, &'a str)],
-    /// Whether a guest that restarts goes on, or ends there: one that fails over and over must not do so for ever.
-    pub restarts: bool,
+    /// Whether what the guest writes stays on the disk; else it is gone with the machine.
+    pub keeps: bool,
 }
 
 /// Where the guest's serial console goes.
@@ -54,7 +54,8 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
         add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", comma(code))]);
         add(&["-drive", &format!("if=pflash,unit=1,format=raw,file={}", comma(vars))]);
     }
-    let disk = format!("snapshot=on,format={},file={}", launch.format, comma(&launch.disk));
+    let snapshot = if launch.keeps { "off" } else { "on" };
+    let disk = format!("snapshot={snapshot},format={},file={}", launch.format, comma(&launch.disk));
     match board.bus {
         Bus::Virtio => {
             add(&["-drive", &format!("if=none,id=disk,{disk}")]);
@@ -73,10 +74,7 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
         Console::Sockets { console, monitor } => {
             add(&["-chardev", &format!("socket,id=console,server=on,wait=on,path={}", comma(console))]);
             add(&["-serial", "chardev:console"]);
-            add(&["-monitor", &format!("unix:{},server=on,wait=off", comma(monitor))]);
-            if !launch.restarts {
-                add(&["-no-reboot"]);
-            }
+            add(&["-monitor", &format!("unix:{},server=on,wait=off", comma(monitor)), "-no-reboot"]);
         }
     }
     argv
