@@ -43,7 +43,6 @@ fn the_headless_machine() {
         keeps: false,
         console: sockets(),
         credentials: &CREDENTIALS,
-        restarts: false,
     };
     let wanted = "/usr/bin/qemu-system-x86_64 -name kiln -nodefaults -no-user-config -display none -machine q35 -accel tcg \
         -cpu max -smp 2 -m 2048M -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
@@ -74,7 +73,6 @@ fn the_machine_in_the_terminal() {
         keeps: false,
         console: Console::Terminal,
         credentials: &[],
-        restarts: false,
     };
     let wanted = "/usr/bin/qemu-system-aarch64 -name kiln -nodefaults -no-user-config -display none -machine virt -accel tcg \
         -cpu cortex-a72 -smp 4 -m 2048M -drive if=none,id=disk,snapshot=on,format=qcow2,file=/a,,b \
@@ -99,7 +97,6 @@ fn the_board_with_a_memory_card() {
         keeps: false,
         console: Console::Terminal,
         credentials: &[],
-        restarts: false,
     };
     let wanted = "/usr/bin/qemu-system-arm -name kiln -nodefaults -no-user-config -display none -machine orangepi-pc -accel tcg \
         -cpu cortex-a7 -m 1024M -drive if=sd,snapshot=on,format=raw,file=/card -nic user -serial mon:stdio";
@@ -134,7 +131,6 @@ fn the_board_whose_firmware_kiln_is() {
         keeps: false,
         console: Console::Terminal,
         credentials: &[],
-        restarts: false,
         seed: None,
     };
     let wanted = "/q -name kiln -nodefaults -no-user-config -display none -machine raspi3b -accel tcg -cpu cortex-a53 -m 1024M \

@@ -7,10 +7,12 @@ use std::fs;
 use common::{Bench, tool};
 use serde_json::Value;
 
-/// Without the archives of updates, the kernel is an older one.
+/// Without the archives of updates, the kernel is an older one. The guest's own initrd is for its own machine: an emulated one takes
+/// minutes over the usual.
 const RECIPE: &str = "edition = 1\nname = \"update\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\
                       board = \"generic-x86_64\"\nsecurity = false\nupdates = false\n\n[network]\ndhcp = true\n\n\
                       [[output]]\nformat = \"raw\"\n\n[[file]]\npath = \"/root/newer.deb\"\nsource = \"newer.deb\"\n\n\
+                      [[file]]\npath = \"/etc/initramfs-tools/conf.d/own\"\ntext = \"MODULES=dep\\n\"\n\n\
                       [verify]\nfirmware = [\"uefi\", \"bios\"]\n\n[[verify.assert]]\nno-failed-units = true\n\n";
 
 /// Fetches the newest kernel, of the smaller kind that Debian makes for virtual machines, by building a tree that has it; returns
@@ -27,14 +29,18 @@ fn newer_kernel(bench: &Bench) -> String {
 
 /// What the guest must hold, one after the other.
 fn asserts(newer: &str) -> String {
-    let firmware = "if grep -q SeaBIOS /sys/class/dmi/id/bios_vendor; then test ! -d /sys/firmware/efi; else test -d /sys/firmware/efi; fi";
+    // GRUB tells the kernel what it loaded, which a serial console may garble.
+    let firmware = "if grep -q SeaBIOS /sys/class/dmi/id/bios_vendor; \
+                    then test ! -d /sys/firmware/efi && grep -q BOOT_IMAGE=/debian/$(uname -r)/linux /proc/cmdline; \
+                    else test -d /sys/firmware/efi && ! grep -q BOOT_IMAGE= /proc/cmdline; fi";
     let others = "dpkg-query -W -f '${Package} ' 'linux-image-*' | sed 's/[^ ]*-cloud-[^ ]*//'";
     let entries = "grep -h -e ^menuentry -e ^version /boot/efi/grub/entries.cfg /boot/efi/loader/entries/*";
     let commands = [
         (firmware, ""),
-        ("uname -r", "-amd64"),
+        (&format!("test $(uname -r) != {newer}"), ""),
         ("dpkg -i /root/newer.deb", "Setting up"),
         ("RESTART", ""),
+        (firmware, ""),
         ("uname -r", newer),
         (&format!("dpkg --purge $({others})"), "Removing"),
         (&format!("{entries}; test $({entries} | wc -l) = 2"), newer),
@@ -70,14 +76,7 @@ fn boot_a_kernel_update_on_the_device_is_started_under_uefi_and_bios() {
     let bios = &uefi["also"][0];
     assert_eq!((&uefi["firmware"], &bios["firmware"]), (&"uefi".into(), &"bios".into()), "{uefi}");
     for verified in [&uefi, bios] {
-        assert_eq!((&verified["state"], verified["held"].as_array().unwrap().len()), (&"running".into(), 8), "{uefi}");
+        assert_eq!((&verified["state"], verified["held"].as_array().unwrap().len()), (&"running".into(), 9), "{uefi}");
     }
-    // GRUB says what it loaded; under UEFI, systemd-boot tells the kernel where the EFI is.
-    let console = |name: &str| fs::read_to_string(bench.path(name)).unwrap();
-    let (uefi, bios) = (console("out/update.console.log"), console("out/update.bios.console.log"));
-    assert!(uefi.contains("efi: EFI v") && !uefi.contains("BOOT_IMAGE="), "started by UEFI");
-    assert!(
-        !bios.contains("efi: EFI v") && bios.contains(&format!("BOOT_IMAGE=/debian/{newer}/linux")),
-        "started by GRUB"
-    );
+    assert!(bench.path("out/update.bios.console.log").exists() && bench.path("out/update.console.log").exists());
 }

@@ -1,12 +1,10 @@
 //! The headless boot: to the login prompt, to a system that is up, through the recipe's assertions.
 
 use std::cell::Cell;
-use std::fs::File;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kiln_model::Fault;
-use kiln_model::fault::OrFault as _;
 use kiln_recipe::spec::{Assert, Bus, Verify};
 use serde::{Deserialize, Serialize};
 
@@ -80,23 +78,6 @@ fn prepare(guest: &Guest<'_>) -> Result<(Disk, Glance, Login), Fault> {
     Ok((copy, glance, login))
 }
 
-/// What was verified so far.
-struct Progress {
-    begun: Instant,
-    /// Milliseconds until the first login prompt.
-    prompt: Option<u64>,
-    state: String,
-    held: Vec<String>,
-    /// Which assertion comes next.
-    next: usize,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { begun: Instant::now(), prompt: None, state: String::new(), held: vec![], next: 0 }
-    }
-}
-
 struct Boot<'a> {
     guest: &'a Guest<'a>,
     wanted: &'a Verify,
@@ -112,27 +93,30 @@ struct Boot<'a> {
 
 impl Boot<'_> {
     fn run(&self) -> Result<Verified, Fault> {
-        File::create(self.log).farm(|| format!("write `{}`", self.log.display()))?;
-        let mut progress = Progress::new();
-        while !self.leg(&mut progress).map_err(|fault| fault.doing(format!("boot `{}`", self.guest.image.display())))? {
+        let begun = Instant::now();
+        // A machine that restarts is started anew on what it left: emulators take minutes to come back from a reset, and one that
+        // fails over and over must not do so for ever.
+        let parts: Vec<_> = self.wanted.asserts.split(|assert| *assert == Assert::Restart).collect();
+        let disk = if parts.len() > 1 { &disk::to_write(&self.disk, self.guest.scratch)? } else { &self.disk };
+        let firmware = headless::firmware(self.guest)?;
+        let seed = self.guest.seed.map(|seed| seed.write(self.guest.scratch)).transpose()?;
+        let (mut state, mut held, mut prompt) = (String::new(), Vec::new(), 0);
+        for (number, part) in parts.iter().enumerate() {
+            let place =
+                Part { number, last: number + 1 == parts.len(), disk, firmware: &firmware, seed: &seed, asserts: part };
+            let came = self.part(&place, begun, &mut held)?;
+            if number == 0 {
+                (state, prompt) = came;
+            }
         }
         let Choice { accel, why } = self.choice.clone();
-        Ok(Verified {
-            firmware: self.guest.board.firmware.clone(),
-            accel,
-            why,
-            login: self.login,
-            prompt: progress.prompt.unwrap_or_default(),
-            millis: millis(progress.begun),
-            state: progress.state,
-            held: progress.held,
-            also: vec![],
-        })
+        let (firmware, login) = (self.guest.board.firmware.clone(), self.login);
+        Ok(Verified { firmware, accel, why, login, prompt, millis: millis(begun), state, held, also: vec![] })
     }
 
-    /// Runs the machine once; returns whether all is done, or it ended for a restart.
-    fn leg(&self, progress: &mut Progress) -> Result<bool, Fault> {
-        let timeout = self.timeout();
+    /// Starts the machine, and ends it by its own restart where a further part follows. Returns the system's state and the
+    /// milliseconds to the login prompt.
+    fn part(&self, part: &Part<'_>, begun: Instant, held: &mut Vec<String>) -> Result<(String, u64), Fault> {
         let credentials = if self.login == Login::Credentials { &login::CREDENTIALS[..] } else { &[] };
         let launch = Launch {
             qemu: self.guest.programs.qemu.to_string(),
@@ -140,34 +124,27 @@ impl Boot<'_> {
             accel: self.choice.accel,
             processors: processors(),
             disk: qemu::DISK.into(),
-            format: self.disk.format,
-            seed: self.guest.seed.map(|seed| seed.write(self.guest.scratch)).transpose()?,
-            firmware: headless::firmware(self.guest)?,
-            kernel: videocore::kernel(&self.disk, self.guest.board, self.guest.scratch)?,
-            keeps: self.ends_for_restarts(),
+            format: part.disk.format,
+            seed: part.seed.clone(),
+            firmware: part.firmware.clone(),
+            // Anew at every start: another one may lie on the disk by then.
+            kernel: videocore::kernel(part.disk, self.guest.board, self.guest.scratch)?,
             console: qemu::Console::Sockets {
                 console: format!("{SCRATCH}/console.sock"),
                 monitor: format!("{SCRATCH}/monitor.sock"),
             },
             credentials,
-            restarts: self.restarts() && !self.ends_for_restarts(),
+            keeps: self.wanted.asserts.contains(&Assert::Restart),
         };
-        let asserts: Duration = self.wanted.asserts.iter().map(|assert| self.patience(assert)).sum();
-        let limit = timeout * 3 + Duration::from_secs(COMMAND * 2) + asserts;
-        headless::with_machine(self.guest, &self.disk, &launch, limit, |stream, machine| {
+        let asserts: Duration = part.asserts.iter().map(patience).sum();
+        let limit = self.timeout() * 4 + Duration::from_secs(COMMAND * 2) + asserts;
+        let done = headless::with_machine(self.guest, part.disk, &launch, limit, |stream, machine| {
             let alarm = || machine.alarm();
-            let mut console = Console::new(stream, self.log, self.on_line, &alarm)?;
-            self.verify(&mut console, machine, progress)
-        })
-    }
-
-    fn restarts(&self) -> bool {
-        self.wanted.asserts.contains(&Assert::Restart)
-    }
-
-    /// Whether the machine must end to restart: QEMU would start the same kernel again, where another may lie on the disk by then.
-    fn ends_for_restarts(&self) -> bool {
-        self.restarts() && self.guest.board.bus == Bus::Sd
+            let open = if part.number == 0 { Console::new } else { Console::further };
+            let mut console = open(stream, self.log, self.on_line, &alarm)?;
+            self.verify(&mut console, machine, part, begun, held)
+        });
+        done.map_err(|fault| fault.doing(format!("boot `{}`", self.guest.image.display())))
     }
 
     fn timeout(&self) -> Duration {
@@ -178,30 +155,28 @@ impl Boot<'_> {
         Duration::from_secs(seconds.into())
     }
 
-    /// Returns how long an assertion may take.
-    fn patience(&self, assert: &Assert) -> Duration {
-        match assert {
-            Assert::Restart => self.timeout() * 2 + Duration::from_secs(COMMAND),
-            Assert::Command { timeout: Some(seconds), .. } => Duration::from_secs((*seconds).into()),
-            _ => Duration::from_secs(COMMAND),
-        }
-    }
-
-    fn verify(&self, console: &mut Console<'_>, machine: &Machine, progress: &mut Progress) -> Result<bool, Fault> {
+    fn verify(
+        &self,
+        console: &mut Console<'_>,
+        machine: &Machine,
+        part: &Part<'_>,
+        begun: Instant,
+        held: &mut Vec<String>,
+    ) -> Result<(String, u64), Fault> {
         self.prompt(console, machine, Instant::now() + self.timeout())?;
-        progress.prompt.get_or_insert_with(|| millis(progress.begun));
+        let prompt = millis(begun);
         let mut talk = Talk { boot: self, console, machine };
-        progress.state = talk.settled()?;
-        while let Some(assert) = self.wanted.asserts.get(progress.next) {
-            progress.next += 1;
-            if *assert == Assert::Restart && self.ends_for_restarts() {
-                talk.end()?;
-                progress.held.push(verify::name(assert));
-                return Ok(false);
-            }
-            progress.held.push(talk.assert(assert)?);
+        let state = talk.settled()?;
+        if part.number > 0 {
+            held.push(verify::name(&Assert::Restart));
         }
-        Ok(true)
+        for assert in part.asserts {
+            held.push(talk.assert(assert)?);
+        }
+        if !part.last {
+            talk.restart()?;
+        }
+        Ok((state, prompt))
     }
 
     fn prompt(&self, console: &mut Console<'_>, machine: &Machine, deadline: Instant) -> Result<(), Fault> {
@@ -221,6 +196,17 @@ impl Boot<'_> {
         self.broken.set(self.choice.accel == Accel::Kvm && matches!(stop, Stop::Hypervisor(_)));
         failure::stopped(stop, waited, self.timeout().as_secs(), &console.text(), &machine.complaint())
     }
+}
+
+/// What happens between two starts of the machine.
+struct Part<'p> {
+    number: usize,
+    last: bool,
+    disk: &'p Disk,
+    /// Code and variables; these last over a restart.
+    firmware: &'p Option<(String, String)>,
+    seed: &'p Option<String>,
+    asserts: &'p [Assert],
 }
 
 /// The dialogue with the guest's shell.
@@ -246,27 +232,15 @@ impl Talk<'_, '_> {
         self.running(deadline)
     }
 
-    /// Tells the guest to restart as its own user would.
-    fn reboot(&mut self) -> Result<(), Fault> {
+    /// Lets the system end by a restart, which ends this machine.
+    fn restart(&mut self) -> Result<(), Fault> {
+        let deadline = Instant::now() + self.boot.timeout();
         let sent = self.console.send("systemctl reboot || reboot\n");
-        sent.map_err(|stop| self.boot.stopped(stop, "the restart", self.console, self.machine))
-    }
-
-    /// The same, and waits until the machine has ended.
-    fn end(&mut self) -> Result<(), Fault> {
-        self.reboot()?;
-        match self.console.wait(Instant::now() + self.boot.timeout(), |_| None::<()>) {
+        match sent.and_then(|()| self.console.wait(deadline, |_| None::<()>)) {
             Err(Stop::Closed) => Ok(()),
-            Err(stop) => Err(self.boot.stopped(stop, "the end of the machine", self.console, self.machine)),
+            Err(stop) => Err(self.boot.stopped(stop, "the restart", self.console, self.machine)),
             Ok(()) => Ok(()),
         }
-    }
-
-    /// Restarts the machine, and waits until it is up again.
-    fn restart(&mut self) -> Result<(), Fault> {
-        self.reboot()?;
-        self.boot.prompt(self.console, self.machine, Instant::now() + self.boot.timeout())?;
-        self.settled().map(drop)
     }
 
     /// Waits until systemd has settled and returns its state, which must be `running`.
@@ -301,11 +275,8 @@ impl Talk<'_, '_> {
     }
 
     fn assert(&mut self, assert: &Assert) -> Result<String, Fault> {
-        let deadline = Instant::now() + self.boot.patience(assert);
+        let deadline = Instant::now() + patience(assert);
         let name = verify::name(assert);
-        if *assert == Assert::Restart {
-            return self.restart().map(|()| name.clone()).map_err(|fault| fault.doing(name));
-        }
         let answer = self.run(&verify::script(assert), deadline)?;
         let Some(wrong) = verify::wrong(assert, &answer) else { return Ok(name) };
         let more = match verify::inquiry(assert) {
@@ -318,6 +289,12 @@ impl Talk<'_, '_> {
             failure::sections(&[("its output", output), ("more", &more), ("last lines of the console", &tail)]);
         Err(Fault::recipe(format!("assertion `{name}` does not hold: {wrong}")).detail(detail))
     }
+}
+
+/// Returns how long an assertion may take.
+fn patience(assert: &Assert) -> Duration {
+    let timeout = if let Assert::Command { timeout, .. } = assert { *timeout } else { None };
+    timeout.map_or(Duration::from_secs(COMMAND), |seconds| Duration::from_secs(seconds.into()))
 }
 
 fn millis(since: Instant) -> u64 {

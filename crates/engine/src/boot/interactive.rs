@@ -33,7 +33,6 @@ pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
         kernel: videocore::kernel(&disk, guest.board, guest.scratch)?,
         console: Console::Terminal,
         credentials: &[],
-        restarts: true,
     };
     let mut command = headless::command(guest, &disk, &launch);
     command.terminal = true;

@@ -27,13 +27,11 @@ pub struct Launch<'a> {
     pub firmware: Option<(String, String)>,
     /// What the machine starts with where it has no firmware.
     pub kernel: Option<Kernel>,
-    /// Whether what the guest writes goes into the disk itself.
-    pub keeps: bool,
     pub console: Console,
     /// systemd credentials for the guest, handed over in SMBIOS strings.
     pub credentials: &'a [(&'a str, &'a str)],
-    /// Whether a guest that restarts goes on, or ends there: one that fails over and over must not do so for ever.
-    pub restarts: bool,
+    /// Whether what the guest writes stays on the disk; else it is gone with the machine.
+    pub keeps: bool,
 }
 
 /// Where the guest's serial console goes.
@@ -96,10 +94,7 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
         Console::Sockets { console, monitor } => {
             add(&["-chardev", &format!("socket,id=console,server=on,wait=on,path={}", comma(console))]);
             add(&["-serial", "chardev:console"]);
-            add(&["-monitor", &format!("unix:{},server=on,wait=off", comma(monitor))]);
-            if !launch.restarts {
-                add(&["-no-reboot"]);
-            }
+            add(&["-monitor", &format!("unix:{},server=on,wait=off", comma(monitor)), "-no-reboot"]);
         }
     }
     argv

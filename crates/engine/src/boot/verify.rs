@@ -25,7 +25,7 @@ pub fn script(assert: &Assert) -> String {
         Assert::Command { run, .. } => run.clone(),
         Assert::PortOpen(_) => "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || :".into(),
         Assert::NoFailedUnits => "systemctl --failed --no-legend --plain --no-pager".into(),
-        // The dialogue does that itself.
+        // Nothing is asked: a restart parts the assertions before it from those after it.
         Assert::Restart => "true".into(),
     }
 }
