@@ -143,7 +143,7 @@ fn a_root_too_small_for_its_packages_is_told_where_its_size_is_said() {
     assert_eq!(house.told(), told);
     assert_eq!(house.server.seen().len(), before);
     disk("[disk]\nsize = \"2GiB\"\nlayout = \"efi-ab\"\n");
-    assert!(house.told()[0].1.ends_with("`root-a` has 736 MiB at most"), "{:?}", house.told());
+    assert!(house.told()[0].1.ends_with("`root-a` has 767 MiB at most"), "{:?}", house.told());
     let parts = "[[disk.partition]]\nname = \"esp\"\nrole = \"esp\"\nmount = \"/efi\"\n\n\
                  [[disk.partition]]\nname = \"system\"\nmount = \"/\"\nsize = \"1GiB\"\n";
     disk(parts);

@@ -6,9 +6,13 @@ disk=$(basename "$(readlink -f "/sys/class/block/${root##*/}/..")")
 number=$(cat "/sys/class/block/$disk"/*/partition | sort -n | tail -n 1)
 part=$(grep -lx "$number" "/sys/class/block/$disk"/*/partition)
 part=${part%/partition}
-end=$(($(cat "$part/start") + $(cat "$part/size")))
-free=$(($(cat "/sys/class/block/$disk/size") - end))
+start=$(cat "$part/start")
+end=$(cat "/sys/class/block/$disk/size")
+# An MBR counts sectors in 32 bits.
+[ "$end" -le 4294965248 ] || end=4294965248
+size=$(((end - start) / 2048 * 2048))
 # Less than a mebibyte is how images end.
-[ "$free" -ge 2048 ] || exit 0
-echo ', +' | sfdisk --no-reread --no-tell-kernel --partno "$number" "/dev/$disk"
-partx --update --nr "$number" "/dev/$disk"
+[ "$((size - $(cat "$part/size")))" -ge 2048 ] || exit 0
+echo ", $size" | sfdisk --lock --no-reread --no-tell-kernel --partno "$number" "/dev/$disk"
+# partx would take a partition away and bring it back, and with it whatever waits to be mounted.
+resizepart "/dev/$disk" "$number" "$size"
