@@ -61,6 +61,30 @@ fn the_card_is_what_the_firmware_reads(bench: &Bench, board: &str, device_tree: 
     assert_eq!(label.trim(), root);
 }
 
+/// Checks what Raspberry Pi Imager is told of an image and of the same one compressed.
+#[track_caller]
+fn the_imager_is_told(bench: &Bench, board: &str, device: &str) {
+    let list = json(&bench.path(&format!("out/{board}.os_list.json")));
+    let entries = list["os_list"].as_array().unwrap();
+    let files: Vec<String> = [format!("{board}.raw"), format!("{board}.raw.xz")].into();
+    assert_eq!(entries.len(), files.len(), "{list}");
+    let sum = |words: &str| tool("sh", &["-c", &format!("{words} | sha256sum")]).split(' ').next().unwrap().to_owned();
+    for (entry, file) in entries.iter().zip(&files) {
+        let path = bench.path(&format!("out/{file}"));
+        let (image, here) = (bench.path(&format!("out/{board}.raw")), path.display().to_string());
+        let size = |path: &std::path::Path| fs::metadata(path).unwrap().len();
+        let unpacked = if file.ends_with("xz") { format!("xz -dc {here}") } else { format!("cat {here}") };
+        assert_eq!(entry["url"], format!("file://{here}"));
+        assert_eq!(
+            (&entry["extract_size"], &entry["image_download_size"]),
+            (&size(&image).into(), &size(&path).into())
+        );
+        assert_eq!(entry["extract_sha256"], sum(&unpacked));
+        assert_eq!(entry["image_download_sha256"], sum(&format!("cat {here}")));
+        assert_eq!((&entry["devices"], &entry["init_format"]), (&serde_json::json!([device]), &"none".into()));
+    }
+}
+
 /// What of a kernel's modules the guest needs; with all of them, making the initrd takes emulation a quarter of an hour.
 const MODULES: &str = "kernel/fs kernel/lib kernel/crypto kernel/arch kernel/drivers/mmc kernel/drivers/usb kernel/drivers/net/usb \
                        kernel/drivers/net/mii* kernel/drivers/char kernel/drivers/clk kernel/drivers/dma kernel/drivers/soc \
@@ -128,9 +152,10 @@ fn boot_a_raspberry_pi_starts_the_kernel_of_an_update_on_the_device() {
 #[test]
 fn boot_the_card_of_a_raspberry_pi_zero_is_what_its_firmware_reads() {
     let bench = Bench::shared();
-    bench.write("rpi-zero.toml", &recipe("rpi-zero", ""));
+    bench.write("rpi-zero.toml", &recipe("rpi-zero", "[[output]]\nformat = \"raw\"\ncompression = \"xz\"\n"));
     bench.ok(&["build", "rpi-zero.toml"]);
     the_card_is_what_the_firmware_reads(&bench, "rpi-zero", "bcm2835-rpi-zero.dtb", "console=ttyAMA0,115200");
+    the_imager_is_told(&bench, "rpi-zero", "pi1-32bit");
     let dpkg = tool(
         "debugfs",
         &[

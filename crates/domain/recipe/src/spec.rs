@@ -116,6 +116,9 @@ pub struct BoardSpec {
     /// What lies outside of all partitions for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<Blob>,
+    /// Its tag among the devices of Raspberry Pi Imager: `pi3-64bit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imager: Option<String>,
     /// How QEMU imitates it, where it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qemu: Option<Qemu>,

@@ -42,6 +42,8 @@ pub struct Board {
     pub cloud_init: bool,
     /// What is made of it where the recipe says no output.
     pub output: Option<Format>,
+    /// What Raspberry Pi Imager calls it in the tags of devices, without the width of the processor: `pi3`.
+    pub imager: Option<String>,
     /// The device tree's file, where the boot loader would take another.
     pub device_tree: Option<String>,
     /// What its first program is read from.

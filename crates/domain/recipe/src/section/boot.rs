@@ -1,5 +1,7 @@
 //! `[boot]`: how the machine starts.
 
+use kiln_model::Arch;
+
 use super::base::Ground;
 use crate::catalogue::Board;
 use crate::desk::{Desk, Note};
@@ -62,6 +64,10 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
         kernel_arguments: board.kernel_arguments.clone(),
         device_tree: board.device_tree.clone(),
         blobs: board.blobs.clone(),
+        imager: board.imager.as_ref().map(|tag| {
+            let bits = if ground.architecture == Arch::Arm64 { 64 } else { 32 };
+            format!("{tag}-{bits}bit")
+        }),
         qemu: board.qemu.clone(),
     })
 }
