@@ -77,12 +77,12 @@ fn planned(layout: &str, size: &str) -> DiskLayout {
     let lock = Lock { edition: 1, spec: Digest::of(""), architecture: Arch::Amd64, repositories, packages, tools };
     let plan = kiln_plan::plan(&Inputs { spec: &completed.spec, lock: &lock, secrets: &BTreeMap::new() });
     let actions = plan.pipelines.iter().flat_map(|pipeline| &pipeline.stages).flat_map(|stage| stage.actions.clone());
-    let disk = actions.filter_map(|action| match action {
+    let mut disks = actions.filter_map(|action| match action {
         Action::Image(ImageAction::Disk { disk, .. }) => Some(disk),
         _ => None,
     });
     // What lies before the partitions divides nothing.
-    DiskLayout { blobs: vec![], bios: None, ..disk.last().expect("the recipe has a disk") }
+    DiskLayout { blobs: vec![], bios: None, ..disks.next_back().expect("the recipe has a disk") }
 }
 
 fn kind(r#type: &str) -> String {
