@@ -46,7 +46,8 @@ fn recipe(name: &str, board: &str) -> String {
 #[test]
 fn boot_a_cloud_image_is_what_the_seed_beside_it_says() {
     let bench = Bench::shared();
-    bench.write("cloud.toml", &(recipe("cloud", "cloud-x86_64") + &asserts("DataSourceNoCloud [seed=/dev/vdb]")));
+    let verify = "[verify]\ntimeout = \"20min\"\n\n".to_owned() + &asserts("DataSourceNoCloud [seed=/dev/vdb]");
+    bench.write("cloud.toml", &(recipe("cloud", "cloud-x86_64") + &verify));
     let done = bench.ok(&["build", "cloud.toml"]);
     assert_eq!(done.stdout, "out/cloud.qcow2\n");
     let image = bench.path("out/cloud.qcow2").display().to_string();
