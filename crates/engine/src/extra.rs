@@ -12,7 +12,7 @@ use kiln_model::{Action, Arch, Digest, Fault, GuestPath, Plan, Stage, StageKind}
 use kiln_recipe::spec::Qemu;
 use kiln_store::Doc;
 
-use crate::boot::Programs;
+use crate::boot::{Programs, version};
 use crate::build::BuildOptions;
 use crate::events::Events;
 use crate::kiln::Kiln;
@@ -68,14 +68,18 @@ impl Kiln {
         run.tools()
     }
 
-    /// Returns QEMU and its firmware for the recipe's board: the host's, else kiln's own.
+    /// Returns QEMU and its firmware for the recipe's board: the host's where it is sound, else kiln's own.
     pub fn boot_programs(&self, loaded: &Loaded, board: &Qemu, events: &Events) -> Result<Programs, Fault> {
-        if let Some(programs) = Programs::below(Path::new("/"), board) {
+        let host = Programs::below(Path::new("/"), board);
+        if let Some(programs) = host
+            && version::is_sound(&programs, board, self.sandbox()?)?
+        {
             return Ok(programs);
         }
         let packages = Programs::packages(board);
         let tools = if packages.is_empty() { None } else { Some(self.extra_tools(loaded, &packages, &[], events)?) };
-        Programs::find(board, tools.as_deref())
+        let own = tools.as_deref().and_then(|root| Programs::below(root, board));
+        own.map_or_else(|| Programs::find(board, None), Ok)
     }
 
     fn extra_lock(&self, loaded: &Loaded, wanted: &[&str], events: &Events) -> Result<Lock, Fault> {

@@ -28,4 +28,5 @@ pub use kiln::{Kiln, open_cache};
 pub use load::{LoadError, Loaded};
 pub use resolve::Update;
 pub use shell::ShellTarget;
+pub use start::How;
 pub use twice::TwiceOutcome;

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use kiln_model::fault::OrFault as _;
 use kiln_model::report::Report;
-use kiln_model::{Digest, EventKind, Fault, StageKind};
-use kiln_plan::companions::{self, Facts};
+use kiln_model::{Artifact, Digest, EventKind, Fault, StageKind};
+use kiln_plan::companions::{self, Facts, Whole};
 
 use crate::run::{Made, Run, remove};
 
@@ -14,7 +14,9 @@ use crate::run::{Made, Run, remove};
 pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result<(), Fault> {
     let out = &run.options.out;
     let mut sums = vec![];
+    let mut systems = vec![];
     for mut made in made {
+        systems.extend(os_entry(run, report, &made));
         if let Some(bmap) = made.bmap.take() {
             let name = format!("{}.bmap", made.artifact.name);
             put(out, &name, bmap.as_bytes())?;
@@ -25,7 +27,9 @@ pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result
         sums.push((artifact.name.clone(), artifact.sha256));
         run.events.tell(EventKind::ArtifactWritten { artifact });
     }
-    for (name, text) in documents(run, report) {
+    let list = (!systems.is_empty())
+        .then(|| (format!("{}.os_list.json", run.plan.name), pretty(&serde_json::json!({ "os_list": systems }))));
+    for (name, text) in documents(run, report).into_iter().chain(list) {
         put(out, &name, text.as_bytes())?;
         sums.push((name, Digest::of(&text)));
     }
@@ -42,12 +46,27 @@ fn told(run: &Run<'_>) {
     }
 }
 
+/// Returns what Raspberry Pi Imager lists, for a disk of such a board. As in Imager's own lists of local images, the address is
+/// that of the file here: whoever publishes the image changes it.
+fn os_entry(run: &Run<'_>, report: &Report, made: &Made) -> Option<serde_json::Value> {
+    let Artifact { name, format, size, sha256 } = &made.artifact;
+    let at = std::path::absolute(&run.options.out).unwrap_or_else(|_| run.options.out.clone()).join(name);
+    let url = url::Url::from_file_path(at).ok().filter(|_| format == "raw")?;
+    let whole = made.whole.unwrap_or(Whole { size: *size, sha256: *sha256 });
+    companions::os_entry(&facts(run, report), &made.artifact, whole, url.as_str())
+}
+
+fn facts<'a>(run: &'a Run<'_>, report: &'a Report) -> Facts<'a> {
+    Facts { spec: &run.loaded.completed.spec, lock: run.lock, plan: run.plan, artifacts: &report.artifacts }
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(value).expect("JSON serialises") + "\n"
+}
+
 /// Returns the documents beside the artifacts. The report holds times and so is not among what `kiln twice` compares.
 fn documents(run: &Run<'_>, report: &Report) -> Vec<(String, String)> {
-    let facts =
-        Facts { spec: &run.loaded.completed.spec, lock: run.lock, plan: run.plan, artifacts: &report.artifacts };
-    let name = &run.plan.name;
-    let pretty = |value: &serde_json::Value| serde_json::to_string_pretty(value).expect("JSON serialises") + "\n";
+    let (facts, name) = (facts(run, report), &run.plan.name);
     vec![
         (format!("{name}.spdx.json"), pretty(&companions::spdx(&facts))),
         (format!("{name}.cdx.json"), pretty(&companions::cyclonedx(&facts))),

@@ -7,10 +7,10 @@ use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, Report};
 use kiln_recipe::Spec;
 use kiln_recipe::catalogue::board;
-use kiln_recipe::spec::{Qemu, Verify};
+use kiln_recipe::spec::{Bus, Firmware, Qemu, Verify};
 use kiln_sandbox::Scratch;
 
-use crate::boot::{self, Accel, Guest, Programs, Verified};
+use crate::boot::{self, Accel, Guest, Programs, Seed, Verified, firmware};
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::empty;
@@ -18,11 +18,30 @@ use crate::load::empty;
 /// The board of an image that came without a report, and the seconds it gets to come up.
 const PLAIN: (&str, u32) = ("generic-x86_64", 600);
 
+/// What is known of an image before it is started.
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    board: Qemu,
+    /// What starts it.
+    able: Vec<Firmware>,
+    verify: Verify,
+}
+
+/// What a user chooses of how an image is started; nothing: what suits the image and this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct How<'a> {
+    /// What runs the guest's instructions.
+    pub accel: Option<Accel>,
+    pub firmware: Option<Firmware>,
+    /// A folder with what cloud-init is told.
+    pub cloud_init: Option<&'a Path>,
+}
+
 /// An image, ready to start.
 struct Ready {
     board: Qemu,
-    verify: Verify,
     programs: Programs,
+    seed: Option<Seed>,
     scratch: Scratch,
     /// Locked, so that a build meanwhile does not patch it.
     _held: File,
@@ -30,38 +49,59 @@ struct Ready {
 
 impl Kiln {
     /// Boots an image with its console in the terminal; `say` hears what goes on.
-    pub fn boot(&self, image: &Path, accel: Option<Accel>, events: &Events, say: &dyn Fn(&str)) -> Result<(), Fault> {
-        let ready = self.ready(image, events)?;
-        boot::interactive(&self.guest(image, accel, &ready)?, say)
+    pub fn boot(&self, image: &Path, how: &How<'_>, events: &Events, say: &dyn Fn(&str)) -> Result<(), Fault> {
+        let known = known(image)?;
+        // Without a choice the board's usual one: a person looks at one console.
+        let verify = Verify { firmware: vec![], ..known.verify };
+        let boards = firmware::machines(&known.board, &known.able, &verify, how.firmware)?;
+        let ready = self.ready(image, &boards[0], how, events)?;
+        boot::interactive(&self.guest(image, how, &ready)?, say)
     }
 
-    /// Boots an image headless and tries what its recipe asserts; the console is kept beside the image.
-    pub fn boot_check(&self, image: &Path, accel: Option<Accel>, events: &Events) -> Result<Verified, Fault> {
-        let ready = self.ready(image, events)?;
+    /// Boots an image headless and tries what its recipe asserts, under each firmware that it names; the console is kept
+    /// beside the image.
+    pub fn boot_check(&self, image: &Path, how: &How<'_>, events: &Events) -> Result<Verified, Fault> {
+        let Known { board, able, verify } = known(image)?;
+        let boards = firmware::machines(&board, &able, &verify, how.firmware)?;
         let told = |line: &str| events.log(None, "console", line);
-        boot::check(&self.guest(image, accel, &ready)?, &ready.verify, &console_log(image), &told)
+        let verified = boards.iter().enumerate().map(|(number, board)| {
+            let ready = self.ready(image, board, how, events)?;
+            let log = console_log(image, if number == 0 { None } else { Some(&board.firmware) });
+            boot::check(&self.guest(image, how, &ready)?, &verify, &log, &told)
+        });
+        let verified = firmware::joined(verified.collect::<Result<_, _>>()?);
+        verified.ok_or_else(|| Fault::farm("there was no machine to start"))
     }
 
-    fn guest<'a>(&'a self, image: &'a Path, accel: Option<Accel>, ready: &'a Ready) -> Result<Guest<'a>, Fault> {
+    fn guest<'a>(&'a self, image: &'a Path, how: &How<'_>, ready: &'a Ready) -> Result<Guest<'a>, Fault> {
+        let (accel, seed) = (how.accel, ready.seed.as_ref());
         let (board, programs, scratch) = (&ready.board, &ready.programs, ready.scratch.path());
-        Ok(Guest { image, board, programs, sandbox: self.sandbox()?, scratch, accel })
+        Ok(Guest { image, board, programs, sandbox: self.sandbox()?, scratch, accel, seed })
     }
 
-    fn ready(&self, image: &Path, events: &Events) -> Result<Ready, Fault> {
-        let (board, verify) = match report_of(image)? {
-            Some(report) => asked(image, &report)?,
-            None => plain()?,
-        };
-        let programs = self.boot_programs(&empty(&self.config)?, &board, events)?;
+    fn ready(&self, image: &Path, board: &Qemu, how: &How<'_>, events: &Events) -> Result<Ready, Fault> {
+        let seed = how.cloud_init.map(Seed::read).transpose()?;
+        if seed.is_some() && board.bus == Bus::Sd {
+            let fault = Fault::recipe("this board has a memory card and no second disk for `--cloud-init`");
+            return Err(fault.hint("the recipe's `[cloud-init]` puts the files into the image itself"));
+        }
+        let programs = self.boot_programs(&empty(&self.config)?, board, events)?;
         let scratch = Scratch::new(&self.config.cache.join("scratch"), "boot")?;
         let held = File::open(image).and_then(|file| file.lock_shared().map(|()| file));
         let _held = held.farm(|| format!("open `{}`", image.display()))?;
-        Ok(Ready { board, verify, programs, scratch, _held })
+        Ok(Ready { board: board.clone(), programs, seed, scratch, _held })
+    }
+}
+
+fn known(image: &Path) -> Result<Known, Fault> {
+    match report_of(image)? {
+        Some(report) => asked(image, &report),
+        None => plain(),
     }
 }
 
 /// Returns the board and the assertions of the recipe that the image was built from.
-fn asked(image: &Path, report: &Report) -> Result<(Qemu, Verify), Fault> {
+fn asked(image: &Path, report: &Report) -> Result<Known, Fault> {
     let spec: Spec = serde_json::from_value(report.spec.clone()).map_err(|error| {
         let hint = "build the image again, or move its report away to start it as a plain PC";
         Fault::farm(format!("read the report of `{}`", report.name)).because(error).hint(hint)
@@ -70,12 +110,14 @@ fn asked(image: &Path, report: &Report) -> Result<(Qemu, Verify), Fault> {
         .base
         .board
         .ok_or_else(|| Fault::recipe(format!("`{}` was built for no board, so nothing starts it", image.display())))?;
-    Ok((board.qemu, spec.verify))
+    Ok(Known { able: board.firmware(), board: boot::machine(&board)?.clone(), verify: spec.verify })
 }
 
-fn plain() -> Result<(Qemu, Verify), Fault> {
-    let board = board::find(PLAIN.0).ok_or_else(|| Fault::farm(format!("the catalogue has no board `{}`", PLAIN.0)))?;
-    Ok((board.qemu.clone(), Verify { boot: true, timeout: PLAIN.1, asserts: vec![] }))
+fn plain() -> Result<Known, Fault> {
+    let board = board::find(PLAIN.0).and_then(|board| board.qemu.clone());
+    let board = board.ok_or_else(|| Fault::farm(format!("the catalogue has no machine `{}`", PLAIN.0)))?;
+    let verify = Verify { boot: true, timeout: PLAIN.1, firmware: vec![], asserts: vec![] };
+    Ok(Known { board, able: vec![Firmware::Uefi, Firmware::Bios], verify })
 }
 
 /// Returns the report beside an image that tells of it.
@@ -91,11 +133,12 @@ fn report_of(image: &Path) -> Result<Option<Report>, Fault> {
     Ok(read.find(|report| report.artifacts.iter().any(|artifact| artifact.name == name)))
 }
 
-/// Returns where the console's text goes: `image.console.log`.
-fn console_log(image: &Path) -> PathBuf {
+/// Returns where the console's text goes: `image.console.log`, and `image.bios.console.log` for a further firmware.
+fn console_log(image: &Path, firmware: Option<&str>) -> PathBuf {
     let stem = image.file_name().unwrap_or_default().to_string_lossy();
     let stem = stem.split('.').next().unwrap_or_default();
-    image.with_file_name(format!("{stem}.console.log"))
+    let firmware = firmware.map(|firmware| format!(".{firmware}")).unwrap_or_default();
+    image.with_file_name(format!("{stem}{firmware}.console.log"))
 }
 
 #[cfg(test)]
@@ -128,20 +171,21 @@ mod tests {
         };
         fs::write(folder.path().join("broken.report.json"), "{").unwrap();
         fs::write(folder.path().join("edge.v1.report.json"), serde_json::to_vec(&report).unwrap()).unwrap();
-        let (board, verify) = asked(&image, &report_of(&image).unwrap().unwrap()).unwrap();
-        assert_eq!((&board, &verify), (&spec.base.board.as_ref().unwrap().qemu, &spec.verify));
-        assert_eq!(verify.asserts.len(), 1);
+        let known = asked(&image, &report_of(&image).unwrap().unwrap()).unwrap();
+        let board = spec.base.board.as_ref().unwrap().qemu.as_ref().unwrap();
+        assert_eq!((&known.board, &known.verify), (board, &spec.verify));
+        assert_eq!((known.verify.asserts.len(), known.able.len()), (1, 2));
         assert_eq!(report_of(&other).unwrap(), None);
         assert!(report_of(&folder.path().join("missing.raw")).is_err());
     }
 
     #[test]
     fn an_image_from_elsewhere_is_taken_for_a_plain_pc() {
-        assert_eq!(plain().unwrap().0.firmware, "uefi");
+        assert_eq!(plain().unwrap().board.firmware, "uefi");
     }
 
     #[test]
     fn the_console_is_kept_beside_the_image() {
-        assert_eq!(console_log(Path::new("out/edge.raw.zst")), Path::new("out/edge.console.log"));
+        assert_eq!(console_log(Path::new("out/edge.raw.zst"), None), Path::new("out/edge.console.log"));
     }
 }

@@ -61,7 +61,9 @@ fn board(firmware: &str) -> Qemu {
         firmware: text(firmware),
         memory: 256,
         console: text("ttyS0"),
+        serial: 0,
         bus: Default::default(),
+        device_trees: vec![],
     }
 }
 
@@ -138,8 +140,9 @@ fn fails(sandbox: &dyn Sandbox, folder: &Path, firmware: &str, timeout: u32) -> 
         sandbox,
         scratch: &scratch,
         accel: Some(Accel::Tcg),
+        seed: None,
     };
-    let verify = Verify { boot: true, timeout, asserts: Vec::new() };
+    let verify = Verify { boot: true, timeout, firmware: Vec::new(), asserts: Vec::new() };
     let log = folder.join("console.log");
     let fault = check(&guest, &verify, &log, &|_| {}).expect_err("an empty disk does not boot");
     assert!(log.exists(), "the console is kept");

@@ -4,12 +4,23 @@ use kiln_engine::boot::accel::Accel;
 use kiln_engine::boot::login::CREDENTIALS;
 use kiln_engine::boot::prompt;
 use kiln_engine::boot::qemu::{Console, Launch, command, probe};
+use kiln_engine::boot::videocore::Kernel;
 use kiln_recipe::spec::{Bus, Qemu};
 
 fn board(system: &str, machine: &str, cpu: &str) -> Qemu {
     let text = str::to_owned;
     let (system, machine, cpu) = (text(system), text(machine), text(cpu));
-    Qemu { system, machine, cpu, firmware: text("uefi"), memory: 2048, console: text("ttyS0"), bus: Default::default() }
+    Qemu {
+        system,
+        machine,
+        cpu,
+        firmware: text("uefi"),
+        memory: 2048,
+        console: text("ttyS0"),
+        serial: 0,
+        bus: Default::default(),
+        device_trees: vec![],
+    }
 }
 
 fn sockets() -> Console {
@@ -26,7 +37,10 @@ fn the_headless_machine() {
         processors: 2,
         disk: "/run/kiln/disk".into(),
         format: "raw",
+        seed: Some("/s/cidata.img".into()),
         firmware: Some(("/usr/share/OVMF/OVMF_CODE_4M.fd".into(), "/s/vars.fd".into())),
+        kernel: None,
+        keeps: false,
         console: sockets(),
         credentials: &CREDENTIALS,
     };
@@ -35,6 +49,7 @@ fn the_headless_machine() {
         -drive if=pflash,unit=1,format=raw,file=/s/vars.fd \
         -drive if=none,id=disk,snapshot=on,format=raw,file=/run/kiln/disk -device virtio-blk-pci,drive=disk,bootindex=0 \
         -netdev user,id=net -device virtio-net-pci,netdev=net,romfile= -device virtio-rng-pci \
+        -drive if=none,id=seed,readonly=on,format=raw,file=/s/cidata.img -device virtio-blk-pci,drive=seed \
         -smbios type=11,value=io.systemd.credential:agetty.autologin=root \
         -smbios type=11,value=io.systemd.credential:login.noauth=yes \
         -chardev socket,id=console,server=on,wait=on,path=/s/console.sock -serial chardev:console \
@@ -52,7 +67,10 @@ fn the_machine_in_the_terminal() {
         processors: 4,
         disk: "/a,b".into(),
         format: "qcow2",
+        seed: None,
         firmware: None,
+        kernel: None,
+        keeps: false,
         console: Console::Terminal,
         credentials: &[],
     };
@@ -73,12 +91,51 @@ fn the_board_with_a_memory_card() {
         processors: 2,
         disk: "/card".into(),
         format: "raw",
+        seed: None,
         firmware: None,
+        kernel: None,
+        keeps: false,
         console: Console::Terminal,
         credentials: &[],
     };
     let wanted = "/usr/bin/qemu-system-arm -name kiln -nodefaults -no-user-config -display none -machine orangepi-pc -accel tcg \
         -cpu cortex-a7 -m 1024M -drive if=sd,snapshot=on,format=raw,file=/card -nic user -serial mon:stdio";
+    assert_eq!(command(&launch).join(" "), wanted);
+}
+
+#[test]
+fn the_board_whose_firmware_kiln_is() {
+    let board = Qemu {
+        bus: Bus::Sd,
+        firmware: "raspberry-pi".into(),
+        serial: 1,
+        memory: 1024,
+        ..board("aarch64", "raspi3b", "cortex-a53")
+    };
+    let text = str::to_owned;
+    let kernel = Kernel {
+        image: text("/s/kernel"),
+        initrd: Some(text("/s/initrd")),
+        device_tree: text("/s/board.dtb"),
+        cmdline: text("console=ttyS1 rw"),
+    };
+    let launch = Launch {
+        qemu: "/q".into(),
+        board: &board,
+        accel: Accel::Tcg,
+        processors: 2,
+        disk: "/card".into(),
+        format: "raw",
+        firmware: None,
+        kernel: Some(kernel),
+        keeps: false,
+        console: Console::Terminal,
+        credentials: &[],
+        seed: None,
+    };
+    let wanted = "/q -name kiln -nodefaults -no-user-config -display none -machine raspi3b -accel tcg -cpu cortex-a53 -m 1024M \
+        -drive if=sd,snapshot=on,format=raw,file=/card -netdev user,id=net -device usb-net,netdev=net \
+        -kernel /s/kernel -dtb /s/board.dtb -append console=ttyS1 rw -initrd /s/initrd -serial null -serial mon:stdio";
     assert_eq!(command(&launch).join(" "), wanted);
 }
 

@@ -78,13 +78,14 @@ fn guests(cache: &Path) -> Finding {
 }
 
 fn guest(cache: &Path) -> Result<Result<String, String>, Fault> {
-    let board = board::find("generic-x86_64").ok_or_else(|| Fault::farm("the catalogue has no PC"))?;
-    let Some(programs) = Programs::below(Path::new("/"), &board.qemu) else {
+    let board = board::find("generic-x86_64").and_then(|board| board.qemu.as_ref());
+    let board = board.ok_or_else(|| Fault::farm("the catalogue has no PC"))?;
+    let Some(programs) = Programs::below(Path::new("/"), board) else {
         return Ok(Ok("no QEMU on this machine; kiln brings its own when it boots an image".into()));
     };
     let sandbox = settings::enter()?;
     let scratch = Scratch::new(&cache.join("scratch"), "doctor")?;
-    let choice = accel::probe(&programs, &board.qemu, &*sandbox, scratch.path())?;
+    let choice = accel::probe(&programs, board, &*sandbox, scratch.path())?;
     let said = format!("run under {}: {}", choice.accel.name(), choice.why);
     Ok(if choice.accel == Accel::Kvm { Ok(said) } else { Err(said) })
 }

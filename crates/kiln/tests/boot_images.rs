@@ -48,10 +48,12 @@ fn boot_the_example_comes_up_and_is_what_others_think_a_disk_is() {
     let table: Value = serde_json::from_str(&tool("sfdisk", &["--json", image.to_str().unwrap()])).unwrap();
     assert_eq!(table["partitiontable"]["label"], "gpt");
     let parts = table["partitiontable"]["partitions"].as_array().unwrap();
-    let [esp, root] = parts.as_slice() else { panic!("two partitions: {parts:?}") };
+    let [esp, root, bios] = parts.as_slice() else { panic!("three partitions: {parts:?}") };
     // The discoverable types: EFI system partition, root for x86-64.
     assert_eq!(esp["type"], "C12A7328-F81F-11D2-BA4B-00A0C93EC93B");
     assert_eq!(root["type"], "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709");
+    // And what GRUB's manual calls a BIOS boot partition.
+    assert_eq!(bios["type"], "21686148-6449-6E6F-744E-656564454649");
     for (part, check) in [(esp, "fsck.fat -n"), (root, "e2fsck -fn")] {
         let file = bench.path("part");
         let (start, size) = (part["start"].as_u64().unwrap(), part["size"].as_u64().unwrap());

@@ -27,6 +27,8 @@ pub struct Deb {
     content: Vec<Content>,
     control: Vec<(String, u32, Vec<u8>)>,
     pack: Pack,
+    /// Control file and bytes of a package that was not built here.
+    found: Option<(String, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +50,21 @@ impl Deb {
             content: Vec::new(),
             control: Vec::new(),
             pack: Pack::Xz,
+            found: None,
         }
+    }
+
+    /// Takes a package that somebody else built, with its control file.
+    ///
+    /// # Panics
+    /// When the control file lacks name, version or architecture.
+    pub fn found(control: &str, bytes: Vec<u8>) -> Self {
+        let field = |name: &str| {
+            let lines = control.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            lines.unwrap_or_else(|| panic!("a control file with `{name}`")).to_owned()
+        };
+        let deb = Self::new(&field("Package"), &field("Version")).arch(&field("Architecture"));
+        Self { found: Some((format!("{}\n", control.trim_end()), bytes)), ..deb }
     }
 
     #[must_use]
@@ -135,6 +151,9 @@ impl Deb {
 
     /// Returns the control file, as it also begins the entry in `Packages`.
     pub fn control(&self) -> String {
+        if let Some((control, _)) = &self.found {
+            return control.clone();
+        }
         let mut text = format!("Package: {}\nVersion: {}\n", self.name, self.version);
         text.push_str(&format!("Architecture: {}\n", self.architecture));
         text.push_str("Maintainer: Nobody <nobody@invalid.example>\n");
@@ -146,6 +165,9 @@ impl Deb {
 
     /// Returns the package's bytes.
     pub fn build(&self) -> Vec<u8> {
+        if let Some((_, bytes)) = &self.found {
+            return bytes.clone();
+        }
         let mut out = b"!<arch>\n".to_vec();
         let ending = self.pack.ending();
         member(&mut out, "debian-binary", b"2.0\n");

@@ -14,7 +14,7 @@ use crate::body::Content;
 use crate::btrfs::Sums;
 use crate::error::{PARTITION, TABLE};
 use crate::table::{self, Row, SECTOR};
-use crate::{Error, btrfs, ext4, fat, swap};
+use crate::{Error, bios, btrfs, ext4, fat, swap};
 
 /// A disk image.
 #[derive(Clone, Debug)]
@@ -34,8 +34,25 @@ pub struct Placed {
     pub size: u64,
 }
 
-/// Filesystems that another tool made: by partition name, the file and its length in bytes.
-pub type Premade = BTreeMap<String, (PathBuf, u64)>;
+/// What other tools made for a disk.
+#[derive(Clone, Debug, Default)]
+pub struct Premade {
+    /// Filesystems: by partition name, the file and its length in bytes.
+    filesystems: BTreeMap<String, (PathBuf, u64)>,
+    /// What a BIOS starts from.
+    pub bios: Option<bios::Images>,
+}
+
+impl Premade {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a filesystem: the name of its partition, the file and its length in bytes.
+    pub fn insert(&mut self, partition: String, made: (PathBuf, u64)) {
+        self.filesystems.insert(partition, made);
+    }
+}
 
 /// Returns the disk that `layout` describes, its filesystems filled from `tree`; `epoch` is the time of making.
 pub fn disk(tree: &Tree, layout: &DiskLayout, epoch: i64, premade: &Premade) -> Result<Disk, Error> {
@@ -60,10 +77,20 @@ pub fn disk_with_sums(
     };
     let mut extents = maker.table(&partitions, size)?;
     layout.blobs.iter().try_for_each(|blob| maker.blob(blob, &mut extents))?;
+    if layout.bios.is_some() {
+        let images = premade.bios.as_ref().ok_or_else(|| Error::NotMade("bios".to_owned()))?;
+        bios::put(&mut extents, images, layout.table)?;
+    }
     for (filesystem, placed) in filled.into_iter().zip(&partitions) {
         extents.embed(placed.offset, filesystem.extents);
     }
     Ok(Disk { extents: extents.seal(), partitions })
+}
+
+impl<const N: usize> From<[(String, (PathBuf, u64)); N]> for Premade {
+    fn from(filesystems: [(String, (PathBuf, u64)); N]) -> Self {
+        Self { filesystems: filesystems.into(), bios: None }
+    }
 }
 
 /// A filesystem and the partition length it wants.
@@ -175,7 +202,7 @@ impl Maker<'_> {
     }
 
     fn filesystem(&self, part: &Partition, size: Size) -> Result<Extents, Error> {
-        if let Some((path, len)) = self.premade.get(&part.name) {
+        if let Some((path, len)) = self.premade.filesystems.get(&part.name) {
             return premade(path, *len, size);
         }
         let filesystem = &part.filesystem;
@@ -273,13 +300,28 @@ impl Maker<'_> {
             size: placed.size,
             attributes: 0,
         };
-        let rows: Vec<Row> = self.layout.partitions.iter().zip(placed).map(row).collect();
+        let mut rows: Vec<Row> = self.layout.partitions.iter().zip(placed).map(row).collect();
+        let shown = self.shown(&rows);
+        // Last, so that partitions keep the numbers that the layout gives them.
+        let bios = self.layout.bios.as_ref().filter(|_| self.layout.table.has_gpt());
+        rows.extend(bios.map(|bios| bios::row(bios.id)));
         match self.layout.table {
             TableKind::Gpt => table::gpt(self.layout.id, size, &rows),
+            TableKind::Hybrid => table::hybrid(self.layout.id, size, &rows, &shown),
             TableKind::Mbr => table::mbr(first_four(self.layout.id), size, &rows),
         }
     }
+
+    /// The rows that a hybrid table's MBR has too: what firmware reads.
+    fn shown(&self, rows: &[Row]) -> Vec<Row> {
+        let all = self.layout.partitions.iter().zip(rows);
+        let fat = all.filter(|(part, _)| part.filesystem.kind == FilesystemKind::Fat);
+        fat.map(|(_, row)| Row { r#type: FAT.to_owned(), ..row.clone() }).collect()
+    }
 }
+
+/// FAT with 32-bit entries and sector numbers, which every firmware knows that reads an MBR.
+const FAT: &str = "0x0c";
 
 /// Returns the number that short ids (MBR disks, FAT volumes) have: the first four bytes.
 pub fn first_four(id: uuid::Uuid) -> u32 {
@@ -302,7 +344,7 @@ fn end(placed: &[Placed]) -> u64 {
 
 /// What follows the last partition: the second copy of a GPT.
 fn tail(kind: TableKind) -> u64 {
-    if kind == TableKind::Gpt { ALIGN } else { 0 }
+    if kind.has_gpt() { ALIGN } else { 0 }
 }
 
 fn more(size: Size, extra: u64) -> Size {

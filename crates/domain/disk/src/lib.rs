@@ -3,6 +3,7 @@
 //! Every function here is pure: a [`kiln_model::Tree`] and options in, [`kiln_model::Extents`] out. Content of files
 //! is never read; an extent names the host file and the range. Same input, same bytes.
 
+pub mod bios;
 pub mod bmap;
 mod body;
 pub mod btrfs;

@@ -28,7 +28,14 @@ fn efi(size: Size, esp: Size, root: Size) -> DiskLayout {
         partition("esp", FilesystemKind::Fat, "/boot/efi", "esp", esp),
         partition("root", FilesystemKind::Ext4, "/", "root-amd64", root),
     ];
-    DiskLayout { table: TableKind::Gpt, id: Uuid::from_u128(0x1234_5678_9abc), partitions, blobs: vec![], size }
+    DiskLayout {
+        table: TableKind::Gpt,
+        id: Uuid::from_u128(0x1234_5678_9abc),
+        partitions,
+        blobs: vec![],
+        bios: None,
+        size,
+    }
 }
 
 fn small() -> Tree {

@@ -39,7 +39,7 @@ fn slots(size: Size) -> DiskLayout {
         slot("c", &[]),
         Partition { grow: true, ..partition("data", FilesystemKind::Ext4, Some("/data"), Size::Auto) },
     ];
-    DiskLayout { table: TableKind::Gpt, id: Uuid::from_u128(7), partitions, blobs: vec![], size }
+    DiskLayout { table: TableKind::Gpt, id: Uuid::from_u128(7), partitions, blobs: vec![], bios: None, size }
 }
 
 fn small() -> Tree {

@@ -268,7 +268,21 @@ pub struct DiskLayout {
     /// What a machine's first program is read from, outside of all partitions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<Blob>,
+    /// What a PC with a BIOS starts from; none: only other firmware starts this disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bios: Option<Bios>,
     pub size: Size,
+}
+
+/// GRUB for PCs with a BIOS, made by its own tool and put between table and partitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bios {
+    /// Id of the partition that a GPT has for it.
+    pub id: uuid::Uuid,
+    /// The modules that it consists of.
+    pub modules: Vec<String>,
+    /// What it does first, one simple command a line.
+    pub config: String,
 }
 
 /// A file of the tree that also lies at a fixed place of the disk.
@@ -285,6 +299,15 @@ pub struct Blob {
 pub enum TableKind {
     Gpt,
     Mbr,
+    /// A GPT whose MBR shows the FAT partitions too.
+    Hybrid,
+}
+
+impl TableKind {
+    /// Whether partitions are found by a GPT.
+    pub const fn has_gpt(self) -> bool {
+        matches!(self, Self::Gpt | Self::Hybrid)
+    }
 }
 
 impl TableKind {
@@ -292,7 +315,7 @@ impl TableKind {
     /// rows of 128 bytes.
     pub const fn length(self) -> u64 {
         match self {
-            Self::Gpt => 34 * 512,
+            Self::Gpt | Self::Hybrid => 34 * 512,
             Self::Mbr => 512,
         }
     }

@@ -3,7 +3,7 @@
 //! Everything in them follows from spec, lock and plan, so that the same lock gives the same documents.
 
 use kiln_family::deb::lock::{Lock, Locked};
-use kiln_model::{Artifact, Plan};
+use kiln_model::{Artifact, Digest, Plan};
 use kiln_recipe::Spec;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -153,6 +153,39 @@ pub fn provenance(facts: &Facts<'_>) -> Value {
             },
         },
     })
+}
+
+/// The bytes of a disk as they come to lie on a medium, which are not those of an artifact that is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    pub size: u64,
+    pub sha256: Digest,
+}
+
+/// Returns an entry for Raspberry Pi Imager's list of systems; none where the board is no Raspberry Pi. `url` is where the artifact is.
+///
+/// Source: Imager's `os-list-schema.json`, and what it says of customisation. Of the ways it knows to customise a system,
+/// those with cloud-init on the FAT understand `cloudinit`; the others nothing.
+pub fn os_entry(facts: &Facts<'_>, artifact: &Artifact, whole: Whole, url: &str) -> Option<Value> {
+    let base = &facts.spec.base;
+    let board = base.board.as_ref()?;
+    let device = board.imager.as_ref()?;
+    let seed = facts.spec.cloud_init.as_ref().and_then(|cloud| cloud.seed.as_ref());
+    let on_fat = seed.is_some_and(|seed| seed.folder.as_bytes() == b"/boot/firmware");
+    Some(json!({
+        "name": facts.plan.name,
+        "description": format!("{} {} ({}) for {}", base.distribution, base.release, base.codename, board.name),
+        // Imager brings this one itself.
+        "icon": "icons/use_custom.png",
+        "url": url,
+        "extract_size": whole.size,
+        "extract_sha256": whole.sha256.to_string(),
+        "image_download_size": artifact.size,
+        "image_download_sha256": artifact.sha256.to_string(),
+        "release_date": &timestamp(facts.plan.epoch)[..10],
+        "init_format": if on_fat { "cloudinit" } else { "none" },
+        "devices": [device],
+    }))
 }
 
 /// Package URL (purl-spec, type `deb`).

@@ -42,7 +42,7 @@ fn tree_pipeline(inputs: &Inputs<'_>) -> Pipeline {
 }
 
 fn output_pipeline(inputs: &Inputs<'_>, output: &kiln_recipe::spec::Output) -> Pipeline {
-    let stages = vec![format::image(inputs, output), format::sync(output)];
+    let stages = vec![format::image(inputs, output), format::sync(inputs, output)];
     Pipeline { name: output.file.clone(), from: Some("tree".into()), stages }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use kiln_model::action::{Content, ImageAction, PackageRef, Partition};
+use kiln_model::action::{Content, ImageAction, PackageRef, Partition, TableKind};
 use kiln_model::{Action, Plan};
 
 /// Returns the plan as `kiln plan` prints it.
@@ -107,7 +107,10 @@ fn image_words(image: &ImageAction) -> String {
                 .iter()
                 .map(|p| format!("{} {:?}{} ({:?})", p.name, p.filesystem.kind, place(p), p.size));
             let parts = parts.collect::<Vec<_>>().join("; ");
-            format!("{container:?} disk {}: {parts}{}", disk.id, pressed(compression)).to_lowercase()
+            let bios = if disk.bios.is_some() { "; GRUB for a BIOS" } else { "" };
+            let table = if disk.table == TableKind::Hybrid { " hybrid" } else { "" };
+            let line = format!("{container:?}{table} disk {}: {parts}{bios}{}", disk.id, pressed(compression));
+            line.to_lowercase()
         }
     }
 }

@@ -12,11 +12,17 @@ use crate::Inputs;
 pub fn wanted(spec: &Spec) -> Vec<&'static str> {
     let of_outputs = spec.outputs.iter().filter_map(|output| of_format(output.format));
     let partitions = spec.disk.iter().flat_map(|disk| &disk.partitions);
-    let mut names: Vec<_> = of_outputs.chain(partitions.filter_map(|part| of_filesystem(part.filesystem))).collect();
+    let bios = spec.disk.is_some() && spec.base.board.as_ref().is_some_and(|board| board.bios);
+    let grub = if bios { &GRUB[..] } else { &[] };
+    let of_disk = partitions.filter_map(|part| of_filesystem(part.filesystem)).chain(grub.iter().copied());
+    let mut names: Vec<_> = of_outputs.chain(of_disk).collect();
     names.sort_unstable();
     names.dedup();
     names
 }
+
+/// What makes GRUB's core image. Its parts are a PC's, whatever machine puts them together.
+const GRUB: [&str; 2] = ["grub-common", "grub-pc-bin:amd64"];
 
 /// Returns the package that writes a format.
 pub fn of_format(format: Format) -> Option<&'static str> {

@@ -30,7 +30,19 @@ fn file(at: &str, size: u64) -> Entry {
 
 /// A tree with `content` bytes in files of 64 KiB, and a kernel and its initrd on the ESP.
 fn tree(content: u64) -> Tree {
-    let folders = ["/", "/boot", "/boot/efi", "/data", "/etc", "/etc/kernel", "/home", "/usr", "/var", "/var/log"];
+    let folders = [
+        "/",
+        "/boot",
+        "/boot/efi",
+        "/boot/firmware",
+        "/data",
+        "/etc",
+        "/etc/kernel",
+        "/home",
+        "/usr",
+        "/var",
+        "/var/log",
+    ];
     let mut entries: Vec<Entry> = folders.iter().map(|at| Entry::dir(path(at), 0o755, 0)).collect();
     entries.extend((0..content >> 16).map(|at| file(&format!("/usr/{at:06}"), 1 << 16)));
     entries.push(file("/boot/efi/linux", 12 * MIB));
@@ -51,7 +63,11 @@ fn sums(tree: &Tree) -> Sums {
 }
 
 fn planned(layout: &str, size: &str) -> DiskLayout {
-    let board = if layout.starts_with("card") { "opi-pc" } else { "generic-x86_64" };
+    let board = match layout {
+        "raspberry-pi" => "rpi-3-b",
+        layout if layout.starts_with("card") => "opi-pc",
+        _ => "generic-x86_64",
+    };
     let text = format!(
         "edition = 1\nname = \"x\"\n\n[base]\nrelease = \"13\"\nboard = \"{board}\"\n\n\
          [disk]\nlayout = \"{layout}\"\nsize = \"{size}\"\n\n[[output]]\nformat = \"raw\"\n"
@@ -66,7 +82,7 @@ fn planned(layout: &str, size: &str) -> DiskLayout {
         _ => None,
     });
     // What lies before the partitions divides nothing.
-    DiskLayout { blobs: vec![], ..disks.next_back().expect("the recipe has a disk") }
+    DiskLayout { blobs: vec![], bios: None, ..disks.next_back().expect("the recipe has a disk") }
 }
 
 fn kind(r#type: &str) -> String {

@@ -101,7 +101,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
         span: base.span,
     });
     let board = section::boot::board(root, &ground, &needs, desk);
-    let outputs = section::outputs::read(root, &name, desk);
+    let outputs = section::outputs::read(root, &name, &ground, desk);
     let disk_wanted = outputs.iter().any(|output| output.format.is_disk());
     disk_without_board(root, &ground, disk_wanted, desk);
     let disk = section::disk::read(root, disk_wanted, &ground, board.as_ref(), &needs, desk);
@@ -111,6 +111,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
     };
     let users = section::users::read(root, &secrets, &needs, desk);
     let network = section::network::read(root, &ground, &secrets, &needs, desk);
+    let cloud_init = section::cloud_init::read(root, &ground, disk.as_ref(), &network, &needs, desk);
     let files = section::files::read(root, &secrets, desk);
     let scripts = section::scripts::read(root, &secrets, desk);
     let services = section::services::read(root.section("services"), desk);
@@ -144,6 +145,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
         system,
         users,
         network,
+        cloud_init,
         files,
         scripts,
         services,

@@ -47,12 +47,13 @@ pub static BODY: Table = Table {
         key("system", Shape::Table(&section::system::KEYS), ""),
         key("user", Shape::Tables(&section::users::KEYS), ""),
         key("network", Shape::Table(&section::network::KEYS), ""),
+        key("cloud-init", Shape::Table(&section::cloud_init::KEYS), ""),
         key("file", Shape::Tables(&section::files::KEYS), ""),
         key("script", Shape::Tables(&section::scripts::KEYS), ""),
         key("services", Shape::Table(&section::services::KEYS), ""),
         key("disk", Shape::Table(&section::disk::KEYS), ""),
         key("boot", Shape::Table(&section::boot::KEYS), ""),
-        key("output", Shape::Tables(&section::outputs::KEYS), "").in_the_end(),
+        key("output", Shape::Tables(&section::outputs::KEYS), ""),
         key("verify", Shape::Table(&section::verify::KEYS), ""),
         key(
             "secrets",
@@ -125,7 +126,7 @@ pub mod tests {
 
     #[test]
     fn every_key_of_the_table_is_read() {
-        for recipe in ["everything.toml", "own-partitions.toml"] {
+        for recipe in ["everything.toml", "own-partitions.toml", "cloud-init.toml"] {
             let completed = crate::complete(&Corpus, recipe, &Options::new(Arch::Amd64));
             completed.unwrap_or_else(|rejected| panic!("{}", rejected.render(Look::PLAIN)));
         }

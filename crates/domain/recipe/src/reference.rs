@@ -130,10 +130,9 @@ fn catalogue(page: &mut String) {
         let _ =
             writeln!(page, "| `{distribution}` | `{number}` | {} | {} |", also.join(", "), architectures.join(", "));
     }
-    page.push_str("\n## Boards\n\n| Board | Machine | Architecture | Distributions |\n|---|---|---|---|\n");
+    page.push_str("\n## Boards\n\n| Board | Machine | Distributions and architectures |\n|---|---|---|\n");
     for board in board::all() {
-        let (name, title, distributions) = (&board.name, &board.title, board.distributions.join(", "));
-        let _ = writeln!(page, "| `{name}` | {title} | {} | {distributions} |", board.architecture);
+        let _ = writeln!(page, "| `{}` | {} | {} |", board.name, board.title, board.systems());
     }
     page.push_str("\n## Layouts\n\n");
     for layout in layout::all() {

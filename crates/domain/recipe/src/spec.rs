@@ -21,6 +21,9 @@ pub struct Spec {
     pub system: System,
     pub users: Vec<UserSpec>,
     pub network: Network,
+    /// None where the image does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud_init: Option<CloudInit>,
     pub files: Vec<FileSpec>,
     pub scripts: Vec<Script>,
     pub services: Services,
@@ -102,6 +105,9 @@ pub struct BoardSpec {
     /// Kernel package, as in `linux-image-amd64`.
     pub kernel: String,
     pub loader: Loader,
+    /// Whether a BIOS starts it too, by GRUB and the loader's entries.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bios: bool,
     /// `console=` and other arguments the board needs.
     pub kernel_arguments: Vec<String>,
     /// The device tree's file, where its boot loader would take another.
@@ -110,8 +116,21 @@ pub struct BoardSpec {
     /// What lies outside of all partitions for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blobs: Vec<Blob>,
-    /// How QEMU imitates it.
-    pub qemu: Qemu,
+    /// Its tag among the devices of Raspberry Pi Imager: `pi3-64bit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imager: Option<String>,
+    /// How QEMU imitates it, where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu: Option<Qemu>,
+}
+
+impl BoardSpec {
+    /// Returns what starts this image; none where the board has a way of its own.
+    pub fn firmware(&self) -> Vec<Firmware> {
+        let uefi = self.qemu.as_ref().is_some_and(|qemu| qemu.firmware == Firmware::Uefi.name());
+        let uefi = uefi.then_some(Firmware::Uefi);
+        uefi.into_iter().chain(self.bios.then_some(Firmware::Bios)).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +142,10 @@ pub enum Loader {
     Uki,
     /// `extlinux.conf`, which U-Boot reads from the root's `/boot`.
     Extlinux,
+    /// The firmware of a Raspberry Pi; Debian's hook of that name writes `config.txt` and `cmdline.txt` for every kernel.
+    RaspiFirmware,
+    /// The same, where both files stay as they were written once.
+    ConfigTxt,
     None,
 }
 
@@ -133,15 +156,33 @@ pub struct Qemu {
     pub system: String,
     pub machine: String,
     pub cpu: String,
-    /// `uefi` or `none`.
+    /// `uefi` or `bios`; `raspberry-pi`, whose work kiln does; or `none`, where the machine reads the disk by itself.
     pub firmware: String,
     /// MiB of memory.
     pub memory: u32,
     /// The serial console inside the guest: `ttyS0`.
     pub console: String,
+    /// Which of the machine's serial ports that is, from 0.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub serial: u32,
     /// How the disk is attached.
     #[serde(default, skip_serializing_if = "Bus::is_virtio")]
     pub bus: Bus,
+    /// Names that the board's device tree has in kernels, the first that is there counts.
+    #[serde(default, rename = "device-trees", skip_serializing_if = "Vec::is_empty")]
+    pub device_trees: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_first(port: &u32) -> bool {
+    *port == 0
+}
+
+impl Qemu {
+    /// Returns the same machine with another firmware.
+    pub fn with(&self, firmware: Firmware) -> Self {
+        Self { firmware: firmware.name().into(), ..self.clone() }
+    }
 }
 
 /// How QEMU attaches a disk.
@@ -315,6 +356,25 @@ pub struct Wifi {
     pub hidden: bool,
 }
 
+/// cloud-init: where it looks for what it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudInit {
+    /// `NoCloud`, `Ec2`, …, in the order they are asked.
+    pub datasources: Vec<String>,
+    /// What the image itself tells it.
+    pub seed: Option<Seed>,
+}
+
+/// A NoCloud seed in the image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed {
+    /// cloud-init's own folder, or the mount point of a partition that any computer reads.
+    pub folder: GuestPath,
+    pub user_data: Option<LocalFile>,
+    pub meta_data: Option<LocalFile>,
+    pub network_config: Option<LocalFile>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSpec {
     pub path: GuestPath,
@@ -462,7 +522,28 @@ pub struct Verify {
     pub boot: bool,
     /// Seconds until the login prompt must be there, under emulation.
     pub timeout: u32,
+    /// What starts the machine, each in turn; empty: the board's usual firmware.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub firmware: Vec<Firmware>,
     pub asserts: Vec<Assert>,
+}
+
+/// What starts a machine before anything of the image runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    Uefi,
+    Bios,
+}
+
+impl Firmware {
+    /// Returns the word it has in recipes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uefi => "uefi",
+            Self::Bios => "bios",
+        }
+    }
 }
 
 /// Something that must hold in the booted image.
@@ -471,12 +552,20 @@ pub struct Verify {
 pub enum Assert {
     /// `systemctl is-active` says so.
     UnitActive(String),
-    /// The command exits with `status`; when given, its output holds `contains`.
-    Command { run: String, status: i32, contains: Option<String> },
+    /// The command exits with `status`; when given, its output holds `contains`. It has so many seconds, or the usual ones.
+    Command {
+        run: String,
+        status: i32,
+        contains: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<u32>,
+    },
     /// Something listens on this TCP port.
     PortOpen(u16),
     /// `systemctl --failed` lists nothing.
     NoFailedUnits,
+    /// The machine restarts and comes up again, with what was changed in it so far.
+    Restart,
 }
 
 /// Where a secret comes from when the build runs.

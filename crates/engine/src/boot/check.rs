@@ -16,12 +16,14 @@ use super::interactive::processors;
 use super::login::{self, Login};
 use super::qemu::{self, Launch, SCRATCH};
 use super::shell::{Answer, Shell};
-use super::{Guest, failure, prompt, verify};
+use super::{Guest, failure, prompt, verify, videocore};
 use crate::diff::glance::Glance;
 
 /// A boot that came up and held what the recipe asserts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verified {
+    /// What started the machine: `uefi`, `bios`, or `none` where the board has a way of its own.
+    pub firmware: String,
     pub accel: Accel,
     /// Why that accelerator.
     pub why: String,
@@ -34,6 +36,9 @@ pub struct Verified {
     pub state: String,
     /// The assertions that held, as a person says them.
     pub held: Vec<String>,
+    /// The same under the further firmware that the recipe names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Verified>,
 }
 
 /// The timeout is the recipe's for emulation; under KVM this part of it does.
@@ -89,7 +94,29 @@ struct Boot<'a> {
 impl Boot<'_> {
     fn run(&self) -> Result<Verified, Fault> {
         let begun = Instant::now();
-        let timeout = self.timeout();
+        // A machine that restarts is started anew on what it left: emulators take minutes to come back from a reset, and one that
+        // fails over and over must not do so for ever.
+        let parts: Vec<_> = self.wanted.asserts.split(|assert| *assert == Assert::Restart).collect();
+        let disk = if parts.len() > 1 { &disk::to_write(&self.disk, self.guest.scratch)? } else { &self.disk };
+        let firmware = headless::firmware(self.guest)?;
+        let seed = self.guest.seed.map(|seed| seed.write(self.guest.scratch)).transpose()?;
+        let (mut state, mut held, mut prompt) = (String::new(), Vec::new(), 0);
+        for (number, part) in parts.iter().enumerate() {
+            let place =
+                Part { number, last: number + 1 == parts.len(), disk, firmware: &firmware, seed: &seed, asserts: part };
+            let came = self.part(&place, begun, &mut held)?;
+            if number == 0 {
+                (state, prompt) = came;
+            }
+        }
+        let Choice { accel, why } = self.choice.clone();
+        let (firmware, login) = (self.guest.board.firmware.clone(), self.login);
+        Ok(Verified { firmware, accel, why, login, prompt, millis: millis(begun), state, held, also: vec![] })
+    }
+
+    /// Starts the machine, and ends it by its own restart where a further part follows. Returns the system's state and the
+    /// milliseconds to the login prompt.
+    fn part(&self, part: &Part<'_>, begun: Instant, held: &mut Vec<String>) -> Result<(String, u64), Fault> {
         let credentials = if self.login == Login::Credentials { &login::CREDENTIALS[..] } else { &[] };
         let launch = Launch {
             qemu: self.guest.programs.qemu.to_string(),
@@ -97,20 +124,25 @@ impl Boot<'_> {
             accel: self.choice.accel,
             processors: processors(),
             disk: qemu::DISK.into(),
-            format: self.disk.format,
-            firmware: headless::firmware(self.guest)?,
+            format: part.disk.format,
+            seed: part.seed.clone(),
+            firmware: part.firmware.clone(),
+            // Anew at every start: another one may lie on the disk by then.
+            kernel: videocore::kernel(part.disk, self.guest.board, self.guest.scratch)?,
             console: qemu::Console::Sockets {
                 console: format!("{SCRATCH}/console.sock"),
                 monitor: format!("{SCRATCH}/monitor.sock"),
             },
             credentials,
+            keeps: self.wanted.asserts.contains(&Assert::Restart),
         };
-        let asserts = self.wanted.asserts.len() as u64;
-        let limit = timeout * 3 + Duration::from_secs(COMMAND * (asserts + 2));
-        let done = headless::with_machine(self.guest, &self.disk, &launch, limit, |stream, machine| {
+        let asserts: Duration = part.asserts.iter().map(patience).sum();
+        let limit = self.timeout() * 4 + Duration::from_secs(COMMAND * 2) + asserts;
+        let done = headless::with_machine(self.guest, part.disk, &launch, limit, |stream, machine| {
             let alarm = || machine.alarm();
-            let mut console = Console::new(stream, self.log, self.on_line, &alarm)?;
-            self.verify(&mut console, machine, begun)
+            let open = if part.number == 0 { Console::new } else { Console::further };
+            let mut console = open(stream, self.log, self.on_line, &alarm)?;
+            self.verify(&mut console, machine, part, begun, held)
         });
         done.map_err(|fault| fault.doing(format!("boot `{}`", self.guest.image.display())))
     }
@@ -123,20 +155,28 @@ impl Boot<'_> {
         Duration::from_secs(seconds.into())
     }
 
-    fn verify(&self, console: &mut Console<'_>, machine: &Machine, begun: Instant) -> Result<Verified, Fault> {
-        let timeout = self.timeout();
-        self.prompt(console, machine, Instant::now() + timeout)?;
+    fn verify(
+        &self,
+        console: &mut Console<'_>,
+        machine: &Machine,
+        part: &Part<'_>,
+        begun: Instant,
+        held: &mut Vec<String>,
+    ) -> Result<(String, u64), Fault> {
+        self.prompt(console, machine, Instant::now() + self.timeout())?;
         let prompt = millis(begun);
-        let deadline = Instant::now() + timeout;
-        let stopped =
-            |stop, console: &Console<'_>| self.stopped(stop, "a root shell behind the login prompt", console, machine);
-        let entered = Shell::enter(console, deadline).map(|_| ());
-        entered.map_err(|stop| stopped(stop, console))?;
         let mut talk = Talk { boot: self, console, machine };
-        let state = talk.running(deadline)?;
-        let held = self.wanted.asserts.iter().map(|assert| talk.assert(assert)).collect::<Result<Vec<_>, _>>()?;
-        let Choice { accel, why } = self.choice.clone();
-        Ok(Verified { accel, why, login: self.login, prompt, millis: millis(begun), state, held })
+        let state = talk.settled()?;
+        if part.number > 0 {
+            held.push(verify::name(&Assert::Restart));
+        }
+        for assert in part.asserts {
+            held.push(talk.assert(assert)?);
+        }
+        if !part.last {
+            talk.restart()?;
+        }
+        Ok((state, prompt))
     }
 
     fn prompt(&self, console: &mut Console<'_>, machine: &Machine, deadline: Instant) -> Result<(), Fault> {
@@ -158,6 +198,17 @@ impl Boot<'_> {
     }
 }
 
+/// What happens between two starts of the machine.
+struct Part<'p> {
+    number: usize,
+    last: bool,
+    disk: &'p Disk,
+    /// Code and variables; these last over a restart.
+    firmware: &'p Option<(String, String)>,
+    seed: &'p Option<String>,
+    asserts: &'p [Assert],
+}
+
 /// The dialogue with the guest's shell.
 struct Talk<'t, 'c> {
     boot: &'t Boot<'t>,
@@ -170,6 +221,26 @@ impl Talk<'_, '_> {
         let answer = Shell::again(self.console).run(command, deadline);
         answer
             .map_err(|stop| self.boot.stopped(stop, &format!("the answer to `{command}`"), self.console, self.machine))
+    }
+
+    /// Goes from the login prompt to a root shell and waits until all is up; returns the system's state.
+    fn settled(&mut self) -> Result<String, Fault> {
+        let deadline = Instant::now() + self.boot.timeout();
+        let entered = Shell::enter(self.console, deadline).map(|_| ());
+        let what = "a root shell behind the login prompt";
+        entered.map_err(|stop| self.boot.stopped(stop, what, self.console, self.machine))?;
+        self.running(deadline)
+    }
+
+    /// Lets the system end by a restart, which ends this machine.
+    fn restart(&mut self) -> Result<(), Fault> {
+        let deadline = Instant::now() + self.boot.timeout();
+        let sent = self.console.send("systemctl reboot || reboot\n");
+        match sent.and_then(|()| self.console.wait(deadline, |_| None::<()>)) {
+            Err(Stop::Closed) => Ok(()),
+            Err(stop) => Err(self.boot.stopped(stop, "the restart", self.console, self.machine)),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Waits until systemd has settled and returns its state, which must be `running`.
@@ -204,7 +275,7 @@ impl Talk<'_, '_> {
     }
 
     fn assert(&mut self, assert: &Assert) -> Result<String, Fault> {
-        let deadline = Instant::now() + Duration::from_secs(COMMAND);
+        let deadline = Instant::now() + patience(assert);
         let name = verify::name(assert);
         let answer = self.run(&verify::script(assert), deadline)?;
         let Some(wrong) = verify::wrong(assert, &answer) else { return Ok(name) };
@@ -218,6 +289,12 @@ impl Talk<'_, '_> {
             failure::sections(&[("its output", output), ("more", &more), ("last lines of the console", &tail)]);
         Err(Fault::recipe(format!("assertion `{name}` does not hold: {wrong}")).detail(detail))
     }
+}
+
+/// Returns how long an assertion may take.
+fn patience(assert: &Assert) -> Duration {
+    let timeout = if let Assert::Command { timeout, .. } = assert { *timeout } else { None };
+    timeout.map_or(Duration::from_secs(COMMAND), |seconds| Duration::from_secs(seconds.into()))
 }
 
 fn millis(since: Instant) -> u64 {

@@ -53,6 +53,26 @@ impl<'a> Console<'a> {
         alarm: &'a dyn Fn() -> Option<Stop>,
     ) -> Result<Self, Fault> {
         let log = File::create(log).farm(|| format!("write `{}`", log.display()))?;
+        Self::on(stream, log, on_line, alarm)
+    }
+
+    /// As [`new`](Self::new), for a machine that was started before: its console goes on in the same log.
+    pub fn further(
+        stream: UnixStream,
+        log: &Path,
+        on_line: &'a dyn Fn(&str),
+        alarm: &'a dyn Fn() -> Option<Stop>,
+    ) -> Result<Self, Fault> {
+        let log = File::options().append(true).open(log).farm(|| format!("write `{}`", log.display()))?;
+        Self::on(stream, log, on_line, alarm)
+    }
+
+    fn on(
+        stream: UnixStream,
+        log: File,
+        on_line: &'a dyn Fn(&str),
+        alarm: &'a dyn Fn() -> Option<Stop>,
+    ) -> Result<Self, Fault> {
         stream.set_read_timeout(Some(LOOK)).farm(|| "set up the console".into())?;
         Ok(Self { stream, log, on_line, alarm, text: Vec::new(), line: 0, mark: 0, tickets: 0 })
     }

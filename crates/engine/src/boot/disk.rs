@@ -34,6 +34,13 @@ pub fn ready(image: &Path, scratch: &Path) -> Result<Disk, Fault> {
     Ok(Disk { path, format })
 }
 
+/// Returns a disk that the guest may change for good: a copy of it.
+pub fn to_write(disk: &Disk, scratch: &Path) -> Result<Disk, Fault> {
+    let copy = scratch.join("changed.img");
+    block::copy_sparse(&*block::open(&disk.path)?, &copy)?;
+    Ok(Disk { path: copy, format: "raw" })
+}
+
 /// Returns the disk as a memory card: QEMU wants its size to be a power of two, so a copy is made longer.
 pub fn as_card(disk: Disk, scratch: &Path) -> Result<Disk, Fault> {
     let bytes = block::open(&disk.path)?;

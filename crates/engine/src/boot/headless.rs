@@ -80,7 +80,7 @@ pub(super) fn command(guest: &Guest<'_>, disk: &Disk, launch: &Launch<'_>) -> Co
     let seen = |path: &str| GuestPath::new(path).expect("our own paths are good");
     let mut command = Command::new(&guest.programs.root, qemu::command(launch))
         .bind(guest.scratch, seen(qemu::SCRATCH), false)
-        .bind(&disk.path, seen(qemu::DISK), true)
+        .bind(&disk.path, seen(qemu::DISK), !launch.keeps)
         // The overlay that takes the guest's writes is a deleted file in here.
         .env("TMPDIR", qemu::SCRATCH);
     command.read_only_root = true;

@@ -7,7 +7,7 @@ use kiln_recipe::spec::Bus;
 use kiln_sandbox::Network;
 
 use super::qemu::{Console, DISK, Launch};
-use super::{Guest, accel, disk, headless};
+use super::{Guest, accel, disk, headless, videocore};
 
 /// Boots the guest with its console in the terminal until the guest or its user ends it; `say` hears what goes on.
 ///
@@ -27,7 +27,10 @@ pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
         processors: processors(),
         disk: DISK.into(),
         format: disk.format,
+        seed: guest.seed.map(|seed| seed.write(guest.scratch)).transpose()?,
         firmware: headless::firmware(guest)?,
+        keeps: false,
+        kernel: videocore::kernel(&disk, guest.board, guest.scratch)?,
         console: Console::Terminal,
         credentials: &[],
     };

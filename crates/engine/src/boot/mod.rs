@@ -11,24 +11,38 @@ pub mod check;
 pub mod console;
 pub mod disk;
 mod failure;
+pub mod firmware;
 mod headless;
 mod interactive;
 pub mod login;
 pub mod programs;
 pub mod prompt;
 pub mod qemu;
+pub mod seed;
 pub mod shell;
 pub mod verify;
+pub mod version;
+pub mod videocore;
 
 use std::path::Path;
 
-use kiln_recipe::spec::Qemu;
+use kiln_model::Fault;
+use kiln_recipe::spec::{BoardSpec, Qemu};
 use kiln_sandbox::Sandbox;
 
 pub use accel::{Accel, Choice};
 pub use check::{Verified, check};
 pub use interactive::interactive;
 pub use programs::Programs;
+pub use seed::Seed;
+
+/// Returns how QEMU imitates a board; a fault where it cannot.
+pub fn machine(board: &BoardSpec) -> Result<&Qemu, Fault> {
+    board.qemu.as_ref().ok_or_else(|| {
+        let fault = Fault::recipe(format!("QEMU does not imitate board `{}`", board.name));
+        fault.hint("write the image to its medium and start the board itself")
+    })
+}
 
 /// What to boot and with what.
 #[derive(Clone, Copy)]
@@ -44,4 +58,6 @@ pub struct Guest<'a> {
     pub scratch: &'a Path,
     /// What runs the guest's instructions; none: what a probe guest finds best.
     pub accel: Option<Accel>,
+    /// What a cloud would tell it, on a disk of its own.
+    pub seed: Option<&'a Seed>,
 }

@@ -12,6 +12,7 @@ pub struct Programs {
     pub root: PathBuf,
     /// Absolute path below the root.
     pub qemu: GuestPath,
+    /// None: QEMU brings what the board wants, SeaBIOS for a PC.
     pub firmware: Option<Firmware>,
 }
 
@@ -113,7 +114,9 @@ mod tests {
             firmware: firmware.into(),
             memory: 1024,
             console: text("ttyS0"),
+            serial: 0,
             bus: Default::default(),
+            device_trees: vec![],
         }
     }
 
@@ -129,6 +132,7 @@ mod tests {
         put("usr/bin/qemu-system-x86_64");
         assert_eq!(Programs::below(root.path(), &board("uefi")), None);
         assert_eq!(Programs::below(root.path(), &board("none")).unwrap().firmware, None);
+        assert_eq!(Programs::below(root.path(), &board("bios")).unwrap().firmware, None);
         put("usr/share/OVMF/OVMF_CODE.fd");
         put("usr/share/OVMF/OVMF_VARS.fd");
         put("usr/share/OVMF/OVMF_CODE_4M.fd");

@@ -3,6 +3,7 @@
 use kiln_recipe::spec::{Bus, Qemu};
 
 use super::accel::Accel;
+use super::videocore::Kernel;
 
 /// Where the sandbox shows a boot's scratch folder to QEMU.
 pub const SCRATCH: &str = "/run/kiln/scratch";
@@ -20,11 +21,17 @@ pub struct Launch<'a> {
     pub disk: String,
     /// `raw` or `qcow2`.
     pub format: &'a str,
+    /// A disk that tells cloud-init what to do; only for machines with PCI.
+    pub seed: Option<String>,
     /// Code and variables of a UEFI firmware.
     pub firmware: Option<(String, String)>,
+    /// What the machine starts with where it has no firmware.
+    pub kernel: Option<Kernel>,
     pub console: Console,
     /// systemd credentials for the guest, handed over in SMBIOS strings.
     pub credentials: &'a [(&'a str, &'a str)],
+    /// Whether what the guest writes stays on the disk; else it is gone with the machine.
+    pub keeps: bool,
 }
 
 /// Where the guest's serial console goes.
@@ -52,7 +59,8 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
         add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={}", comma(code))]);
         add(&["-drive", &format!("if=pflash,unit=1,format=raw,file={}", comma(vars))]);
     }
-    let disk = format!("snapshot=on,format={},file={}", launch.format, comma(&launch.disk));
+    let snapshot = if launch.keeps { "off" } else { "on" };
+    let disk = format!("snapshot={snapshot},format={},file={}", launch.format, comma(&launch.disk));
     match board.bus {
         Bus::Virtio => {
             add(&["-drive", &format!("if=none,id=disk,{disk}")]);
@@ -61,11 +69,26 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
             add(&["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
             add(&["-device", "virtio-rng-pci"]);
         }
-        Bus::Sd => add(&["-drive", &format!("if=sd,{disk}"), "-nic", "user"]),
+        Bus::Sd => add(&["-drive", &format!("if=sd,{disk}")]),
+    }
+    // The board's own network card, or one at its USB where that is how it has one.
+    match (board.bus, board.firmware.as_str()) {
+        (Bus::Virtio, _) => {}
+        (Bus::Sd, "raspberry-pi") => add(&["-netdev", "user,id=net", "-device", "usb-net,netdev=net"]),
+        (Bus::Sd, _) => add(&["-nic", "user"]),
+    }
+    if let Some(kernel) = &launch.kernel {
+        add(&["-kernel", &kernel.image, "-dtb", &kernel.device_tree, "-append", &kernel.cmdline]);
+        kernel.initrd.iter().for_each(|initrd| add(&["-initrd", initrd]));
+    }
+    if let Some(seed) = &launch.seed {
+        add(&["-drive", &format!("if=none,id=seed,readonly=on,format=raw,file={}", comma(seed))]);
+        add(&["-device", "virtio-blk-pci,drive=seed"]);
     }
     for (name, value) in launch.credentials {
         add(&["-smbios", &format!("type=11,value=io.systemd.credential:{name}={}", comma(value))]);
     }
+    (0..board.serial).for_each(|_| add(&["-serial", "null"]));
     match &launch.console {
         Console::Terminal => add(&["-serial", "mon:stdio"]),
         Console::Sockets { console, monitor } => {

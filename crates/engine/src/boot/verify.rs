@@ -8,12 +8,13 @@ use super::shell::Answer;
 pub fn name(assert: &Assert) -> String {
     match assert {
         Assert::UnitActive(unit) => format!("unit `{unit}` is active"),
-        Assert::Command { run, status, contains: None } => format!("`{run}` exits with {status}"),
-        Assert::Command { run, status, contains: Some(text) } => {
+        Assert::Command { run, status, contains: None, .. } => format!("`{run}` exits with {status}"),
+        Assert::Command { run, status, contains: Some(text), .. } => {
             format!("`{run}` exits with {status} and says `{text}`")
         }
         Assert::PortOpen(port) => format!("something listens on TCP port {port}"),
         Assert::NoFailedUnits => "no unit has failed".into(),
+        Assert::Restart => "the machine comes up again after a restart".into(),
     }
 }
 
@@ -24,6 +25,8 @@ pub fn script(assert: &Assert) -> String {
         Assert::Command { run, .. } => run.clone(),
         Assert::PortOpen(_) => "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || :".into(),
         Assert::NoFailedUnits => "systemctl --failed --no-legend --plain --no-pager".into(),
+        // Nothing is asked: a restart parts the assertions before it from those after it.
+        Assert::Restart => "true".into(),
     }
 }
 
@@ -36,7 +39,7 @@ pub fn wrong(assert: &Assert, answer: &Answer) -> Option<String> {
         Assert::Command { contains: Some(text), .. } if !answer.output.contains(text.as_str()) => {
             Some("its output does not hold that".into())
         }
-        Assert::Command { .. } => None,
+        Assert::Command { .. } | Assert::Restart => None,
         Assert::PortOpen(port) => (!listening(&answer.output).contains(port)).then(|| heard(&answer.output)),
         Assert::NoFailedUnits if answer.status != 0 => Some(format!("systemctl exited with {}: {said}", answer.status)),
         Assert::NoFailedUnits => (!said.is_empty()).then(|| format!("failed: {}", failed_units(said).join(", "))),
@@ -52,7 +55,7 @@ pub fn inquiry(assert: &Assert) -> Option<String> {
                 "systemctl status --no-pager -l -n 0 -- {unit}; journalctl -b -u {unit} -n 20 --no-pager -o cat"
             ))
         }
-        Assert::PortOpen(_) | Assert::Command { .. } => None,
+        Assert::PortOpen(_) | Assert::Command { .. } | Assert::Restart => None,
         Assert::NoFailedUnits => Some(FAILED_UNITS.into()),
     }
 }
@@ -106,6 +109,7 @@ mod tests {
             run: "x".into(),
             status,
             contains: contains.map(str::to_owned),
+            timeout: None,
         };
         let cases: &[(Assert, i32, &str, Option<&str>)] = &[
             (Assert::UnitActive("ssh".into()), 0, "active\n", None),

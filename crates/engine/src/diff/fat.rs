@@ -11,11 +11,11 @@ use sha2::{Digest as _, Sha256};
 use super::block::{Bytes, Cursor};
 use super::walk::broken;
 
-type Volume = fatfs::FileSystem<Cursor>;
+pub(crate) type Volume = fatfs::FileSystem<Cursor>;
 type Folder<'a> = fatfs::Dir<'a, Cursor>;
 
 /// Returns label and volume id of a FAT filesystem; none when it is none.
-pub(super) fn identity(bytes: Arc<dyn Bytes>) -> Option<(String, String)> {
+pub(crate) fn identity(bytes: Arc<dyn Bytes>) -> Option<(String, String)> {
     let first = bytes.take(0, 512).ok()?;
     let fat = first[510..] == [0x55, 0xaa] && (first[54..].starts_with(b"FAT") || first[82..].starts_with(b"FAT32"));
     let volume = fat.then(|| open(bytes).ok()).flatten()?;
@@ -24,7 +24,8 @@ pub(super) fn identity(bytes: Arc<dyn Bytes>) -> Option<(String, String)> {
     Some((label.trim_end().to_owned(), format!("{:04X}-{:04X}", id >> 16, id & 0xffff)))
 }
 
-fn open(bytes: Arc<dyn Bytes>) -> io::Result<Volume> {
+/// Opens a FAT filesystem for reading.
+pub(crate) fn open(bytes: Arc<dyn Bytes>) -> io::Result<Volume> {
     fatfs::FileSystem::new(Cursor::new(bytes), fatfs::FsOptions::new().update_accessed_date(false))
 }
 

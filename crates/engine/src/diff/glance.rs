@@ -35,7 +35,10 @@ fn glance(offset: u64, window: Arc<dyn Bytes>) -> Option<Glance> {
     if status.is_none() && hostname.is_none() {
         return None;
     }
-    let version = status.and_then(|status| facts::packages(status.as_bytes()).remove("systemd"));
+    let mut packages = status.map(|status| facts::packages(status.as_bytes())).unwrap_or_default();
+    let version = packages.remove("systemd");
+    // With cloud-init the machine is called what its cloud says.
+    let hostname = hostname.filter(|_| !packages.contains_key("cloud-init"));
     let systemd = version.and_then(|version| version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     Some(Glance { hostname, systemd, root })
 }

@@ -12,7 +12,7 @@ const SECTOR: u64 = 512;
 const MAX_ENTRIES: usize = 1024;
 
 /// Returns the partitions of a disk; none when it has no table.
-pub(super) fn read(disk: &dyn Bytes) -> io::Result<Vec<PartitionView>> {
+pub(crate) fn read(disk: &dyn Bytes) -> io::Result<Vec<PartitionView>> {
     let Ok(first) = disk.take(0, SECTOR as usize) else { return Ok(Vec::new()) };
     if first[510..] != [0x55, 0xaa] {
         return Ok(Vec::new());

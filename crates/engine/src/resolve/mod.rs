@@ -155,7 +155,8 @@ impl Kiln {
             return Ok((vec![], None));
         }
         let repository = Repository { name: TOOLS.into(), ..spec.base.tools.clone() };
-        let archives = self.archives(&[repository], Arch::host(), &[], events)?;
+        let foreign = solve::foreign(wanted);
+        let archives = self.archives(&[repository], Arch::host(), &foreign, events)?;
         let old = old.filter(|_| *update != Update::All).map(|lock| lock.tools.as_slice()).unwrap_or_default();
         let tools = solve::tools(&archives, wanted, old)?;
         Ok((tools, archives.into_iter().next().map(|archive| archive.locked)))

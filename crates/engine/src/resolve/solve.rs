@@ -175,12 +175,21 @@ fn question(
 /// Returns tools and what they need, without base and without recommendations.
 pub fn tools(archives: &[Archive], wanted: &[&str], old: &[Locked]) -> Result<Vec<Locked>, Fault> {
     let sources = archives.iter().flat_map(|archive| archive.sources.clone()).collect();
-    let universe = Universe::new(Arch::host(), &[], sources);
+    let universe = Universe::new(Arch::host(), &foreign(wanted), sources);
     let include = wanted.iter().map(|&name| name.to_owned()).collect();
     let request = Request { include, prefer: preferred(old, &Update::Keep), ..Request::default() };
     solve::solve(&universe, &request)?
         .locked(&universe)
         .fault(FaultKind::Upstream, || "read the tools' package lists".into())
+}
+
+/// Returns the architectures that tools are asked of by name, as in `grub-pc-bin:amd64`, besides this machine's.
+pub fn foreign(wanted: &[&str]) -> Vec<Arch> {
+    let named = wanted.iter().filter_map(|name| name.split_once(':')?.1.parse().ok());
+    let mut all: Vec<Arch> = named.filter(|arch| *arch != Arch::host()).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 fn base(set: BaseSet) -> Base {

@@ -1,5 +1,6 @@
 //! Running a plan: each stage's tree is restored or made, each output written, checked and put in place.
 
+mod bios;
 mod boot;
 mod clamp;
 mod command;

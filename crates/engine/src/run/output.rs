@@ -13,6 +13,7 @@ use kiln_model::plan::Pipeline;
 use kiln_model::{
     Action, Artifact, EventKind, Extents, Fault, FaultKind, GuestPath, StageKind, StageOutcome, Tree, Unit,
 };
+use kiln_plan::companions::Whole;
 use kiln_sandbox::{Command, Scratch};
 use kiln_store::{Doc, Layer};
 
@@ -26,6 +27,8 @@ pub(crate) struct Made {
     pub partial: PathBuf,
     /// The text of its block map, for raw disks.
     pub bmap: Option<String>,
+    /// Of a disk that is compressed and that a board's own tool unpacks: what comes out.
+    pub whole: Option<Whole>,
     /// What the next image of this name starts from.
     index: Option<Index>,
     /// What gives back the image that this one took over.
@@ -34,7 +37,7 @@ pub(crate) struct Made {
 
 impl Made {
     fn new(artifact: Artifact, partial: PathBuf) -> Self {
-        Self { artifact, partial, bmap: None, index: None, undo: None }
+        Self { artifact, partial, bmap: None, whole: None, index: None, undo: None }
     }
 
     /// Puts the artifact in its place in the output folder.
@@ -123,7 +126,8 @@ impl Run<'_> {
         layers: &[Layer],
     ) -> Result<Made, Fault> {
         // What tools made must stay until it is copied into the image.
-        let (premade, _kept) = self.premade(layout, layers)?;
+        let (mut premade, _kept) = self.premade(layout, layers)?;
+        premade.bios = layout.bios.as_ref().map(|bios| self.grub(bios)).transpose()?;
         let sums = super::sums::of(tree, layout, self.kiln.config.jobs)?;
         let disk = kiln_disk::disk_with_sums(tree, layout, self.plan.epoch, &premade, &sums)?;
         match container {
@@ -196,7 +200,7 @@ impl Run<'_> {
                 let bmap = (!map.is_empty()).then(|| kiln_disk::bmap::render(written.size, &written.ranges));
                 let (size, sha256) = (written.size, written.sha256);
                 let artifact = Artifact { name: name.to_owned(), format: format.to_owned(), size, sha256 };
-                Ok(Made { artifact, partial, bmap, index: Some(written.index), undo: written.undo })
+                Ok(Made { artifact, partial, bmap, whole: None, index: Some(written.index), undo: written.undo })
             }
         }
     }
@@ -224,11 +228,22 @@ impl Run<'_> {
         compression: Compression,
         partial: PathBuf,
     ) -> Result<Made, Fault> {
-        let (map, mut ranges) = (block_map(format, extents), vec![]);
+        let (map, mut ranges, mut whole) = (block_map(format, extents), vec![], None);
+        let board = self.loaded.completed.spec.base.board.as_ref();
+        let asked = format == "raw" && board.is_some_and(|board| board.imager.is_some());
         let mut made = self.pressed(name, format, compression, partial, &mut |out| {
-            ranges = image::write_stream(extents, &map, out, &self.counter(name, extents.size))?;
+            let counter = self.counter(name, extents.size);
+            if asked {
+                let mut hashing = Hashing::new(out);
+                ranges = image::write_stream(extents, &map, &mut hashing, &counter)?;
+                let (_, size, sha256) = hashing.finish();
+                whole = Some(Whole { size, sha256 });
+            } else {
+                ranges = image::write_stream(extents, &map, out, &counter)?;
+            }
             Ok(())
         })?;
+        made.whole = whole;
         made.bmap = (!map.is_empty()).then(|| kiln_disk::bmap::render(extents.size, &ranges));
         Ok(made)
     }

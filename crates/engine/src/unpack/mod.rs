@@ -89,7 +89,7 @@ where
 pub fn usr_merge(arch: Arch) -> Vec<(GuestPath, String)> {
     let more: &[&str] = match arch {
         Arch::Amd64 | Arch::Ppc64el => &["lib64"],
-        Arch::Arm64 | Arch::Armhf | Arch::I386 | Arch::Riscv64 => &[],
+        Arch::Arm64 | Arch::Armel | Arch::Armhf | Arch::I386 | Arch::Riscv64 => &[],
     };
     let names = ["bin", "lib", "sbin"].iter().chain(more);
     names.map(|name| (GuestPath::new(name).expect("a plain name"), format!("usr/{name}"))).collect()

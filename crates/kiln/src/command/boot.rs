@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use kiln_engine::Kiln;
 use kiln_engine::boot::{self, Verified};
+use kiln_engine::{How, Kiln};
+use kiln_recipe::spec;
 
 use crate::command::Outcome;
 use crate::render::Display;
@@ -27,6 +28,12 @@ pub struct Args {
     /// What runs the guest's instructions
     #[arg(long, value_name = "KIND", value_enum, default_value_t)]
     accel: Accel,
+    /// What starts the machine, where the image can be started by both
+    #[arg(long, value_name = "KIND", value_enum)]
+    firmware: Option<Firmware>,
+    /// A folder with `user-data`, and `meta-data` and `network-config` where wanted: what a cloud would tell the guest
+    #[arg(long, value_name = "DIR")]
+    cloud_init: Option<PathBuf>,
     /// With --check: print what was found as JSON
     #[arg(long, requires = "check")]
     json: bool,
@@ -45,6 +52,14 @@ enum Accel {
     Tcg,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Firmware {
+    /// UEFI, by OVMF or its like
+    Uefi,
+    /// A PC's BIOS, by SeaBIOS
+    Bios,
+}
+
 pub fn run(args: Args) -> Outcome {
     args.display.beside(args.json)?;
     let config = args.flags.config()?;
@@ -55,22 +70,28 @@ pub fn run(args: Args) -> Outcome {
         Accel::Kvm => Some(boot::Accel::Kvm),
         Accel::Tcg => Some(boot::Accel::Tcg),
     };
+    let firmware = args.firmware.map(|firmware| match firmware {
+        Firmware::Uefi => spec::Firmware::Uefi,
+        Firmware::Bios => spec::Firmware::Bios,
+    });
+    let how = How { accel, firmware, cloud_init: args.cloud_init.as_deref() };
     if !args.check {
-        kiln.boot(&args.image, accel, &events, &|line| out::talk(&format!("{line}\n")))?;
+        kiln.boot(&args.image, &how, &events, &|line| out::talk(&format!("{line}\n")))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let verified = kiln.boot_check(&args.image, accel, &events)?;
+    let verified = kiln.boot_check(&args.image, &how, &events)?;
     drop(events);
     if args.json {
         out::json(&verified)?;
     }
     out::talk(&said(&verified));
+    verified.also.iter().for_each(|also| out::talk(&said(also)));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Returns what held, with the times.
 fn said(verified: &Verified) -> String {
-    let mut text = format!("{}: {}\n", verified.accel.name(), verified.why);
+    let mut text = format!("{}, {}: {}\n", verified.firmware, verified.accel.name(), verified.why);
     verified.held.iter().for_each(|held| text += &format!("held: {held}\n"));
     text + &format!(
         "login prompt after {}, all of it after {}\n",

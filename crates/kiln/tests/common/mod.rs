@@ -78,6 +78,27 @@ impl Bench {
         self.run(words).well()
     }
 
+    /// Returns every package that a lock has: its control file, and where the cache keeps its file.
+    pub fn packages(&self, lock: &str) -> Vec<(String, PathBuf)> {
+        let text = fs::read_to_string(self.path(lock)).expect("the lock is there");
+        // Those of kiln's own tools come after those of the image.
+        let image = text.split("\ntools = [").next().unwrap_or_default();
+        let sums = image.split("sha256 = \"").skip(1).map(|rest| &rest[..64]);
+        let files = sums.map(|sha256| self.cache.join("blobs/sha256").join(&sha256[..2]).join(&sha256[2..]));
+        let debs = files.filter(|file| fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"!<arch>")));
+        debs.map(|file| (tool("dpkg-deb", &["-f", &file.display().to_string()]), file)).collect()
+    }
+
+    /// Returns the name of the package that a lock has under this beginning of a name, and where the cache keeps its file.
+    pub fn package(&self, lock: &str, beginning: &str) -> (String, PathBuf) {
+        let text = fs::read_to_string(self.path(lock)).expect("the lock is there");
+        let line = text.lines().find(|line| line.contains(&format!("{{ name = \"{beginning}")));
+        let line = line.expect("the package is locked");
+        let value = |key: &str| line.split_once(&format!("{key} = \"")).unwrap().1.split('"').next().unwrap();
+        let sha256 = value("sha256");
+        (value("name").to_owned(), self.cache.join("blobs/sha256").join(&sha256[..2]).join(&sha256[2..]))
+    }
+
     /// Lets everybody in, for tests that change the user.
     pub fn open(&self) {
         fs::set_permissions(self.folder.path(), fs::Permissions::from_mode(0o777)).expect("the folder is ours");

@@ -55,9 +55,10 @@ pub(super) fn names(given: &[&[u8]]) -> Result<Vec<Name>, (usize, String)> {
     }
     let plain: Vec<Option<Short>> = texts.iter().map(|text| exact(text)).collect();
     let mut taken: BTreeSet<Short> = plain.iter().flatten().copied().collect();
-    let forms = texts.iter().zip(plain).map(|(text, plain)| match plain {
-        Some(short) => Name { short, long: Vec::new() },
-        None => Name { short: numbered(text, &mut taken), long: text.encode_utf16().collect() },
+    let forms = texts.iter().zip(plain).map(|(text, plain)| {
+        let says_all = plain.is_some() && !text.bytes().any(|byte| byte.is_ascii_lowercase());
+        let long = if says_all { Vec::new() } else { text.encode_utf16().collect() };
+        Name { short: plain.unwrap_or_else(|| numbered(text, &mut taken)), long }
     });
     Ok(forms.collect())
 }
@@ -77,9 +78,10 @@ fn check(name: &[u8]) -> Result<&str, String> {
     Ok(text)
 }
 
-/// Returns the short form of a name that needs no other.
+/// Returns the short form that says a name but for its small letters: the ROM in a chip looks for no other.
 fn exact(text: &str) -> Option<Short> {
-    let (base, extension) = text.split_once('.').unwrap_or((text, ""));
+    let text = text.to_ascii_uppercase();
+    let (base, extension) = text.split_once('.').unwrap_or((&text, ""));
     let fits = |part: &str, most: usize| part.len() <= most && part.bytes().all(allowed);
     let dot_alone = text.ends_with('.');
     (!base.is_empty() && !dot_alone && fits(base, 8) && fits(extension, 3)).then(|| short(base, extension))
@@ -128,11 +130,23 @@ mod tests {
 
     #[test]
     fn short_forms_are_unique_and_plain_names_keep_theirs() {
-        let got =
-            forms(&["EFI", "BOOTX64.EFI", "loader.conf", "LOADER~1.CON", "loader.config", ".hidden", "ä b.c", "a.b.c"]);
-        let wanted: [(&str, usize); 8] = [
+        let got = forms(&[
+            "EFI",
+            "BOOTX64.EFI",
+            "bootcode.bin",
+            "start",
+            "loader.conf",
+            "LOADER~1.CON",
+            "loader.config",
+            ".hidden",
+            "ä b.c",
+            "a.b.c",
+        ]);
+        let wanted: [(&str, usize); 10] = [
             ("EFI        ", 1),
             ("BOOTX64 EFI", 1),
+            ("BOOTCODEBIN", 2),
+            ("START      ", 2),
             ("LOADER~2CON", 2),
             ("LOADER~1CON", 1),
             ("LOADER~3CON", 2),

@@ -3,7 +3,7 @@
 use kiln_model::Extents;
 use uuid::Uuid;
 
-use super::{Row, SECTOR, mbr, type_guid};
+use super::{CODE, Row, SECTOR, mbr, type_guid};
 use crate::Error;
 use crate::put::Put as _;
 
@@ -15,6 +15,15 @@ const HEADER: usize = 92;
 
 /// Returns the table of a disk of `size` bytes (a multiple of the sector): the image holds nothing else.
 pub fn gpt(disk: Uuid, size: u64, rows: &[Row]) -> Result<Extents, Error> {
+    behind(&mbr::protective(size), disk, size, rows)
+}
+
+/// Returns a GPT whose MBR has the rows `shown` too, three at most, for firmware that reads no GPT.
+pub fn hybrid(disk: Uuid, size: u64, rows: &[Row], shown: &[Row]) -> Result<Extents, Error> {
+    behind(&mbr::hybrid(disk.as_fields().0, size, shown)?, disk, size, rows)
+}
+
+fn behind(first: &[u8], disk: Uuid, size: u64, rows: &[Row]) -> Result<Extents, Error> {
     if rows.len() > ROWS {
         return Err(Error::TooMany { kind: "GPT", limit: ROWS, count: rows.len() });
     }
@@ -23,7 +32,7 @@ pub fn gpt(disk: Uuid, size: u64, rows: &[Row]) -> Result<Extents, Error> {
     let header = |at: u64, other: u64, array_at: u64| header(disk, [at, other, array_at], last, &array);
     let used = rows.len().max(1) * ROW;
     let mut extents = Extents { size, list: Vec::new() };
-    extents.bytes(0, mbr::protective(size));
+    extents.bytes(CODE, &first[CODE as usize..]);
     extents.bytes(SECTOR, header(1, last, 2));
     extents.bytes(2 * SECTOR, &array[..used]);
     extents.bytes((last - ARRAY) * SECTOR, &array[..used]);

@@ -2,7 +2,7 @@
 
 use kiln_model::Extents;
 
-use super::{Row, SECTOR};
+use super::{CODE, Row, SECTOR};
 use crate::Error;
 use crate::put::Put as _;
 
@@ -13,6 +13,24 @@ pub fn mbr(id: u32, size: u64, rows: &[Row]) -> Result<Extents, Error> {
     if rows.len() > ROWS {
         return Err(Error::TooMany { kind: "MBR", limit: ROWS, count: rows.len() });
     }
+    let mut extents = Extents { size, list: Vec::new() };
+    extents.bytes(CODE, &filled(id, rows)?[CODE as usize..]);
+    Ok(extents)
+}
+
+/// Returns the MBR of a GPT disk that old firmware finds `rows` in. They come first, as what reads only the first row needs it;
+/// the protective row covers what lies before them, the GPT's header with it.
+pub(super) fn hybrid(id: u32, size: u64, rows: &[Row]) -> Result<Vec<u8>, Error> {
+    let Some(first) = rows.iter().map(|row| row.offset / SECTOR).min() else { return Ok(protective(size)) };
+    if rows.len() >= ROWS {
+        return Err(Error::TooMany { kind: "hybrid MBR", limit: ROWS - 1, count: rows.len() });
+    }
+    let mut sector = filled(id, rows)?;
+    put_row(&mut sector, rows.len(), 0xee, 1, first - 1);
+    Ok(sector)
+}
+
+fn filled(id: u32, rows: &[Row]) -> Result<Vec<u8>, Error> {
     let mut sector = empty(id);
     for (at, row) in rows.iter().enumerate() {
         let kind = kind(&row.r#type)?;
@@ -22,9 +40,7 @@ pub fn mbr(id: u32, size: u64, rows: &[Row]) -> Result<Extents, Error> {
         }
         put_row(&mut sector, at, kind, row.offset / SECTOR, row.size / SECTOR);
     }
-    let mut extents = Extents { size, list: Vec::new() };
-    extents.bytes(0, sector);
-    Ok(extents)
+    Ok(sector)
 }
 
 /// Returns the MBR that keeps old programs from a GPT disk.

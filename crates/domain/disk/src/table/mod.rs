@@ -1,10 +1,10 @@
-//! Partition tables as values: [`gpt`](fn@gpt) and [`mbr`](fn@mbr), and the types of partitions.
+//! Partition tables as values: [`gpt`](fn@gpt), [`mbr`](fn@mbr) and [`hybrid`](fn@hybrid), and the types of partitions.
 
 mod gpt;
 mod mbr;
 pub mod types;
 
-pub use gpt::gpt;
+pub use gpt::{gpt, hybrid};
 pub use mbr::mbr;
 pub use types::type_guid;
 
@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 /// Length of a sector in bytes.
 pub const SECTOR: u64 = 512;
+
+/// Bytes of the first sector that are a boot program's; the rest is the table's.
+pub const CODE: u64 = 440;
 
 /// One row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]

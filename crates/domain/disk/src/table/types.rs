@@ -8,6 +8,8 @@ pub const TYPES: &[(&str, Uuid)] = &[
     ("esp", uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")),
     ("xbootldr", uuid!("bc13c2ff-59e6-4262-a352-b275fd6f7172")),
     ("bios-boot", uuid!("21686148-6449-6e6f-744e-656564454649")),
+    // FAT and NTFS of a PC; what other firmware than UEFI reads.
+    ("microsoft-basic", uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7")),
     ("linux-generic", uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4")),
     ("swap", uuid!("0657fd6d-a4ab-43c4-84e5-0933c84b4f4f")),
     ("home", uuid!("933ac7e1-2eb4-4f13-b844-0e14e2aef915")),
@@ -36,12 +38,17 @@ pub fn type_guid(name: &str) -> Option<Uuid> {
 
 /// Returns the type of the root partition of `arch`.
 pub fn root(arch: Arch) -> Uuid {
-    type_guid(&format!("root-{arch}")).expect("every architecture has a root type")
+    type_guid(&format!("root-{}", kind(arch))).expect("every architecture has a root type")
 }
 
 /// Returns the type of the `/usr` partition of `arch`.
 pub fn usr(arch: Arch) -> Uuid {
-    type_guid(&format!("usr-{arch}")).expect("every architecture has a usr type")
+    type_guid(&format!("usr-{}", kind(arch))).expect("every architecture has a usr type")
+}
+
+/// 32-bit Arm has one type, however floating-point numbers are passed.
+fn kind(arch: Arch) -> Arch {
+    if arch == Arch::Armel { Arch::Armhf } else { arch }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use kiln_model::action::{
 use kiln_recipe::spec::{Disk, Format, Output, PartitionSpec};
 
 use crate::Inputs;
-use crate::stage::slot_files;
+use crate::stage::{grub_core, slot_files};
 
 pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
     let container = if output.format == Format::Qcow2 { DiskContainer::Qcow2 } else { DiskContainer::Raw };
@@ -18,7 +18,8 @@ pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
 fn layout(inputs: &Inputs<'_>, disk: &Disk) -> DiskLayout {
     let partitions = disk.partitions.iter().map(|spec| partition(inputs, disk, spec)).collect();
     let blobs = inputs.spec.base.board.as_ref().map(|board| board.blobs.clone()).unwrap_or_default();
-    DiskLayout { table: disk.table, id: inputs.uuid("disk"), partitions, blobs, size: disk.size }
+    let (table, id, bios) = (disk.table, inputs.uuid("disk"), grub_core(inputs, disk));
+    DiskLayout { table, id, partitions, blobs, bios, size: disk.size }
 }
 
 fn partition(inputs: &Inputs<'_>, disk: &Disk, spec: &PartitionSpec) -> Partition {
@@ -40,7 +41,7 @@ fn partition(inputs: &Inputs<'_>, disk: &Disk, spec: &PartitionSpec) -> Partitio
         replace: if blank { Default::default() } else { slot_files(inputs, disk, spec) },
     });
     let r#type = match disk.table {
-        TableKind::Gpt => role_type(inputs, &spec.role),
+        TableKind::Gpt | TableKind::Hybrid => role_type(inputs, &spec.role),
         TableKind::Mbr => short_type(spec).to_owned(),
     };
     Partition {
@@ -72,6 +73,7 @@ fn role_type(inputs: &Inputs<'_>, role: &str) -> String {
         "root" => Some(types::root(arch)),
         "usr" => Some(types::usr(arch)),
         "boot" => types::type_guid("xbootldr"),
+        "firmware" => types::type_guid("microsoft-basic"),
         other => types::type_guid(other),
     };
     guid.or_else(|| types::type_guid("linux-generic")).expect("the table has it").to_string()

@@ -28,11 +28,13 @@ fn action(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
 }
 
 /// Returns the stage that puts the artifact and its companions in place.
-pub fn sync(output: &Output) -> Stage {
+pub fn sync(inputs: &Inputs<'_>, output: &Output) -> Stage {
     let mut companions: Vec<String> =
         ["SHA256SUMS", "spdx.json", "cdx.json", "provenance.json", "report.json"].map(str::to_owned).into();
     if output.format == Format::Raw {
         companions.push("bmap".into());
+        let imager = inputs.spec.base.board.as_ref().and_then(|board| board.imager.as_ref());
+        companions.extend(imager.map(|_| "os_list.json".to_owned()));
     }
     Stage { kind: StageKind::Sync, actions: vec![Action::Publish { companions }] }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::grow::grow;
 use super::readonly::is_read_only;
-use super::{of, script_environment, slot};
+use super::{grub, of, script_environment, slot};
 use crate::Inputs;
 use crate::context::write;
 
@@ -69,7 +69,7 @@ fn options<const N: usize>(words: [&str; N]) -> String {
 fn source(inputs: &Inputs<'_>, disk: &Disk, at: usize) -> String {
     let partition = &disk.partitions[at];
     match (partition.filesystem, disk.table) {
-        (FilesystemKind::Squashfs, TableKind::Gpt) => {
+        (FilesystemKind::Squashfs, TableKind::Gpt | TableKind::Hybrid) => {
             format!("PARTUUID={}", inputs.uuid(&format!("partition {}", partition.name)))
         }
         (FilesystemKind::Squashfs, TableKind::Mbr) => {
@@ -80,7 +80,7 @@ fn source(inputs: &Inputs<'_>, disk: &Disk, at: usize) -> String {
 }
 
 /// FAT has only four bytes, in capitals.
-fn filesystem_id(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
+pub(super) fn filesystem_id(inputs: &Inputs<'_>, partition: &PartitionSpec) -> String {
     let uuid = inputs.uuid(&format!("filesystem {}", partition.name));
     match partition.filesystem {
         FilesystemKind::Fat => {
@@ -111,6 +111,8 @@ fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
     let name = match board.loader {
         Loader::None => return vec![],
         Loader::Extlinux => return extlinux(inputs, disk, board),
+        Loader::RaspiFirmware => return super::raspi::generated(inputs, &cmdline(inputs, disk, board)),
+        Loader::ConfigTxt => return super::raspi::kept(inputs, disk, &cmdline(inputs, disk, board)),
         Loader::SystemdBoot => "systemd-boot",
         Loader::Uki => "uki",
     };
@@ -127,6 +129,7 @@ fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
         let text = format!("timeout 0\ndefault {}-*\n", token(inputs, disk));
         actions.push(write(&format!("{}/loader/loader.conf", esp(disk)), text));
     }
+    actions.extend(grub::files(inputs, &esp(disk).to_string(), board));
     actions
 }
 

@@ -1,7 +1,6 @@
 //! The last partition takes what the medium has, at first boot.
 
 use kiln_model::Action;
-use kiln_model::action::TableKind;
 use kiln_recipe::spec::{Disk, PartitionSpec};
 
 use crate::Inputs;
@@ -10,10 +9,7 @@ use crate::context::{symlink, write, write_mode};
 /// systemd-repart(8) grows the partition of a GPT, a unit of ours that of an MBR; `x-systemd.growfs` the filesystem in it.
 pub fn grow(inputs: &Inputs<'_>, disk: &Disk) -> Vec<Action> {
     let Some(last) = disk.last_to_grow().filter(|_| inputs.spec.system.grow) else { return vec![] };
-    match disk.table {
-        TableKind::Gpt => definitions(disk, last),
-        TableKind::Mbr => unit(last),
-    }
+    if disk.table.has_gpt() { definitions(disk, last) } else { unit(last) }
 }
 
 /// Definitions take partitions of their type in the order on the disk, so those before the last one have theirs too; they have

@@ -3,7 +3,7 @@
 use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::{Interface, Network, NetworkBackend, Point};
 
-use super::{of, scripts, wifi};
+use super::{cloud_init, of, scripts, wifi};
 use crate::Inputs;
 use crate::context::{symlink, write};
 
@@ -13,6 +13,7 @@ pub fn network(inputs: &Inputs<'_>) -> Option<Stage> {
     actions.extend(interfaces(inputs));
     actions.extend(resolver(inputs));
     actions.extend(wifi::actions(inputs));
+    actions.extend(cloud_init::actions(inputs));
     actions.extend(scripts::at(inputs, Point::Network));
     of(StageKind::Network, actions)
 }

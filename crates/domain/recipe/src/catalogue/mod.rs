@@ -80,6 +80,8 @@ mod tests {
         }
         for board in board::all() {
             assert!(layout::find(&board.layout).is_some(), "{}", board.name);
+            // Both would lie before the first partition.
+            assert!(!board.bios || board.blobs.is_empty(), "{}", board.name);
         }
     }
 

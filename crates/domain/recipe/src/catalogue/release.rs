@@ -21,6 +21,12 @@ pub struct Release {
     /// What is used unless the recipe says otherwise.
     pub components: Vec<String>,
     pub known_components: Vec<String>,
+    /// Which of them hold what boards load before or besides the kernel.
+    #[serde(default)]
+    pub firmware_components: Vec<String>,
+    /// Whether `config.txt` and `cmdline.txt` of a Raspberry Pi are the owner's, and not written anew for every kernel.
+    #[serde(default)]
+    pub keeps_config_txt: bool,
     pub init: Init,
     /// The package that keeps the archive's keys current in the image.
     pub keyring_package: String,

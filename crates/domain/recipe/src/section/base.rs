@@ -55,7 +55,7 @@ pub static KEYS: Table = Table {
         .default("kiln's own: it brings those of Debian and Ubuntu"),
         key("fingerprints", Shape::List(&Shape::Text(&FINGERPRINT)), "Which of those keys count; all when it is absent."),
         key("components", Shape::List(&Shape::Text(&COMPONENT)), "Components of the archive.")
-            .default("the release's own: `main` for Debian")
+            .default("the release's own: `main` for Debian, and `non-free-firmware` where the board needs some")
             .example("[\"main\", \"non-free-firmware\"]")
             .replaces(),
         key("snapshot", Shape::Text(&SNAPSHOT), "Packages as they were at this moment, from the distribution's snapshot archive.")
@@ -75,6 +75,7 @@ pub static KEYS: Table = Table {
 static ARCHITECTURES: &[(&str, &str)] = &[
     ("amd64", "64-bit PCs"),
     ("arm64", "64-bit Arm"),
+    ("armel", "32-bit Arm without hardware floating point"),
     ("armhf", "32-bit Arm with hardware floating point"),
     ("i386", "32-bit PCs"),
     ("ppc64el", "64-bit POWER, little endian"),
@@ -122,6 +123,14 @@ pub struct Ground {
     pub span: Span,
 }
 
+impl Ground {
+    /// Returns the components that the board's firmware is in; none for a board without.
+    pub fn firmware_components(&self) -> Vec<String> {
+        let needed = self.board.is_some_and(|board| !board.value.firmware.is_empty());
+        if needed { self.release.firmware_components.clone() } else { vec![] }
+    }
+}
+
 /// Finds release, architecture and board, and sees to it that they fit each other.
 pub fn ground(view: View<'_>, desk: &Desk<'_>) -> Option<Ground> {
     let release = release_of(view, desk);
@@ -130,12 +139,13 @@ pub fn ground(view: View<'_>, desk: &Desk<'_>) -> Option<Ground> {
     let wanted = view.text("architecture");
     let architecture = match (wanted, board) {
         (Some(wanted), _) => wanted.value.parse().ok()?,
-        (None, Some(board)) => board.value.architecture,
+        (None, Some(board)) => board.value.usual_architecture(release),
         (None, None) => desk.options.host_arch,
     };
     let ground = Ground { release: release?, architecture, board, span: view.span };
     check_architecture(&ground, wanted, desk);
     check_board(&ground, wanted, desk);
+    check_firmware(&ground, view, desk);
     Some(ground)
 }
 
@@ -151,19 +161,29 @@ fn check_architecture(ground: &Ground, wanted: Option<Said<&str>>, desk: &Desk<'
 
 fn check_board(ground: &Ground, wanted: Option<Said<&str>>, desk: &Desk<'_>) {
     let Some(Said { value: board, span }) = ground.board else { return };
-    if board.architecture != ground.architecture {
+    let all = board.architectures.values().flatten();
+    if !all.clone().any(|arch| *arch == ground.architecture) {
         let message = format!("board `{}` is not an `{}` machine", board.name, ground.architecture);
-        let note =
-            Note::error(span, "contradiction", message).label(format!("its architecture is `{}`", board.architecture));
+        let its = match board.architectures.get(&ground.release.distribution) {
+            Some(its) => listed(its),
+            None => listed(all),
+        };
+        let note = Note::error(span, "contradiction", message).label(format!("its architecture is {its}"));
         let note = note.maybe_hint(boards_for(ground));
         desk.say(match wanted {
             Some(wanted) => note.also(wanted.span, "said here"),
             None => note,
         });
-    } else if board.kernel_in(ground.release).is_none() {
-        let message = format!("{} has no kernel for board `{}`", ground.release.title, board.name);
+    } else if board.kernel_in(ground.release, ground.architecture).is_none() {
+        let message = match board.architectures.contains_key(&ground.release.distribution) {
+            true => {
+                format!("{} has no `{}` kernel for board `{}`", ground.release.title, ground.architecture, board.name)
+            }
+            false => format!("{} has no kernel for board `{}`", ground.release.title, board.name),
+        };
         let has = |release: &&Release| {
-            board.kernel_in(release).is_some() && release.architectures.contains(&board.architecture)
+            let mut all = release.architectures.iter();
+            all.any(|architecture| board.kernel_in(release, *architecture).is_some())
         };
         let releases: Vec<&str> = release::all().iter().filter(has).map(|release| release.title.as_str()).collect();
         let hint = format!("releases for it: {}", releases.join(", "));
@@ -172,9 +192,29 @@ fn check_board(ground: &Ground, wanted: Option<Said<&str>>, desk: &Desk<'_>) {
     }
 }
 
+fn listed<'a>(architectures: impl IntoIterator<Item = &'a Arch>) -> String {
+    let mut words: Vec<String> = architectures.into_iter().map(|arch| format!("`{arch}`")).collect();
+    words.sort();
+    words.dedup();
+    words.join(" or ")
+}
+
+/// The recipe's own list of components must hold the one with the board's firmware.
+fn check_firmware(ground: &Ground, view: View<'_>, desk: &Desk<'_>) {
+    let (Some(Said { value: board, span }), Some(at)) = (ground.board, view.key_span("components")) else { return };
+    let said = view.strings("components");
+    let missing = ground.firmware_components().into_iter().find(|component| !said.contains(component));
+    if let Some(missing) = missing {
+        let message = format!("board `{}` needs firmware from the component `{missing}`", board.name);
+        let all: Vec<String> = said.iter().chain([&missing]).map(|word| format!("\"{word}\"")).collect();
+        let note = Note::error(span, "contradiction", message).also(at, "which is not among these");
+        desk.say(note.hint(format!("components = [{}], or leave it out", all.join(", "))));
+    }
+}
+
 /// Names the boards that fit release and architecture.
 fn boards_for(ground: &Ground) -> Option<String> {
-    let fits = |board: &&Board| board.architecture == ground.architecture && board.kernel_in(ground.release).is_some();
+    let fits = |board: &&Board| board.kernel_in(ground.release, ground.architecture).is_some();
     let names: Vec<String> = board::all().iter().filter(fits).map(|board| format!("`{}`", board.name)).collect();
     let what = format!("{} on `{}`", ground.release.title, ground.architecture);
     (!names.is_empty()).then(|| format!("boards for {what}: {}", names.join(", ")))

@@ -47,7 +47,7 @@ static PARTITION: Table = Table {
             .default("nowhere, which only swap and slots can be")
             .example("\"/\""),
         key("filesystem", Shape::Word(FILESYSTEMS), "Its filesystem.")
-            .default("\"ext4\"; \"fat\" for an esp; that of the partition that it is a slot of"),
+            .default("\"ext4\"; \"fat\" for an esp and a firmware; that of the partition that it is a slot of"),
         key("label", Shape::Text(&LABEL), "The filesystem's label.").default("its name"),
         key("size", Shape::Either(&[Shape::Text(&SIZE_OR_AUTO), Shape::Table(&size::KEYS)]), "Its size.")
             .default("\"auto\""),
@@ -76,8 +76,11 @@ static PARTITION: Table = Table {
     more: None,
 };
 
-static TABLES: &[(&str, &str)] =
-    &[("gpt", "the GUID partition table"), ("mbr", "the old table, four partitions at most")];
+static TABLES: &[(&str, &str)] = &[
+    ("gpt", "the GUID partition table"),
+    ("mbr", "the old table, four partitions at most"),
+    ("hybrid", "a GPT whose MBR shows its FAT partitions too, three at most: for firmware that reads no GPT"),
+];
 
 static ROOTS: &[(&str, &str)] = &[
     ("ext4", "writable; grows"),
@@ -96,7 +99,8 @@ static FILESYSTEMS: &[(&str, &str)] = &[
 ];
 
 static ROLES: &[(&str, &str)] = &[
-    ("esp", "what the firmware starts from"),
+    ("esp", "what a UEFI firmware starts from"),
+    ("firmware", "what a Raspberry Pi's firmware starts from"),
     ("root", "the root"),
     ("boot", "kernels"),
     ("home", "people's files"),
@@ -168,6 +172,7 @@ fn the_layout(view: View<'_>, ground: &Ground) -> Option<&'static Layout> {
 fn table(view: View<'_>) -> Option<TableKind> {
     match view.text("table")?.value {
         "mbr" => Some(TableKind::Mbr),
+        "hybrid" => Some(TableKind::Hybrid),
         _ => Some(TableKind::Gpt),
     }
 }
@@ -222,7 +227,7 @@ fn own_partition(
     let usual = || first.map_or_else(|| role_of(mount.as_ref(), swap).to_owned(), |first| first.role.clone());
     let role = view.string("role").unwrap_or_else(usual);
     let usual = match role.as_str() {
-        "esp" => FilesystemKind::Fat,
+        "esp" | "firmware" => FilesystemKind::Fat,
         "swap" => FilesystemKind::Swap,
         _ => first.map_or(FilesystemKind::Ext4, |first| first.filesystem),
     };
@@ -254,6 +259,7 @@ fn role_of(mount: Option<&GuestPath>, swap: bool) -> &'static str {
         None if swap => "swap",
         Some(b"/") => "root",
         Some(b"/efi" | b"/boot/efi") => "esp",
+        Some(b"/boot/firmware") => "firmware",
         Some(b"/boot") => "boot",
         Some(b"/home") => "home",
         Some(b"/srv") => "srv",

@@ -144,6 +144,12 @@ impl Checked<'_> {
             let message = format!("{} partitions, and an MBR has four", self.parts.len());
             self.say(self.span(), message, "say table = \"gpt\"");
         }
+        let fat = count(&|part| part.filesystem == FilesystemKind::Fat);
+        if self.table == TableKind::Hybrid && !(1..=3).contains(&fat) {
+            let message = format!("a hybrid table shows FAT partitions, three at most, and there are {fat}");
+            let span = self.view.text("table").map_or_else(|| self.span(), |said| said.span);
+            self.say(span, message, "say table = \"gpt\"");
+        }
         let mut growing = self.parts.iter().filter(|part| part.grow);
         if let (Some(first), Some(second)) = (growing.next(), growing.next()) {
             let message = format!("`{}` and `{}` cannot both take what the others leave", first.name, second.name);
@@ -204,7 +210,7 @@ impl Checked<'_> {
             if offset < length {
                 let message = format!("the ROM of board `{}` reads byte {offset}, where this table lies", board.name);
                 let hint = match self.table {
-                    TableKind::Gpt => "a GPT takes the first 17408 bytes: say table = \"mbr\"",
+                    TableKind::Gpt | TableKind::Hybrid => "a GPT takes the first 17408 bytes: say table = \"mbr\"",
                     TableKind::Mbr => "an MBR takes the first 512 bytes",
                 };
                 self.say(span, message, hint);
@@ -242,7 +248,7 @@ impl Checked<'_> {
             }
             _ => {}
         }
-        if part.role == "esp" && *filesystem != FilesystemKind::Fat {
+        if ["esp", "firmware"].contains(&part.role.as_str()) && *filesystem != FilesystemKind::Fat {
             self.say(
                 self.at(part, "filesystem"),
                 format!("firmware reads `{name}` only as FAT"),

@@ -2,6 +2,7 @@
 
 pub mod base;
 pub mod boot;
+pub mod cloud_init;
 pub mod disk;
 pub mod division;
 pub mod files;

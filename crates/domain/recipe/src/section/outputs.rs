@@ -2,15 +2,17 @@
 
 use kiln_model::action::{Algorithm, Compression};
 
+use super::base::Ground;
 use crate::desk::{Desk, Note};
 use crate::forms::NAME;
+use crate::node::Span;
 use crate::shape::{Shape, Table, key};
 use crate::spec::{Format, Output};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
     name: "[[output]]",
-    doc: "An artifact. A recipe may ask for several of the same image.",
+    doc: "An artifact. A recipe may ask for several of the same image, and for none where its board says what is usual.",
     keys: &[
         key("format", Shape::Word(FORMATS), "What it is.").here().example("\"raw\""),
         key("compression", Shape::Word(COMPRESSIONS), "What it is packed with.").default("\"none\"").example("\"zst\""),
@@ -79,7 +81,11 @@ impl Format {
     }
 }
 
-pub fn read(root: View<'_>, name: &str, desk: &Desk<'_>) -> Vec<Output> {
+/// Returns what the recipe asks for, else what is usual for the board.
+pub fn read(root: View<'_>, name: &str, ground: &Ground, desk: &Desk<'_>) -> Vec<Output> {
+    if !root.has("output") {
+        return usual(name, ground, desk).into_iter().collect();
+    }
     let mut outputs: Vec<Output> = Vec::new();
     for view in root.tables("output") {
         let Some(format) = view.text("format") else { continue };
@@ -91,6 +97,16 @@ pub fn read(root: View<'_>, name: &str, desk: &Desk<'_>) -> Vec<Output> {
         outputs.push(output);
     }
     outputs
+}
+
+fn usual(name: &str, ground: &Ground, desk: &Desk<'_>) -> Option<Output> {
+    let format = ground.board.and_then(|board| board.value.output);
+    if format.is_none() {
+        let note = Note::error(Span::default(), "missing-key", "the recipe does not say `output`");
+        desk.say(note.hint("add a part headed `[[output]]`"));
+    }
+    let format = format?;
+    Some(Output { format, compression: None, inner: None, file: format!("{name}.{}", format.name()) })
 }
 
 fn one(view: View<'_>, said: Said<&str>, name: &str, desk: &Desk<'_>) -> Option<Output> {

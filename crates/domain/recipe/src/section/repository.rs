@@ -103,7 +103,14 @@ fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_
     let snapshot = base.text("snapshot").and_then(|said| stamp(said.value));
     let keys = release_keys(base, desk);
     let own = base.strings("components");
-    let usual = archive.components.as_ref().unwrap_or(&ground.release.components);
+    let usual = || {
+        let mut usual = archive.components.clone().unwrap_or_else(|| ground.release.components.clone());
+        let firmware = ground.firmware_components();
+        usual.extend(
+            firmware.into_iter().filter(|one| archive.components.is_none() && !ground.release.components.contains(one)),
+        );
+        usual
+    };
     let uris = match (&snapshot, &archive.snapshots) {
         (Some(stamp), Some(snapshots)) => vec![format!("{snapshots}/{stamp}")],
         _ => mirrors(archive, base, ground, desk),
@@ -114,7 +121,7 @@ fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_
         uris,
         uri_in_image: in_image(archive, base, ground),
         suite: archive.suite.clone(),
-        components: if own.is_empty() || archive.components.is_some() { usual.clone() } else { own },
+        components: if own.is_empty() || archive.components.is_some() { usual() } else { own },
         architectures: Vec::new(),
         signed_by: Some(keys.as_ref().map_or_else(|| archive.signed_by.clone(), |keys| key_path("base", keys))),
         trust: keys.unwrap_or_else(|| Trust::Keyring(archive.keyring.clone())),

@@ -43,7 +43,7 @@ pub fn shim(arch: Arch, path: &str) -> Option<Vec<u8>> {
     let code: Vec<u8> = match arch {
         Arch::Amd64 => AMD64.into(),
         Arch::Arm64 => ARM64.iter().flat_map(|word| word.to_le_bytes()).collect(),
-        Arch::Armhf | Arch::I386 | Arch::Ppc64el | Arch::Riscv64 => return None,
+        Arch::Armel | Arch::Armhf | Arch::I386 | Arch::Ppc64el | Arch::Riscv64 => return None,
     };
     let length = HEADS + code.len() as u64 + path.len() as u64 + 1;
     let mut file = arch.elf_magic().0.to_vec();

@@ -1,0 +1,148 @@
+//! Debian's relatives, which no mirror here has: Debian's own packages, published as each of them publishes its own, with the
+//! packages, suites, components and keys that are called differently there.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use common::{Bench, tool};
+use kiln_testkit::{Archive, Deb, Key, Pack, Server};
+
+/// What an archive of ours is made from, and where it is served.
+struct House {
+    bench: Bench,
+    key: Key,
+    debs: Vec<(String, Vec<u8>)>,
+}
+
+impl House {
+    /// Fetches the packages of a recipe by building it.
+    fn new(recipe: &str) -> Self {
+        let bench = Bench::shared();
+        bench.write("source.toml", recipe);
+        bench.ok(&["build", "--no-verify", "source.toml"]);
+        let debs = bench.packages("source.lock").into_iter();
+        let debs = debs.map(|(control, file)| (control, fs::read(file).unwrap())).collect();
+        Self { bench, key: Key::new(), debs }
+    }
+
+    /// Serves one suite for each of `suites`, the packages in the first; `place` says the component of each, or that it is left out.
+    fn serve(&self, suites: &[&str], place: impl Fn(&str) -> Option<&'static str>, own: Vec<(&str, Deb)>) -> Server {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+        let root = self.bench.path("archive");
+        let made = |suite: &str| Archive::new(suite, now - 60).packs(&[Pack::Xz]);
+        let mut first = made(suites[0]);
+        for (control, bytes) in &self.debs {
+            let name = control.lines().find_map(|line| line.strip_prefix("Package: ")).unwrap();
+            if let Some(component) = place(name) {
+                first = first.deb_in(component, Deb::found(control, bytes.clone()));
+            }
+        }
+        for (component, deb) in own {
+            first = first.deb_in(component, deb);
+        }
+        first.write(&root, &self.key);
+        suites[1..].iter().for_each(|suite| made(suite).write(&root, &self.key));
+        self.bench.write("keys.asc", &self.key.armored());
+        Server::start(&root)
+    }
+
+    fn keyring(&self, package: &str, path: &str) -> Deb {
+        Deb::new(package, "1").field("Provides", "debian-archive-keyring").file(path, 0o644, self.key.keyring())
+    }
+
+    /// Builds a recipe against `server` alone and returns where its folder is.
+    fn build(&self, server: &Server, text: &str) -> String {
+        self.bench.write("relative.toml", &text.replace("MIRROR", &server.url("")));
+        self.bench.ok(&["build", "--no-verify", "relative.toml"]);
+        self.bench.path("out").display().to_string()
+    }
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+const KERNEL: &str = "linux-image-6";
+
+/// A PC with Ubuntu's kernel package, half of what it needs from `universe`, and three suites.
+#[test]
+fn boot_ubuntu_from_an_archive_like_its_own() {
+    let house = House::new(&text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/debian-minimal.toml")));
+    let kernel = house.debs.iter().find_map(|(control, _)| {
+        let name = control.lines().next()?.strip_prefix("Package: ")?;
+        name.starts_with(KERNEL).then(|| name.to_owned())
+    });
+    let place = |name: &str| match name {
+        "linux-image-amd64" | "debian-archive-keyring" => None,
+        "systemd-boot" | "systemd-boot-efi" | "zstd" => Some("universe"),
+        _ => Some("main"),
+    };
+    let own = vec![
+        ("main", Deb::new("linux-image-generic", "6.8").depends(&kernel.expect("the recipe has a kernel"))),
+        ("main", house.keyring("ubuntu-keyring", "/usr/share/keyrings/ubuntu-archive-keyring.gpg")),
+    ];
+    let server = house.serve(&["noble", "noble-updates", "noble-security"], place, own);
+    let out = house.build(
+        &server,
+        "edition = 1\nname = \"ubuntu\"\n\n[base]\ndistribution = \"ubuntu\"\nrelease = \"24.04\"\nboard = \"generic-x86_64\"\n\
+         mirror = \"MIRROR\"\nkey = \"keys.asc\"\nmirror-in-image = \"http://archive.example/ubuntu\"\n\n\
+         [[output]]\nformat = \"raw\"\n\n[[output]]\nformat = \"dir\"\n",
+    );
+    let tree = Path::new(&out).join("ubuntu");
+    tool("sfdisk", &["--verify", &format!("{out}/ubuntu.raw")]);
+    let sources = text(&tree.join("etc/apt/sources.list.d/ubuntu.sources"));
+    for wanted in ["noble", "noble-updates", "noble-security", "main universe", "http://archive.example/ubuntu"] {
+        assert!(sources.contains(wanted), "{wanted}: {sources}");
+    }
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        assert_eq!(fs::read_link(tree.join(name)).unwrap(), Path::new("usr").join(name));
+    }
+    let loader = fs::read_dir(tree.join("boot/efi/loader/entries")).unwrap().map(|entry| entry.unwrap().file_name());
+    let loader: Vec<_> = loader.map(|name| name.into_string().unwrap()).collect();
+    assert!(loader.len() == 1 && loader[0].starts_with("ubuntu-6"), "{loader:?}");
+    tool("dpkg", &["--root", &tree.display().to_string(), "--audit"]);
+}
+
+/// Trees of the others: one suite that rolls, and another init.
+#[test]
+fn boot_kali_and_devuan_from_archives_like_theirs() {
+    let house = House::new(
+        "edition = 1\nname = \"source\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\n[packages]\nbase = \"minbase\"\n\
+         include = [\"sysvinit-core\", \"locales\"]\n\n[[output]]\nformat = \"tar\"\n",
+    );
+    let others: [(&str, &str, &[&str], &str, &str); 2] = [
+        ("kali", "rolling", &["kali-rolling"], "kali-archive-keyring", "/usr/share/keyrings/kali-archive-keyring.gpg"),
+        (
+            "devuan",
+            "6",
+            &["excalibur", "excalibur-updates", "excalibur-security"],
+            "devuan-keyring",
+            "/usr/share/keyrings/devuan-archive-keyring.gpg",
+        ),
+    ];
+    for (distribution, release, suites, package, path) in others {
+        let place = |name: &str| (name != "debian-archive-keyring").then_some("main");
+        let server = house.serve(suites, place, vec![("main", house.keyring(package, path))]);
+        let out = house.build(
+            &server,
+            &format!(
+                "edition = 1\nname = \"{distribution}\"\n\n[base]\ndistribution = \"{distribution}\"\nrelease = \"{release}\"\n\
+                 mirror = \"MIRROR\"\nkey = \"keys.asc\"\n\n[packages]\nbase = \"minbase\"\n\n[system]\nlocale = \"de_DE.UTF-8\"\n\n\
+                 [[output]]\nformat = \"dir\"\n"
+            ),
+        );
+        let tree = Path::new(&out).join(distribution);
+        let sources = text(&tree.join(format!("etc/apt/sources.list.d/{distribution}.sources")));
+        suites.iter().for_each(|suite| assert!(sources.contains(suite), "{suite}: {sources}"));
+        let keyring = tree.join(&path[1..]);
+        assert_eq!(fs::read(keyring).unwrap(), house.key.keyring(), "{distribution}");
+        assert_eq!(fs::read_link(tree.join("bin")).unwrap(), Path::new("usr/bin"), "{distribution}");
+        assert!(text(&tree.join("etc/default/locale")).contains("de_DE.UTF-8"), "{distribution}");
+        let status = text(&tree.join("var/lib/dpkg/status"));
+        assert!(status.contains(&format!("Package: {package}\n")), "{distribution}");
+        tool("dpkg", &["--root", &tree.display().to_string(), "--audit"]);
+    }
+}
