@@ -13,7 +13,7 @@ end=$(cat "/sys/class/block/$disk/size")
 size=$(((end - start) / 2048 * 2048))
 # Less than a mebibyte is how images end.
 [ "$((size - $(cat "$part/size")))" -ge 2048 ] || exit 0
-echo ", $size" | sfdisk --lock --no-reread --partno "$number" "/dev/$disk"
-# Told of a new size, the kernel changes a partition in use. partx would take one that is not in use away and bring it back,
-# and with it whatever waits to be mounted.
-[ "$(cat "$part/size")" = "$size" ] || partx --update --nr "$number" "/dev/$disk"
+echo ", $size" | sfdisk --lock --no-reread --no-tell-kernel --partno "$number" "/dev/$disk"
+# An open partition is resized. One that nobody has open, partx would take away and bring back, and with it whatever waits to
+# be mounted.
+partx --update --nr "$number" "/dev/$disk" 3<"/dev/${part##*/}"
