@@ -157,6 +157,9 @@ fn waiting_ends_with_the_time_the_machine_or_an_alarm() {
     let short = Instant::now() + Duration::from_millis(300);
     assert!(matches!(console.wait(short, |_| None::<()>), Err(Stop::Timeout)));
     assert_eq!(console.wait(soon(), |text| text.contains("booting").then_some(7)).unwrap(), 7);
+    far.write_all(b"[    1.0] Kernel panic - not syncing: Fatal exception\r\n").unwrap();
+    assert!(matches!(console.wait(soon(), |_| None::<()>), Err(Stop::Panicked)));
+    console.send("").unwrap();
     drop(far);
     assert!(matches!(console.wait(soon(), |_| None::<()>), Err(Stop::Closed)));
     let (near, _far) = UnixStream::pair().unwrap();

@@ -33,6 +33,9 @@ pub enum Stop {
     Timeout,
     #[error("the machine has stopped")]
     Closed,
+    /// The kernel said so; nothing more will come.
+    #[error("the kernel panicked")]
+    Panicked,
     #[error("interrupted")]
     Interrupted,
     #[error("{0}")]
@@ -100,8 +103,12 @@ impl<'a> Console<'a> {
     /// Waits until `find` finds something in what came since the last [`send`](Self::send).
     pub fn wait<T>(&mut self, deadline: Instant, mut find: impl FnMut(&str) -> Option<T>) -> Result<T, Stop> {
         loop {
-            if let Some(found) = find(&String::from_utf8_lossy(&self.text[self.mark..])) {
+            let text = String::from_utf8_lossy(&self.text[self.mark..]).into_owned();
+            if let Some(found) = find(&text) {
                 return Ok(found);
+            }
+            if text.contains(prompt::PANIC) {
+                return Err(Stop::Panicked);
             }
             if let Some(stop) = (self.alarm)() {
                 return Err(stop);

@@ -19,6 +19,7 @@ pub(super) fn stopped(stop: Stop, waited: &str, seconds: u64, console: &str, com
         Stop::Timeout => Fault::package(format!("{waited} did not come within {seconds} s"))
             .hint("`verify.timeout` allows more; `kiln boot` without --check shows the console"),
         Stop::Closed => Fault::package(format!("the machine stopped before {waited}")),
+        Stop::Panicked => Fault::package(format!("the kernel panicked before {waited}")),
         Stop::Hypervisor(what) => Fault::farm(format!("KVM broke down: {what}")),
         Stop::Io(_) => Fault::farm("read the guest's console").because(stop),
     };

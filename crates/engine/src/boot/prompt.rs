@@ -14,9 +14,12 @@ fn is_prompt(line: &str, hostname: Option<&str>) -> bool {
     }
 }
 
+/// The kernel's last words.
+pub const PANIC: &str = "Kernel panic - not syncing";
+
 /// Signs that no login prompt will come, and what they mean.
 const TROUBLE: &[(&str, &str)] = &[
-    ("Kernel panic - not syncing", "the kernel panicked"),
+    (PANIC, "the kernel panicked"),
     ("You are in emergency mode", "systemd fell back to emergency mode"),
     ("Cannot open access to console, the root account is locked", "systemd fell back to emergency mode"),
     ("Dropping to a shell!", "the initrd found no root filesystem"),
