@@ -44,7 +44,9 @@ impl House {
             first = first.deb_in(component, deb);
         }
         first.write(&root, &self.key);
-        suites[1..].iter().for_each(|suite| made(suite).write(&root, &self.key));
+        // A suite has the components of the first, with next to nothing in them.
+        let later = |suite: &str| made(suite).deb_in("universe", Deb::new("nothing", "1"));
+        suites[1..].iter().for_each(|suite| later(suite).write(&root, &self.key));
         self.bench.write("keys.asc", &self.key.armored());
         Server::start(&root)
     }
