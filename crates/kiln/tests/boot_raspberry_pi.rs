@@ -153,7 +153,7 @@ fn boot_a_raspberry_pi_starts_the_kernel_of_an_update_on_the_device() {
 #[test]
 fn boot_the_card_of_a_raspberry_pi_zero_is_what_its_firmware_reads() {
     let bench = Bench::shared();
-    bench.write("rpi-zero.toml", &recipe("rpi-zero", "[[output]]\nformat = \"raw\"\ncompression = \"zstd\"\n"));
+    bench.write("rpi-zero.toml", &recipe("rpi-zero", "[[output]]\nformat = \"raw\"\ncompression = \"zst\"\n"));
     bench.ok(&["build", "rpi-zero.toml"]);
     the_card_is_what_the_firmware_reads(&bench, "rpi-zero", "bcm2835-rpi-zero.dtb", "console=ttyAMA0,115200");
     the_imager_is_told(&bench, "rpi-zero", "pi1-32bit");
