@@ -14,7 +14,7 @@ use kiln_model::{
     Action, Artifact, EventKind, Extents, Fault, FaultKind, GuestPath, StageKind, StageOutcome, Tree, Unit,
 };
 use kiln_plan::companions::Whole;
-use kiln_sandbox::{Command, Scratch};
+use kiln_sandbox::Scratch;
 use kiln_store::{Doc, Layer};
 
 use super::Run;
@@ -288,7 +288,8 @@ impl Run<'_> {
         let shown = self.show(layers)?;
         let scratch = Scratch::new(&self.scratch_root(), "image")?;
         let plain = |path| GuestPath::new(path).expect("a plain path");
-        let command = Command::new(self.tools()?, argv)
+        let command = self
+            .tool(argv)?
             .bind(shown.overlay.target(), plain("/target"), true)
             .bind(scratch.path(), plain("/out"), false)
             .env("SOURCE_DATE_EPOCH", self.plan.epoch.to_string());

@@ -57,9 +57,8 @@ impl Run<'_> {
         match place {
             RunIn::Target => Ok(Command::new(target.root(), argv.iter().cloned())),
             RunIn::Tools => {
-                let tools = self.tools()?;
                 let at = GuestPath::new("/target").expect("a plain path");
-                Ok(Command::new(tools, argv.iter().cloned()).bind(target.root(), at, false))
+                Ok(self.tool(argv.iter().cloned())?.bind(target.root(), at, false))
             }
         }
     }

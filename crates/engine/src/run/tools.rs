@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_model::Fault;
-use kiln_sandbox::{Overlay, Scratch};
+use kiln_sandbox::{Command, Overlay, Scratch};
 
 use super::Run;
 
@@ -16,6 +16,13 @@ impl Run<'_> {
         *self.current.lock().expect("no holder panics") = asking;
         let layer = layers.first().ok_or_else(|| Fault::farm("the tools tree is empty"))?;
         Ok(layer.path.clone())
+    }
+
+    /// Returns a command with the plan's tools tree as its root, which is the store's and stays as it is.
+    pub fn tool(&self, argv: impl IntoIterator<Item = String>) -> Result<Command, Fault> {
+        let mut command = Command::new(self.tools()?, argv);
+        command.read_only_root = true;
+        Ok(command)
     }
 
     /// Shows a finished tree read-only, for tools that read a folder.

@@ -16,8 +16,6 @@ pub enum Error {
     Refers { stage: StageId, path: GuestPath, xattr: String },
     #[error("the layer of stage `{}` holds a name that no image may hold", stage.0.short())]
     BadName { stage: StageId, source: kiln_model::path::BadPath },
-    #[error("the layer of stage `{}` was published by another kiln and vanished again", stage.0.short())]
-    Vanished { stage: StageId },
 }
 
 impl Error {
@@ -32,7 +30,6 @@ impl From<Error> for Fault {
         let full = matches!(&error, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
         let kind = match error {
             Error::WrongDigest { .. } => FaultKind::Upstream,
-            Error::Vanished { .. } => FaultKind::Again,
             _ => FaultKind::Farm,
         };
         let fault = Fault::new(kind, "use the store").because(error);

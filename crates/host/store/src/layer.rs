@@ -59,7 +59,7 @@ impl Store {
     /// read and compared by digest; a layer that cannot prove itself that way is removed with a warning.
     pub fn tree(&self, id: &StageId) -> Result<Option<Layer>> {
         let folder = self.layer_path(id);
-        if !self.lease(&format!("layer {id}"), &folder)? {
+        if !self.lease(&lease(id), &folder)? {
             return Ok(None);
         }
         match self.load(id)? {
@@ -73,21 +73,22 @@ impl Store {
     }
 
     /// Moves the folder `upper`, which is in the store's filesystem, into the store as the layer of `id`. When another
-    /// kiln was faster, theirs is returned and ours removed.
+    /// kiln was faster, theirs is returned and ours removed. Where a changed layer cannot go since another kiln works with it,
+    /// ours lives as long as this `Store`, outside of the cache.
     pub fn publish(&self, id: &StageId, upper: &Path, meta: Meta) -> Result<Layer> {
         let (draft, layer) = self.draft(id, upper, meta)?;
-        if self.place(id, &draft)? {
-            return Ok(layer.at(self.layer_path(id).join("root")));
+        match self.place(id, &draft)? {
+            Placed::Ours => Ok(layer.at(self.layer_path(id).join("root"))),
+            Placed::Theirs(theirs) => remove_tree(&draft).map(|()| *theirs),
+            Placed::Nowhere => Ok(layer),
         }
-        remove_tree(&draft)?;
-        self.tree(id)?.ok_or(Error::Vanished { stage: *id })
     }
 
     /// The same in place of what was there. When another kiln works with the old layer that one stays, and ours lives as
     /// long as this `Store`, outside of the cache.
     pub fn replace(&self, id: &StageId, upper: &Path, meta: Meta) -> Result<Layer> {
         let (draft, layer) = self.draft(id, upper, meta)?;
-        let (folder, lease) = (self.layer_path(id), format!("layer {id}"));
+        let (folder, lease) = (self.layer_path(id), lease(id));
         make_folder(&self.root().join("layers"))?;
         let old = {
             let _store = session::exclusive(self.root())?;
@@ -120,27 +121,27 @@ impl Store {
         Ok((draft, Layer { id: *id, path, manifest, meta }))
     }
 
-    /// Renames a draft into place; false when a good layer is there already.
-    fn place(&self, id: &StageId, draft: &Path) -> Result<bool> {
+    /// Renames a draft into place, unless something is there that is good or must stay.
+    fn place(&self, id: &StageId, draft: &Path) -> Result<Placed> {
         let folder = self.layer_path(id);
         make_folder(&self.root().join("layers"))?;
-        for attempt in 0.. {
+        for _ in 0..3 {
             let moved = {
                 let _store = session::shared(self.root())?;
-                self.session.hold(format!("layer {id}"))?;
+                self.session.hold(lease(id))?;
                 fs::rename(draft, &folder)
             };
             match moved {
-                Ok(()) => return Ok(true),
-                Err(error) if taken(&error) && attempt < 3 => {
-                    if self.tree(id)?.is_some() {
-                        return Ok(false);
+                Ok(()) => return Ok(Placed::Ours),
+                Err(error) if taken(&error) => {
+                    if let Some(theirs) = self.tree(id)? {
+                        return Ok(Placed::Theirs(Box::new(theirs)));
                     }
                 }
                 Err(error) => return Err(Error::io("rename to", &folder)(error)),
             }
         }
-        Ok(false)
+        Ok(Placed::Nowhere)
     }
 
     pub(crate) fn load(&self, id: &StageId) -> Result<Option<(Layer, About)>> {
@@ -184,13 +185,39 @@ impl Store {
         write_atomically(&self.layer_path(id).join("about"), self.session.scratch(), &text)
     }
 
+    /// Takes a changed layer away for good, unless another kiln works with it: that one would find nothing there.
     pub(crate) fn reject_layer(&self, id: &StageId, why: &str) -> Result<()> {
-        self.reject(&self.layer_path(id), format!("the stored layer of stage `{}` is dropped: {why}", id.0.short()))
+        let trash = {
+            let _store = session::exclusive(self.root())?;
+            if self.session.others_hold(&lease(id))? {
+                let what = format!(
+                    "the stored layer of stage `{}` is not used, but in use by another kiln: {why}",
+                    id.0.short()
+                );
+                self.warn(what);
+                return Ok(());
+            }
+            self.session.trash(&self.layer_path(id))?
+        };
+        self.warn(format!("the stored layer of stage `{}` is dropped: {why}", id.0.short()));
+        remove_tree(&trash)
     }
 
     pub(crate) fn layer_path(&self, id: &StageId) -> PathBuf {
         self.root().join("layers").join(id.to_string())
     }
+}
+
+/// Where a draft went.
+enum Placed {
+    Ours,
+    Theirs(Box<Layer>),
+    Nowhere,
+}
+
+/// Returns a layer's name among the leases.
+fn lease(id: &StageId) -> String {
+    format!("layer {id}")
 }
 
 /// Whether a rename failed because somebody else's layer is in the place.

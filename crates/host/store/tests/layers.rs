@@ -111,6 +111,25 @@ fn a_layer_that_another_kiln_uses_stays_and_the_new_one_is_used_here() {
     assert_eq!(store.take_warnings().len(), 1);
 }
 
+#[test]
+fn a_changed_layer_stays_while_another_kiln_works_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let (other, store) = (Store::open(home.path(), None).unwrap(), Store::open(home.path(), None).unwrap());
+    let old = publish(&other, "a");
+    fs::create_dir(old.path.join("proc")).unwrap();
+    assert!(store.tree(&id("a")).unwrap().is_none());
+    assert!(old.path.join("proc").exists());
+    let fresh = publish(&store, "a");
+    assert!(!fresh.path.join("proc").exists() && fresh.path.join("etc.conf").exists());
+    assert!(store.take_warnings()[0].contains("in use by another kiln"));
+    // Nobody works with it any more.
+    drop((other, store));
+    let store = Store::open(home.path(), None).unwrap();
+    assert!(store.tree(&id("a")).unwrap().is_none());
+    assert!(!old.path.exists());
+    assert!(store.take_warnings()[0].contains("is dropped"));
+}
+
 type Change = fn(&Path);
 
 /// Every way a layer can change behind the store's back.

@@ -24,6 +24,16 @@ pub(super) struct Points {
 }
 
 impl Points {
+    /// Whether a tree has every mount point that a command needs.
+    pub(super) fn are_there(tree: &OwnedFd, command: &Command) -> bool {
+        let there = |path: &Path| {
+            openat2(tree, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::IN_ROOT).is_ok()
+        };
+        let mut binds = command.binds.iter().filter(|bind| !in_memory(bind));
+        ALWAYS.iter().all(|directory| there(Path::new(directory)))
+            && binds.all(|bind| there(&bind.guest.under(Path::new("/"))))
+    }
+
     /// Makes the mount points that are missing; the process's root is the tree. `directories` says of each bind whether it
     /// is a directory: the host is out of sight.
     pub(super) fn make(behind: OwnedFd, command: &Command, directories: &[bool]) -> Result<Self> {

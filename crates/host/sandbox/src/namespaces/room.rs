@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 use rustix::mount::{
@@ -73,7 +73,13 @@ fn change_root(command: &Command, directories: &[bool]) -> Result<Points> {
     let doing = || format!("enter `{}`", command.root.display());
     let root = pick(&command.root)?;
     sys::mount_add(&root, libc::MOUNT_ATTR_NODEV, true).doing(doing)?;
-    let behind = pick(&command.root)?;
+    let (root, behind) = match command.read_only_root && !Points::are_there(&root, command) {
+        true => {
+            let covered = cover(root)?;
+            (pick(&covered)?, pick(&covered)?)
+        }
+        false => (root, pick(&command.root)?),
+    };
     // Any directory of the host serves to attach the tree; this is our own namespace, and `/proc` always exists.
     place(root, "/proc")?;
     std::env::set_current_dir("/proc").doing(doing)?;
@@ -86,6 +92,22 @@ fn change_root(command: &Command, directories: &[bool]) -> Result<Points> {
         sys::mount_add(root, libc::MOUNT_ATTR_RDONLY, true).doing(|| "make the tree read-only".into())?;
     }
     Ok(points)
+}
+
+/// Lays memory over a tree that nobody may change, so that it gets its mount points all the same; returns where both are seen as one.
+fn cover(root: OwnedFd) -> Result<PathBuf> {
+    let base = Path::new("/proc");
+    place(make("tmpfs", QUIET, &[("mode", "755")])?, base)?;
+    let [tree, upper, work, both] = ["tree", "upper", "work", "both"].map(|name| base.join(name));
+    for directory in [&tree, &upper, &work, &both] {
+        fs::DirBuilder::new().mode(0o755).create(directory).doing(|| format!("make `{}`", directory.display()))?;
+    }
+    place(root, &tree)?;
+    let path = |path: &Path| path.display().to_string();
+    let options = [("lowerdir", path(&tree)), ("upperdir", path(&upper)), ("workdir", path(&work))];
+    let options = options.iter().map(|(name, path)| (*name, path.as_str())).collect::<Vec<_>>();
+    place(make("overlay", MountAttrFlags::MOUNT_ATTR_NODEV, &options)?, &both)?;
+    Ok(both)
 }
 
 fn dev(nodes: &[OwnedFd], command: &Command, devices: &[OwnedFd]) -> Result<()> {

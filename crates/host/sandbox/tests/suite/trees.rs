@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     ("an overlay without lowers is its upper", no_lowers),
     ("a layer can be read-only", read_only_layers),
     ("a read-only root cannot be changed", read_only_root),
+    ("a read-only root gets its mount points in memory", read_only_root_without_mount_points),
     ("binds appear, obey, and leave no trace", binds),
     ("a bind stays while another command with it ends", shared_binds),
     ("a scratch directory goes with its owner", scratch),
@@ -149,6 +150,29 @@ fn read_only_root(ground: &Ground) {
     command.read_only_root = true;
     let (exit, _, err) = ground.run(&command);
     assert!(!exit.success() && err.contains("/etc/x: Read-only file system"), "{err}");
+}
+
+/// Trees of a cache are known by the times that nobody can set.
+fn read_only_root_without_mount_points(ground: &Ground) {
+    let points = ["proc", "sys", "dev", "run", "tmp"];
+    for point in points {
+        let _ = fs::remove_dir(ground.tree.join(point));
+    }
+    let changed =
+        || ["", "bin"].map(|name| fs::metadata(ground.tree.join(name)).map(|meta| (meta.ctime(), meta.ctime_nsec())));
+    let before = changed().map(Result::unwrap);
+    let host = ground.folder.join("host");
+    fs::create_dir(&host).unwrap();
+    let guest = |path: &str| path.parse::<GuestPath>().unwrap();
+    let script =
+        "echo given > /out/file && echo x > /tmp/x && cat /proc/self/comm /bin/busybox > /dev/null && echo x > /bin/x";
+    let mut command = ground.shell(script).bind(&host, guest("/out"), false);
+    command.read_only_root = true;
+    let (exit, _, err) = ground.run(&command);
+    assert!(!exit.success() && err.contains("/bin/x: Read-only file system"), "{err}");
+    assert_eq!(list(&host), ["file"]);
+    assert_eq!(changed().map(Result::unwrap), before);
+    assert!(points.iter().all(|point| !ground.tree.join(point).exists()));
 }
 
 fn binds(ground: &Ground) {
