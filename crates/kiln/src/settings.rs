@@ -14,8 +14,18 @@ use crate::text;
 
 /// Enters the sandbox world, for commands that run programs; call it while this process has one thread.
 pub fn enter() -> Result<Arc<dyn Sandbox>, Fault> {
-    let entered = kiln_sandbox::enter(&kiln_sandbox::Enter::default())?;
+    let mut how = kiln_sandbox::Enter::default();
+    how.emulators_on_host = emulators_on_host(std::env::var("KILN_EMULATORS").ok().as_deref())?;
+    let entered = kiln_sandbox::enter(&how)?;
     Ok(Arc::new(Namespaces::new(&entered)))
+}
+
+fn emulators_on_host(said: Option<&str>) -> Result<bool, Fault> {
+    match said {
+        None | Some("" | "sandbox") => Ok(false),
+        Some("host") => Ok(true),
+        Some(other) => Err(Fault::recipe(format!("`KILN_EMULATORS`: `{other}` is neither `host` nor `sandbox`"))),
+    }
 }
 
 /// Flags of every command that works with the cache or the network.

@@ -69,7 +69,7 @@ impl Run<'_> {
 
 /// What lets a machine run another architecture's programs whose kernel lets no sandbox register an emulator of its own; what is
 /// registered on the host holds in every sandbox.
-const EMULATE: &str = "this image is of another architecture, which kiln emulates on Linux 6.7 or newer; on this machine: \
+const EMULATE: &str = "this image is of another architecture, which kiln emulates on Linux 6.7 or newer, or as root; on this machine: \
                        sudo apt-get install qemu-user-static binfmt-support";
 
 /// Returns why a command did not start in a tree for `arch`: what the machine cannot run there is its own fault.

@@ -11,7 +11,7 @@ use std::process::exit;
 
 use kiln_model::Fault;
 use kiln_sandbox::{
-    Bound, Command, Enter, Exit, Namespaces, Overlay, Sandbox, Scratch, Status, Stream, enter, probe, sweep,
+    Bound, Command, Emulator, Enter, Exit, Namespaces, Overlay, Sandbox, Scratch, Status, Stream, enter, probe, sweep,
 };
 
 fn main() {
@@ -64,7 +64,10 @@ fn run(tree: &str, arguments: &[String], terminal: bool) -> Result<Exit, Fault> 
 }
 
 fn hang(tree: &Path, folder: &Path) -> Result<Exit, Fault> {
-    let sandbox = Namespaces::new(&enter(&Enter::default())?);
+    let root = rustix::process::geteuid().is_root();
+    let mut how = Enter::default();
+    how.emulators_on_host = root;
+    let sandbox = Namespaces::new(&enter(&how)?);
     sweep(folder)?;
     let scratch = Scratch::new(folder, "hang")?;
     let inside = |name: &str| -> PathBuf { scratch.path().join(name) };
@@ -74,6 +77,7 @@ fn hang(tree: &Path, folder: &Path) -> Result<Exit, Fault> {
         trap '' TERM INT HUP; (setsid sleep 1000 &); sleep 1000 & echo ready; sleep 1000; sleep 1000";
     let mut command = Command::new(overlay.target(), ["sh", "-c", script]);
     if let Ok(mark) = std::env::var("KILN_TEST_MARK") {
+        command.emulators.extend(root.then(|| emulator(tree, &mark)));
         command = command.env("KILN_TEST_MARK", mark);
     }
     let result = sandbox.run(&command, &mut show);
@@ -81,6 +85,12 @@ fn hang(tree: &Path, folder: &Path) -> Result<Exit, Fault> {
         std::thread::sleep(std::time::Duration::from_secs(1));
     }
     Ok(result?)
+}
+
+/// Returns an emulator of programs that nobody has.
+fn emulator(tree: &Path, mark: &str) -> Emulator {
+    let magic = format!("KILN {mark}").into_bytes();
+    Emulator { name: mark.into(), magic, mask: vec![], program: tree.join("bin/busybox") }
 }
 
 fn tell_probes() {

@@ -13,6 +13,7 @@ mod namespaces;
 mod overlay;
 mod probe;
 mod recording;
+mod registrar;
 mod rights;
 mod scratch;
 mod seccomp;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::enter::{entered, trial};
 use crate::error::Doing;
 use crate::janitor::Janitor;
-use crate::namespaces::{is_delegated, is_possible};
+use crate::namespaces::{is_before_6_7, is_delegated, is_possible};
 use crate::{Command, Error, Limits, Namespaces, Overlay, Result, Sandbox, Scratch};
 
 /// One operation that was really tried.
@@ -133,11 +133,17 @@ fn kvm() -> Result<String> {
 }
 
 fn foreign() -> Result<String> {
+    if is_before_6_7() && rustix::process::geteuid().is_root() {
+        return Ok("emulators are registered on the host while they are needed".into());
+    }
     trial(|| {
         if is_possible() {
             return Ok(());
         }
-        Err(refused("mount `binfmt_misc`; Linux 6.7 and newer allow it".into(), Some(EMULATE.into())))
+        Err(refused(
+            "mount `binfmt_misc`; Linux 6.7 and newer allow it, and root may without".into(),
+            Some(EMULATE.into()),
+        ))
     })?;
     Ok("emulators are registered in the sandbox".into())
 }

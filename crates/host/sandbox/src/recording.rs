@@ -40,7 +40,7 @@ impl Sandbox for Recording {
 
     /// Nothing is run, of whatever architecture.
     fn foreign(&self) -> Foreign {
-        Foreign { emulators: false, narrow: false }
+        Foreign { emulators: false, on_host: false, narrow: false }
     }
 }
 

@@ -57,6 +57,7 @@ impl Hanging {
         // Supervisor, worker, janitor, first process, shell, two sleepers and their like.
         assert!(hanging.processes().len() >= 6, "{:?}", hanging.processes());
         assert_eq!(hanging.scratches().len(), 1);
+        assert_eq!(hanging.registered().len(), usize::from(is_root() && !ordinary));
         hanging
     }
 
@@ -106,12 +107,24 @@ impl Hanging {
         all.map(|entry| entry.unwrap().path()).collect()
     }
 
+    /// Returns what is registered on the host for us.
+    fn registered(&self) -> Vec<String> {
+        if !is_root() {
+            return vec![];
+        }
+        let list = ["unshare", "--mount", "sh", "-c", "mount -t binfmt_misc none /mnt && ls /mnt"];
+        let output = Command::new(list[0]).args(&list[1..]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let all = String::from_utf8(output.stdout).unwrap();
+        all.lines().filter(|name| name.contains(&format!("-{}-", self.mark))).map(str::to_owned).collect()
+    }
+
     /// Waits for the supervisor, then until nothing is left.
     fn end(mut self) -> ExitStatus {
         let status = self.child.wait().unwrap();
         let begun = Instant::now();
-        let left = || (self.processes(), self.mounts(), self.scratches());
-        while left() != (vec![], vec![], vec![]) {
+        let left = || (self.processes(), self.mounts(), self.scratches(), self.registered());
+        while left() != (vec![], vec![], vec![], vec![]) {
             assert!(begun.elapsed() < Duration::from_secs(20), "left behind: {:?}", left());
             sleep(Duration::from_millis(20));
         }

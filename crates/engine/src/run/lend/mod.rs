@@ -45,8 +45,8 @@ pub(crate) struct Native {
 impl Run<'_> {
     /// Lends a command in the tree the native helpers that fit it.
     pub fn lent(&self, stage: StageKind, mut command: Command) -> Result<Command, Fault> {
-        // Without an emulator of its own the sandbox can register nothing else either.
-        if command.emulators.is_empty() || !self.kiln.config.lend {
+        // Without an emulator of its own the sandbox can register nothing else either, and on the host it is not to.
+        if command.emulators.is_empty() || !self.lends()? {
             return Ok(command);
         }
         let Some(native) = self.native(stage)? else { return Ok(command) };
@@ -67,13 +67,18 @@ impl Run<'_> {
             .bind(loader, path(LOADER), true))
     }
 
+    /// Whether native helpers are lent at all: they stand in for programs in the sandbox, never on the whole machine.
+    fn lends(&self) -> Result<bool, Fault> {
+        Ok(self.kiln.config.lend && !self.kiln.sandbox()?.foreign().on_host)
+    }
+
     /// Whether a program of the tree, where it has it, does what it does on a machine of its own.
     pub fn is_sound(&self, stage: StageKind, program: &str, target: &Target) -> Result<bool, Fault> {
         let narrow = self.plan.arch.elf_magic().0[4] == 1 && !Arch::host().runs(self.plan.arch);
         if !narrow || !target.exists(&path(program)) {
             return Ok(true);
         }
-        let lends = self.kiln.config.lend && !target.exists(&libraries());
+        let lends = self.lends()? && !target.exists(&libraries());
         let native = if lends { self.native(stage)? } else { None };
         Ok(native.is_some_and(|native| native.shims.contains_key(&path(program))))
     }

@@ -14,6 +14,8 @@ use rustix::thread::{Gid, Uid};
 
 use crate::error::Doing;
 use crate::janitor::Janitor;
+use crate::namespaces::is_before_6_7;
+use crate::registrar::Registrar;
 use crate::{Error, Result, interrupt, sys};
 
 pub(crate) use ids::{entered, identity, lines};
@@ -21,7 +23,10 @@ pub(crate) use ids::{entered, identity, lines};
 /// How to enter.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Enter {}
+pub struct Enter {
+    /// Emulators are registered on the host, even where the kernel lets a sandbox have its own.
+    pub emulators_on_host: bool,
+}
 
 /// Ids that exist inside: `count` ids from `inside` on are `outside` and on for the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +49,14 @@ pub struct Entered {
 /// Returns in a child process that is root of a new user namespace and has a private mount namespace. The calling
 /// process stays outside as a supervisor: it passes signals on and ends as the child ends, and never returns from here.
 /// An error is returned in the calling process.
-pub fn enter(_options: &Enter) -> Result<Entered> {
+pub fn enter(options: &Enter) -> Result<Entered> {
     let maps = ids::maps()?;
+    let on_host = options.emulators_on_host || is_before_6_7();
+    let registrar = if on_host && maps.own_right { Some(Registrar::hire()?) } else { None };
     sys::block(&sys::signals(&supervisor::WATCHED));
-    let entered = cross(&maps, || {
+    let entered = cross(&maps, move || {
+        // The supervisor's own went with its copy of this closure.
+        registrar.into_iter().for_each(Registrar::serve_me);
         Janitor::hire()?;
         interrupt::listen();
         sys::unblock_all();

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Doing;
 use crate::{Result, letter, sys};
 
+pub(crate) use process::settle;
 pub(crate) use remove::remove;
 
 static HIRED: OnceLock<Janitor> = OnceLock::new();

@@ -1,6 +1,6 @@
 //! The janitor's own life: one loop while kiln lives, one last round when it is gone.
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ struct Room {
 
 /// Serves until kiln is gone, then cleans up and ends.
 pub(super) fn live(line: OwnedFd) -> ! {
-    let line = settle(line);
+    let line = settle(line, c"kiln-janitor");
     let (mut rooms, mut trees) = (Vec::new(), Vec::new());
     while serve(&line, &mut rooms, &mut trees) {}
     clear(rooms);
@@ -29,10 +29,10 @@ pub(super) fn live(line: OwnedFd) -> ! {
     sys::exit_now(0)
 }
 
-/// Leaves kiln's session, terminal, directory and descriptors; only kiln's end may end the janitor.
-fn settle(line: OwnedFd) -> OwnedFd {
+/// Leaves kiln's session, terminal, directory and descriptors; only kiln's end may end a process that is called `name` now.
+pub(crate) fn settle(line: OwnedFd, name: &CStr) -> OwnedFd {
     let _ = rustix::process::setsid();
-    sys::retitle(c"kiln-janitor");
+    sys::retitle(name);
     for signal in
         [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE, libc::SIGUSR1, libc::SIGUSR2]
     {

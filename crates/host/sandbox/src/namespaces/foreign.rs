@@ -39,6 +39,18 @@ pub(crate) fn is_possible() -> bool {
     make("binfmt_misc", MountAttrFlags::empty(), &[]).is_ok()
 }
 
+/// Whether the kernel knows `binfmt_misc` of the host alone.
+pub(crate) fn is_before_6_7() -> bool {
+    let uname = rustix::system::uname();
+    version(&uname.release().to_string_lossy()).is_some_and(|version| version < (6, 7))
+}
+
+/// Reads the first two numbers of a release such as `6.1.0-37-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
 /// Whether the kernel has no `binfmt_misc` for user namespaces, or none at all.
 fn refused(error: &std::io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::PERM | Errno::NODEV | Errno::ACCESS))
@@ -47,7 +59,7 @@ fn refused(error: &std::io::Error) -> bool {
 /// Returns the line that registers an emulator: the kernel opens the program at once (`F`), and hands on the name it was
 /// called by (`P`), an open descriptor (`O`), and the rights of the program that is run (`C`). What parts the fields is the line's first
 /// byte, which no path has.
-fn line(emulator: &Emulator) -> Vec<u8> {
+pub(crate) fn line(emulator: &Emulator) -> Vec<u8> {
     let escaped = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
     let (magic, mask) = (escaped(&emulator.magic), escaped(&emulator.mask));
     let head = format!("\x1f{}\x1fM\x1f\x1f{magic}\x1f{mask}\x1f", emulator.name);
@@ -57,6 +69,15 @@ fn line(emulator: &Emulator) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn releases_are_read() {
+        for (release, wanted) in
+            [("6.1.0-37-amd64", Some((6, 1))), ("6.18.44", Some((6, 18))), ("7", None), ("", None), ("x.1", None)]
+        {
+            assert_eq!(version(release), wanted, "{release}");
+        }
+    }
 
     #[test]
     fn a_line_is_what_the_kernel_reads() {

@@ -18,10 +18,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::registrar::Registrar;
 use crate::{Command, Entered, Error, Exit, Result, Sandbox, Stream, sys};
 
-pub(crate) use foreign::is_possible;
+pub(crate) use foreign::{is_before_6_7, is_possible, line};
 pub(crate) use group::{Group, is_delegated};
+pub(crate) use room::make;
 pub(crate) use start::{Started, start};
 
 /// Runs commands in user, mount, pid, ipc, uts, net and cgroup namespaces of their own.
@@ -41,6 +43,8 @@ impl Namespaces {
 pub struct Foreign {
     /// Whether [`Command::emulators`] have an effect; else what is registered on the host holds.
     pub emulators: bool,
+    /// Whether they hold for the whole machine meanwhile, rather than for the sandbox alone.
+    pub on_host: bool,
     /// Whether programs of 32 bits run on a machine of 64 (`personality(2)`).
     pub narrow: bool,
 }
@@ -51,7 +55,8 @@ impl Sandbox for Namespaces {
     }
 
     fn foreign(&self) -> Foreign {
-        Foreign { emulators: is_possible(), narrow: sys::runs_32_bits() }
+        let on_host = Registrar::get().is_some();
+        Foreign { emulators: on_host || is_possible(), on_host, narrow: sys::runs_32_bits() }
     }
 }
 

@@ -147,7 +147,7 @@ fn memory(command: &Command, mode: &str) -> Result<OwnedFd> {
 }
 
 /// Makes a file system that is not in any place yet.
-pub(super) fn make(kind: &str, attributes: MountAttrFlags, options: &[(&str, &str)]) -> Result<OwnedFd> {
+pub(crate) fn make(kind: &str, attributes: MountAttrFlags, options: &[(&str, &str)]) -> Result<OwnedFd> {
     let doing = || format!("make a `{kind}` file system");
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).doing(doing)?;
     for (name, value) in options {

@@ -14,6 +14,7 @@ use super::terminal::Relay;
 use super::{Excess, Failure, Job, News, Order};
 use crate::error::Doing;
 use crate::janitor::Janitor;
+use crate::registrar::Registrar;
 use crate::{Command, Error, Exit, Result, Status, Stream, interrupt, letter};
 
 /// What a program gets between SIGTERM and SIGKILL.
@@ -258,6 +259,10 @@ fn job(command: &Command, terminal: bool) -> Result<OwnedFd> {
         Ok(())
     };
     absolute(&mut command.root)?;
+    if let (Some(registrar), false) = (Registrar::get(), command.emulators.is_empty()) {
+        command.emulators.iter_mut().try_for_each(|emulator| absolute(&mut emulator.program))?;
+        registrar.register(&std::mem::take(&mut command.emulators))?;
+    }
     command.emulators.iter_mut().try_for_each(|emulator| absolute(&mut emulator.program))?;
     command.binds.iter_mut().try_for_each(|bind| absolute(&mut bind.host))?;
     let text = serde_json::to_vec(&Job { command, terminal }).doing(|| "write the job".into())?;
