@@ -3,6 +3,7 @@
 //! Not the usual harness: a sandbox is entered while the process has one thread, so this `main` enters and then runs the
 //! cases itself. `cargo test --test boot_machine -- WORD` runs those whose name contains the word.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 use std::process::exit;
@@ -20,6 +21,7 @@ const CASES: &[Case] = &[
     ("the_probe_says_which_and_why", probed),
     ("an_empty_disk_is_told_from_a_slow_one", empty),
     ("a_silent_machine_is_a_fault_of_the_console", silent),
+    ("a_guest_that_had_no_time_for_its_timer_is_started_anew", starved),
 ];
 
 fn main() {
@@ -126,9 +128,16 @@ fn probed(sandbox: &dyn Sandbox, folder: &Path) {
     assert!(choice.why.starts_with("the board is riscv64 and this machine "), "{}", choice.why);
 }
 
-fn fails(sandbox: &dyn Sandbox, folder: &Path, firmware: &str, timeout: u32) -> (FaultKind, String) {
+/// Fails with a disk that begins with these bytes; says how, and what was told meanwhile.
+fn fails(
+    sandbox: &dyn Sandbox,
+    folder: &Path,
+    (firmware, timeout): (&str, u32),
+    sector: &[u8],
+) -> (FaultKind, String, Vec<String>) {
     let image = folder.join("empty.img");
-    fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    fs::write(&image, sector).unwrap();
+    fs::File::options().write(true).open(&image).unwrap().set_len(64 << 20).unwrap();
     let board = board(firmware);
     let programs = programs(&board);
     let scratch = folder.join("scratch");
@@ -144,20 +153,40 @@ fn fails(sandbox: &dyn Sandbox, folder: &Path, firmware: &str, timeout: u32) -> 
     };
     let verify = Verify { boot: true, timeout, firmware: Vec::new(), asserts: Vec::new() };
     let log = folder.join("console.log");
-    let fault = check(&guest, &verify, &log, &|_| {}).expect_err("an empty disk does not boot");
+    let lines = RefCell::new(Vec::new());
+    let told = |line: &str| lines.borrow_mut().push(line.to_owned());
+    let fault = check(&guest, &verify, &log, &told).expect_err("no such disk boots");
     assert!(log.exists(), "the console is kept");
     let text = fault.chain();
     let (_, told) = text.split_once("`: ").expect("the image, then what happened");
-    (fault.kind(), told.to_owned())
+    (fault.kind(), told.to_owned(), lines.into_inner())
 }
 
 fn empty(sandbox: &dyn Sandbox, folder: &Path) {
-    let found = fails(sandbox, folder, "uefi", 300);
-    assert_eq!(found, (FaultKind::Package, "the firmware found nothing to boot".to_owned()));
+    let (kind, told, _) = fails(sandbox, folder, ("uefi", 300), &[]);
+    assert_eq!((kind, &*told), (FaultKind::Package, "the firmware found nothing to boot"));
 }
 
 fn silent(sandbox: &dyn Sandbox, folder: &Path) {
-    let (kind, told) = fails(sandbox, folder, "none", 4);
+    let (kind, told, _) = fails(sandbox, folder, ("none", 4), &[]);
     assert_eq!(kind, FaultKind::Package);
     assert!(told.starts_with("no word on the console after "), "{told}");
+}
+
+/// A boot sector that writes what Linux does, byte by byte, to the first serial port.
+fn starved(sandbox: &dyn Sandbox, folder: &Path) {
+    let code = [
+        0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x16, 0x7c, // cli; ds = 0; si = text
+        0xac, 0x84, 0xc0, 0x74, 0x06, 0xba, 0xf8, 0x03, 0xee, 0xeb, 0xf5, // until 0: out 0x3f8, [si++]
+        0xf4, 0xeb, 0xfd, // hlt for ever
+    ];
+    let text =
+        b"\r\nKernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug and send a report.\r\n";
+    let mut sector = [&code[..], text].concat();
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    let (kind, told, lines) = fails(sandbox, folder, ("none", 60), &sector);
+    assert_eq!((kind, &*told), (FaultKind::Package, "the kernel panicked"));
+    assert_eq!(lines.iter().filter(|line| line.contains("IO-APIC + timer")).count(), 3, "{lines:#?}");
+    assert_eq!(lines.iter().filter(|line| line.contains("started anew")).count(), 2, "{lines:#?}");
 }

@@ -45,6 +45,10 @@ pub struct Verified {
 const KVM_SHARE: u32 = 3;
 /// Seconds that a single assertion may take.
 const COMMAND: u64 = 120;
+/// What Linux on a PC panics with, before anything else, when an emulator on a busy machine gave it no time to see its timer tick.
+const STARVED: &str = "IO-APIC + timer doesn't work";
+/// How often a machine is started anew for that.
+const AGAIN: usize = 2;
 
 /// Boots the guest and verifies it; the console is kept at `log` and told to `on_line`.
 ///
@@ -52,7 +56,18 @@ const COMMAND: u64 = 120;
 pub fn check(guest: &Guest<'_>, wanted: &Verify, log: &Path, on_line: &dyn Fn(&str)) -> Result<Verified, Fault> {
     let (disk, glance, login) = prepare(guest)?;
     let choice = accel::choose(guest)?;
-    let mut boot = Boot { guest, wanted, log, on_line, disk, glance, login, choice, broken: Cell::new(false) };
+    let mut boot = Boot {
+        guest,
+        wanted,
+        log,
+        on_line,
+        disk,
+        glance,
+        login,
+        choice,
+        broken: Cell::new(false),
+        starved: Cell::new(false),
+    };
     match boot.run() {
         Err(fault) if boot.broken.get() => {
             boot.choice = Choice { accel: Accel::Tcg, why: fault.chain() };
@@ -89,6 +104,8 @@ struct Boot<'a> {
     choice: Choice,
     /// KVM broke down: emulation may do better.
     broken: Cell<bool>,
+    /// The guest had no time to come up: another start may go better.
+    starved: Cell<bool>,
 }
 
 impl Boot<'_> {
@@ -138,12 +155,22 @@ impl Boot<'_> {
         };
         let asserts: Duration = part.asserts.iter().map(patience).sum();
         let limit = self.timeout() * 4 + Duration::from_secs(COMMAND * 2) + asserts;
-        let done = headless::with_machine(self.guest, part.disk, &launch, limit, |stream, machine| {
-            let alarm = || machine.alarm();
-            let open = if part.number == 0 { Console::new } else { Console::further };
-            let mut console = open(stream, self.log, self.on_line, &alarm)?;
-            self.verify(&mut console, machine, part, begun, held)
-        });
+        let mut start = || {
+            headless::with_machine(self.guest, part.disk, &launch, limit, |stream, machine| {
+                let alarm = || machine.alarm();
+                let open = if part.number == 0 { Console::new } else { Console::further };
+                let mut console = open(stream, self.log, self.on_line, &alarm)?;
+                self.verify(&mut console, machine, part, begun, held)
+            })
+        };
+        let mut done = start();
+        for _ in 0..AGAIN {
+            if !self.starved.take() {
+                break;
+            }
+            (self.on_line)("this machine is too busy for the guest's timer: started anew");
+            done = start();
+        }
         done.map_err(|fault| fault.doing(format!("boot `{}`", self.guest.image.display())))
     }
 
@@ -187,7 +214,11 @@ impl Boot<'_> {
         });
         match come {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(meaning)) => Err(failure::trouble(meaning, &console.text())),
+            Ok(Err(meaning)) => {
+                let text = console.text();
+                self.starved.set(self.choice.accel == Accel::Tcg && text.contains(STARVED));
+                Err(failure::trouble(meaning, &text))
+            }
             Err(stop) => Err(self.stopped(stop, "the login prompt", console, machine)),
         }
     }
