@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::{Bench, tool};
+use common::{Bench, Done, tool};
 use kiln_testkit::{Archive, Deb, Key, Pack, Server};
 
 /// What an archive of ours is made from, and where it is served.
@@ -147,4 +147,95 @@ fn boot_kali_and_devuan_from_archives_like_theirs() {
         assert!(status.contains(&format!("Package: {package}\n")), "{distribution}");
         tool("dpkg", &["--root", &tree.display().to_string(), "--audit"]);
     }
+}
+
+/// The version of a kernel as Raspberry Pi names its own.
+const RPI_KERNEL: &str = "6.12.47+rpt-rpi-v8";
+
+/// What the kernel hook of Raspberry Pi's package does for 64-bit kernels: it copies them under the names the firmware looks for.
+const RPI_HOOK: &str = "#!/bin/sh\nset -e\ncase \"$1\" in *-rpi-v8) ;; *) exit 0 ;; esac\nfat=/boot/firmware\n\
+                        install -d $fat/overlays\ncp /boot/vmlinuz-$1 $fat/kernel8.img\n\
+                        if [ -e /boot/initrd.img-$1 ]; then cp /boot/initrd.img-$1 $fat/initramfs8; fi\n\
+                        cp /usr/lib/linux-image-$1/broadcom/*.dtb $fat\ncp /usr/lib/linux-image-$1/overlays/* $fat/overlays\n\
+                        cp /usr/lib/raspi-firmware/* $fat\n";
+
+/// Makes Debian's kernel one of Raspberry Pi's, with few of its modules.
+fn rpi_kernel(bench: &Bench) -> Deb {
+    let (_, file) = bench.package("source.lock", KERNEL);
+    let (file, folder) = (file.display().to_string(), bench.path("kernel").display().to_string());
+    let script = format!(
+        "dpkg-deb -R {file} {folder}; cd {folder}; was=$(ls usr/lib/modules); rm -r usr/share DEBIAN/md5sums; \
+         for name in vmlinuz config System.map; do mv boot/$name-$was boot/$name-{RPI_KERNEL}; done; \
+         mv usr/lib/modules/$was usr/lib/modules/{RPI_KERNEL}; mv usr/lib/linux-image-$was usr/lib/linux-image-{RPI_KERNEL}; \
+         cd usr/lib/modules/{RPI_KERNEL}; mkdir kept; cp -a --parents kernel/fs/ext4 kernel/fs/mbcache* kernel/fs/jbd2 kernel/fs/fat \
+         kernel/lib kernel/crypto kernel/drivers/mmc modules.builtin* modules.order kept; rm -r kernel modules.*; mv kept/* .; \
+         rmdir kept; cd {folder}; mkdir usr/lib/linux-image-{RPI_KERNEL}/overlays; \
+         echo overlay > usr/lib/linux-image-{RPI_KERNEL}/overlays/vc4-kms-v3d.dtbo; \
+         sed -i s/$was/{RPI_KERNEL}/g DEBIAN/*; dpkg-deb --root-owner-group -Zgzip -b {folder} {folder}.deb"
+    );
+    tool("sh", &["-ec", &script]);
+    let deb = format!("{folder}.deb");
+    Deb::found(&tool("dpkg-deb", &["-f", &deb]), fs::read(&deb).unwrap())
+}
+
+/// Debian's archive as it is, and beside it one with the firmware and kernels that Raspberry Pi publishes.
+#[test]
+fn boot_the_card_of_raspberry_pi_os_from_an_archive_like_its_own() {
+    let house = House::new(
+        "edition = 1\nname = \"source\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\narchitecture = \"arm64\"\n\n\
+         [packages]\nbase = \"minbase\"\ninclude = [\"linux-image-arm64\"]\n\n[[output]]\nformat = \"tar\"\n",
+    );
+    let bench = &house.bench;
+    let key = "/usr/share/keyrings/raspberrypi-archive-keyring.pgp";
+    let meta = Deb::new("linux-image-rpi-v8", "1:6.12.47-1+rpt1").arch("arm64");
+    let firmware = Deb::new("raspi-firmware", "1:1.20250915-1")
+        .script("preinst", "#!/bin/sh\nmkdir -p /boot/firmware\n")
+        .file("/etc/kernel/postinst.d/z50-raspi-firmware", 0o755, RPI_HOOK)
+        .file("/etc/initramfs/post-update.d/z50-raspi-firmware", 0o755, RPI_HOOK);
+    let firmware = ["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"]
+        .into_iter()
+        .fold(firmware, |deb, name| deb.file(&format!("/usr/lib/raspi-firmware/{name}"), 0o644, name));
+    let own = vec![
+        ("main", meta.depends(&format!("linux-image-{RPI_KERNEL}"))),
+        ("main", rpi_kernel(bench)),
+        ("main", firmware),
+        ("main", Deb::new("raspberrypi-archive-keyring", "2025.1").file(key, 0o644, house.key.keyring())),
+    ];
+    let server = house.serve(&["trixie"], |_| None, own);
+    bench.write(
+        "pios.toml",
+        "edition = 1\nname = \"pios\"\n\n[base]\ndistribution = \"raspios\"\nrelease = \"13\"\narchitecture = \"arm64\"\n\
+         board = \"rpi-3-b\"\nkey = \"keys.asc\"\nsecurity = false\nupdates = false\n\n[[output]]\nformat = \"raw\"\n",
+    );
+    let build = bench.kiln(&["build", "--no-verify", "pios.toml"]).env("KILN_MIRROR_RASPI", server.url("")).output();
+    Done::of(build.unwrap()).well();
+    let image = bench.path("out/pios.raw").display().to_string();
+    let fat = format!("{image}@@1M");
+    let listed = tool("mdir", &["-i", &fat, "::"]);
+    for wanted in
+        ["BOOTCODE BIN", "START    ELF", "KERNEL8  IMG", "INITRA~1", "initramfs8", "bcm2837-rpi-3-b.dtb", "OVERLAYS"]
+    {
+        assert!(listed.contains(wanted), "{wanted}: {listed}");
+    }
+    let read = |name: &str| tool("mtype", &["-i", &fat, &format!("::{name}")]);
+    for wanted in ["arm_64bit=1", "auto_initramfs=1", "dtoverlay=vc4-kms-v3d", "enable_uart=1"] {
+        assert!(read("config.txt").lines().any(|line| line == wanted), "{wanted}: {}", read("config.txt"));
+    }
+    let root = tool("blkid", &["-p", "-O", &(513 << 20).to_string(), "-s", "UUID", "-o", "value", &image]);
+    let cmdline = read("cmdline.txt");
+    for wanted in ["console=serial0,115200", "console=tty1", "rootwait", &format!("root=UUID={}", root.trim())] {
+        assert!(cmdline.split_whitespace().any(|word| word == wanted), "{wanted}: {cmdline}");
+    }
+    let inside =
+        |path: &str| tool("debugfs", &["-R", &format!("cat {path}"), &format!("{image}?offset={}", 513 << 20)]);
+    let sources = inside("/etc/apt/sources.list.d/raspios.sources");
+    for wanted in [
+        "/usr/share/keyrings/kiln-base.asc",
+        "/usr/share/keyrings/debian-archive-keyring.gpg",
+        "Suites: trixie",
+        "Components: main\n",
+    ] {
+        assert!(sources.contains(wanted), "{wanted}: {sources}");
+    }
+    assert!(inside("/var/lib/dpkg/status").contains(&format!("Package: linux-image-{RPI_KERNEL}\n")));
 }

@@ -50,7 +50,8 @@ pub static KEYS: Table = Table {
         key(
             "key",
             Shape::Text(&LOCAL_PATH),
-            "A file with the public keys of the distribution's archive, in place of those that kiln brings.",
+            "A file with the public keys of the distribution's archive, in place of those that kiln brings; where it brings \
+             those of some archives of a release, they are the others'.",
         )
         .default("kiln's own: it brings those of Debian and Ubuntu"),
         key("fingerprints", Shape::List(&Shape::Text(&FINGERPRINT)), "Which of those keys count; all when it is absent."),

@@ -101,7 +101,7 @@ fn check_components(base: View<'_>, ground: &Ground, desk: &Desk<'_>) {
 
 fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_>) -> Repository {
     let snapshot = base.text("snapshot").and_then(|said| stamp(said.value));
-    let keys = release_keys(base, desk);
+    let keys = release_keys(base, desk).filter(|_| speaks_for(archive, base, ground));
     let own = base.strings("components");
     let usual = || {
         let mut usual = archive.components.clone().unwrap_or_else(|| ground.release.components.clone());
@@ -130,6 +130,12 @@ fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_
         snapshot,
         in_image: true,
     }
+}
+
+/// Whether the recipe's keys are those of an archive: of all in the release, or where kiln lacks the keys of some, of these.
+fn speaks_for(archive: &Archive, base: View<'_>, ground: &Ground) -> bool {
+    let brought = |archive: &Archive| crate::catalogue::has_keyring(&archive.keyring);
+    !brought(archive) || used(base, ground).all(brought)
 }
 
 /// Returns the keys that the recipe brings for the distribution's own archive.
