@@ -5,11 +5,12 @@ mod common;
 use std::fs;
 
 use common::{Bench, json, tool};
+use serde_json::Value;
 
 fn recipe(board: &str, more: &str) -> String {
     format!(
         "edition = 1\nname = \"{board}\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\nboard = \"{board}\"\n\
-         security = false\nupdates = false\n\n[network]\ndhcp = true\n\n[[output]]\nformat = \"raw\"\n\n{more}"
+         security = false\nupdates = false\n\n[[output]]\nformat = \"raw\"\n\n{more}"
     )
 }
 
@@ -63,13 +64,12 @@ fn the_card_is_what_the_firmware_reads(bench: &Bench, board: &str, device_tree: 
 
 /// Checks what Raspberry Pi Imager is told of an image and of the same one compressed.
 #[track_caller]
-fn the_imager_is_told(bench: &Bench, board: &str, device: &str) {
+fn the_imager_is_told(bench: &Bench, board: &str, device: &str, init_format: &str, files: &[&str]) {
     let list = json(&bench.path(&format!("out/{board}.os_list.json")));
     let entries = list["os_list"].as_array().unwrap();
-    let files: Vec<String> = [format!("{board}.raw"), format!("{board}.raw.zst")].into();
     assert_eq!(entries.len(), files.len(), "{list}");
     let sum = |words: &str| tool("sh", &["-c", &format!("{words} | sha256sum")]).split(' ').next().unwrap().to_owned();
-    for (entry, file) in entries.iter().zip(&files) {
+    for (entry, file) in entries.iter().zip(files) {
         let path = bench.path(&format!("out/{file}"));
         let (image, here) = (bench.path(&format!("out/{board}.raw")), path.display().to_string());
         let size = |path: &std::path::Path| fs::metadata(path).unwrap().len();
@@ -81,7 +81,7 @@ fn the_imager_is_told(bench: &Bench, board: &str, device: &str) {
         );
         assert_eq!(entry["extract_sha256"], sum(&unpacked));
         assert_eq!(entry["image_download_sha256"], sum(&format!("cat {here}")));
-        assert_eq!((&entry["devices"], &entry["init_format"]), (&serde_json::json!([device]), &"none".into()));
+        assert_eq!((&entry["devices"], &entry["init_format"]), (&serde_json::json!([device]), &init_format.into()));
     }
 }
 
@@ -108,36 +108,107 @@ fn newer_kernel(bench: &Bench) -> String {
     version
 }
 
-#[test]
-fn boot_a_raspberry_pi_starts_the_kernel_of_an_update_on_the_device() {
-    let bench = Bench::shared();
-    let newer = newer_kernel(&bench);
-    let others = "dpkg-query -W -f '${Package}\\n' 'linux-image-*' | grep -v ";
-    let more = [
-        ("cat /proc/device-tree/model", "Raspberry Pi 3 Model B"),
-        ("findmnt -no FSTYPE /boot/firmware", "vfat"),
-        ("dpkg -i /root/newer.deb", "Setting up"),
-        (&format!("grep -x kernel=vmlinuz-{newer} /boot/firmware/config.txt"), &newer),
-        ("RESTART", ""),
-        ("uname -r", &newer),
-        (&format!("dpkg --purge $({others}{newer})"), "Removing"),
-        (
-            &format!("test $(ls /boot/firmware | grep -c -e ^vmlinuz -e ^initrd) = 2; ls /boot/firmware"),
-            &format!("vmlinuz-{newer}"),
-        ),
-    ];
-    let assert = |(command, contains): (&str, &str)| match command {
-        "RESTART" => "[[verify.assert]]\nrestart = true\n\n".to_owned(),
+/// Writes onto the FAT what Imager 2 does for `init_format` `cloudinit`, of a user who gave a name, a country, an account and a wireless
+/// network. (It also has `avahi-daemon` installed, which the image has and which asks a network that the guest is not given.)
+fn as_imager_writes(bench: &Bench, fat: &str) {
+    let user_data = format!(
+        "#cloud-config\nhostname: shed\nmanage_etc_hosts: true\napt:\n  preserve_sources_list: true\n  conf: |\n    Acquire {{\n      \
+         Check-Date \"false\";\n    }};\n\ntimezone: Europe/Vienna\nkeyboard:\n  model: pc105\n  layout: \"de\"\nuser:\n  name: \
+         {USER}\n  shell: /bin/bash\n  lock_passwd: false\n  passwd: \"{HASH}\"\n  ssh_authorized_keys:\n    - \"{KEY}\"\n  sudo: \
+         ALL=(ALL) NOPASSWD:ALL\n\nssh_pwauth: false\n\nruncmd:\n  - [ systemctl, enable, --now, ssh ]\n  - [ rfkill, unblock, wifi ]\n"
+    );
+    let network = format!(
+        "network:\n  version: 2\n  ethernets:\n    eth0:\n      dhcp4: true\n      dhcp6: true\n      optional: true\n  wifis:\n    wlan0:\n      \
+         dhcp4: true\n      regulatory-domain: \"AT\"\n      access-points:\n        \"garden\":\n          password: \"{PSK}\"\n      \
+         optional: true\n"
+    );
+    let meta_data = "instance-id: rpi-imager-1763780000000\n";
+    let cmdline = read(fat, "cmdline.txt");
+    let cmdline = format!("{} cfg80211.ieee80211_regdom=AT ds=nocloud;i=rpi-imager-1763780000000", cmdline.trim());
+    for (name, text) in
+        [("user-data", &*user_data), ("network-config", &network), ("meta-data", meta_data), ("cmdline.txt", &cmdline)]
+    {
+        let file = bench.write(&format!("imager/{name}"), text).display().to_string();
+        tool("mcopy", &["-o", "-i", fat, &file, &format!("::{name}")]);
+    }
+}
+
+const USER: &str = "gardener";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g tester@desk";
+/// Of the password `shears`, by SHA-256.
+const HASH: &str = "$5$kilnkiln$Zz2Zg6gx14jajZlHJrG8dx6kZ5fq0TAKfrjIeC6JEyD";
+/// Of the passphrase `roses and thorns` for the network `garden`.
+const PSK: &str = "dc014630296225be1aa572550e93e5f37b8306f2a49ff3826876e5d8ff613f58";
+
+/// What holds once the system was set up as Imager asked.
+fn as_asked() -> Vec<(String, String)> {
+    let account =
+        format!("getent shadow {USER}; cat ~{USER}/.ssh/authorized_keys; runuser -u {USER} -- sudo -n id -un");
+    let places = "hostname; readlink /etc/localtime; grep XKBLAYOUT /etc/default/keyboard; \
+                  cat /sys/module/cfg80211/parameters/ieee80211_regdom | tr -d '\\000'; systemctl is-active ssh";
+    let radio = "systemctl is-active netplan-wpa-wlan0; cat /run/netplan/wpa-wlan0.conf";
+    [
+        ("cloud-init status --wait --long".to_owned(), "DataSourceNoCloud".to_owned()),
+        (places.to_owned(), "shed\n/usr/share/zoneinfo/Europe/Vienna\nXKBLAYOUT=\\\"de\\\"\nAT\nactive".to_owned()),
+        (account, format!("{KEY}\nroot")),
+        (format!("getent shadow {USER}"), HASH.to_owned()),
+        (radio.to_owned(), PSK.to_owned()),
+        ("ls /sys/class/net".to_owned(), "wlan0".to_owned()),
+    ]
+    .into()
+}
+
+/// What a kernel update leads to.
+fn as_updated(newer: &str) -> Vec<(String, String)> {
+    let others = format!("dpkg-query -W -f '${{Package}}\\n' 'linux-image-*' | grep -v {newer}");
+    let left = "test $(ls /boot/firmware | grep -c -e ^vmlinuz -e ^initrd) = 2; ls /boot/firmware";
+    [
+        ("cat /proc/device-tree/model".to_owned(), "Raspberry Pi 3 Model B"),
+        ("findmnt -no FSTYPE /boot/firmware".to_owned(), "vfat"),
+        ("dpkg -i /root/newer.deb".to_owned(), "Setting up"),
+        (format!("grep -x kernel=vmlinuz-{newer} /boot/firmware/config.txt"), newer),
+        (RESTART.to_owned(), ""),
+        ("uname -r".to_owned(), newer),
+        // What Imager asked was done once.
+        (format!("dpkg --purge $({others}); hostname"), "shed"),
+        (left.to_owned(), &format!("vmlinuz-{newer}")),
+    ]
+    .map(|(command, contains)| (command, contains.to_owned()))
+    .into()
+}
+
+const RESTART: &str = "RESTART";
+
+fn asserts(all: &[(String, String)]) -> String {
+    let assert = |(command, contains): &(String, String)| match command.as_str() {
+        RESTART => "[[verify.assert]]\nrestart = true\n\n".to_owned(),
         _ => {
+            let contains = contains.replace('\n', "\\n");
             format!("[[verify.assert]]\ncommand = '''{command}'''\ncontains = \"{contains}\"\ntimeout = \"20min\"\n\n")
         }
     };
-    let file = "[[file]]\npath = \"/root/newer.deb\"\nsource = \"newer.deb\"\n\n[verify]\nboot = true\ntimeout = \"20min\"\n\n";
-    bench.write("rpi-3-b.toml", &recipe("rpi-3-b", &(file.to_owned() + &more.map(assert).concat())));
+    all.iter().map(assert).collect()
+}
+
+#[test]
+fn boot_a_raspberry_pi_is_what_imager_asks_and_starts_the_kernel_of_an_update() {
+    let bench = Bench::shared();
+    let newer = newer_kernel(&bench);
+    let rest = "[cloud-init]\n\n[[file]]\npath = \"/root/newer.deb\"\nsource = \"newer.deb\"\n\n\
+                [[file]]\npath = \"/etc/modules-load.d/radio.conf\"\ntext = \"mac80211_hwsim\\n\"\n\n[verify]\ntimeout = \"20min\"\n\n";
+    let all = [as_asked(), as_updated(&newer)].concat();
+    bench.write("rpi-3-b.toml", &recipe("rpi-3-b", &(rest.to_owned() + &asserts(&all))));
     bench.ok(&["build", "rpi-3-b.toml"]);
     the_card_is_what_the_firmware_reads(&bench, "rpi-3-b", "bcm2837-rpi-3-b.dtb", "console=ttyS1,115200");
-    let verified = &json(&bench.path("out/rpi-3-b.report.json"))["verified"];
-    assert_eq!((&verified["state"], verified["held"].as_array().unwrap().len()), (&"running".into(), 8), "{verified}");
+    the_imager_is_told(&bench, "rpi-3-b", "pi3-64bit", "cloudinit", &["rpi-3-b.raw"]);
+    as_imager_writes(&bench, &fat(&bench, "rpi-3-b"));
+    let verified = bench.ok(&["boot", "out/rpi-3-b.raw", "--check", "--json"]).stdout;
+    let verified: Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!(
+        (&verified["state"], verified["held"].as_array().unwrap().len()),
+        (&"running".into(), all.len()),
+        "{verified}"
+    );
     let console = fs::read(bench.path("out/rpi-3-b.console.log")).unwrap();
     let console = String::from_utf8_lossy(&console);
     let started: Vec<&str> = console
@@ -153,10 +224,13 @@ fn boot_a_raspberry_pi_starts_the_kernel_of_an_update_on_the_device() {
 #[test]
 fn boot_the_card_of_a_raspberry_pi_zero_is_what_its_firmware_reads() {
     let bench = Bench::shared();
-    bench.write("rpi-zero.toml", &recipe("rpi-zero", "[[output]]\nformat = \"raw\"\ncompression = \"zst\"\n"));
+    bench.write(
+        "rpi-zero.toml",
+        &recipe("rpi-zero", "[[output]]\nformat = \"raw\"\ncompression = \"zst\"\n\n[network]\ndhcp = true\n"),
+    );
     bench.ok(&["build", "rpi-zero.toml"]);
     the_card_is_what_the_firmware_reads(&bench, "rpi-zero", "bcm2835-rpi-zero.dtb", "console=ttyAMA0,115200");
-    the_imager_is_told(&bench, "rpi-zero", "pi1-32bit");
+    the_imager_is_told(&bench, "rpi-zero", "pi1-32bit", "none", &["rpi-zero.raw", "rpi-zero.raw.zst"]);
     let dpkg = tool(
         "debugfs",
         &[

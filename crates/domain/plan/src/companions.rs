@@ -170,8 +170,6 @@ pub fn os_entry(facts: &Facts<'_>, artifact: &Artifact, whole: Whole, url: &str)
     let base = &facts.spec.base;
     let board = base.board.as_ref()?;
     let device = board.imager.as_ref()?;
-    let seed = facts.spec.cloud_init.as_ref().and_then(|cloud| cloud.seed.as_ref());
-    let on_fat = seed.is_some_and(|seed| seed.folder.as_bytes() == b"/boot/firmware");
     Some(json!({
         "name": facts.plan.name,
         "description": format!("{} {} ({}) for {}", base.distribution, base.release, base.codename, board.name),
@@ -183,7 +181,7 @@ pub fn os_entry(facts: &Facts<'_>, artifact: &Artifact, whole: Whole, url: &str)
         "image_download_size": artifact.size,
         "image_download_sha256": artifact.sha256.to_string(),
         "release_date": &timestamp(facts.plan.epoch)[..10],
-        "init_format": if on_fat { "cloudinit" } else { "none" },
+        "init_format": if facts.spec.is_set_up_by_imager() { "cloudinit" } else { "none" },
         "devices": [device],
     }))
 }

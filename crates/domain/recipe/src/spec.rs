@@ -110,6 +110,9 @@ pub struct BoardSpec {
     pub bios: bool,
     /// `console=` and other arguments the board needs.
     pub kernel_arguments: Vec<String>,
+    /// What its `config.txt` says further.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_txt: Vec<String>,
     /// The device tree's file, where its boot loader would take another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_tree: Option<String>,
@@ -122,6 +125,15 @@ pub struct BoardSpec {
     /// How QEMU imitates it, where it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qemu: Option<Qemu>,
+}
+
+impl Spec {
+    /// Whether Raspberry Pi Imager can tell the system what it shall be: by a seed for cloud-init on the FAT.
+    pub fn is_set_up_by_imager(&self) -> bool {
+        let seed = self.cloud_init.as_ref().and_then(|cloud| cloud.seed.as_ref());
+        let known = self.base.board.as_ref().is_some_and(|board| board.imager.is_some());
+        known && seed.is_some_and(Seed::is_on_firmware)
+    }
 }
 
 impl BoardSpec {
@@ -373,6 +385,16 @@ pub struct Seed {
     pub user_data: Option<LocalFile>,
     pub meta_data: Option<LocalFile>,
     pub network_config: Option<LocalFile>,
+}
+
+impl Seed {
+    /// Where boards have the FAT partition that any computer reads.
+    pub const FIRMWARE: &str = "/boot/firmware";
+
+    /// Whether any computer can read and change it.
+    pub fn is_on_firmware(&self) -> bool {
+        self.folder.as_bytes() == Self::FIRMWARE.as_bytes()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

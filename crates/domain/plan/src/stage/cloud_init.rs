@@ -11,12 +11,18 @@ pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
     let Some(cloud) = &inputs.spec.cloud_init else { return vec![] };
     let mut actions = vec![write("/etc/cloud/cloud.cfg.d/95-kiln.cfg", configuration(inputs, cloud))];
     actions.extend(cloud.seed.iter().flat_map(|seed| put(inputs, seed)));
+    if inputs.spec.is_set_up_by_imager() {
+        actions.push(write("/etc/systemd/network/10-imager.link", KERNEL_NAMES));
+    }
     if inputs.spec.network.interfaces.is_empty() {
         let enable = vec!["systemd-networkd.service".to_owned()];
         actions.push(Action::Services { enable, disable: vec![], mask: vec![] });
     }
     actions
 }
+
+/// Imager speaks of `eth0` and `wlan0`, where systemd would call them by their addresses.
+const KERNEL_NAMES: &str = "[Match]\nType=ether wlan\nKind=!*\n\n[Link]\nNamePolicy=\n";
 
 /// The list stands on one line, since `ds-identify` reads no other.
 fn configuration(inputs: &Inputs<'_>, cloud: &CloudInit) -> String {

@@ -26,6 +26,10 @@ pub fn generated(inputs: &Inputs<'_>, cmdline: &str) -> Vec<Action> {
     if !rest.is_empty() {
         actions.push(write("/etc/default/raspi-extra-cmdline", format!("{}\n", rest.join(" "))));
     }
+    let custom = lines(inputs);
+    if !custom.is_empty() {
+        actions.push(write("/etc/default/raspi-firmware-custom", custom));
+    }
     let mut env = script_environment(inputs.epoch());
     env.insert("DEB_MAINT_PARAMS".into(), "configure".into());
     actions.push(Action::Run {
@@ -36,6 +40,12 @@ pub fn generated(inputs: &Inputs<'_>, cmdline: &str) -> Vec<Action> {
         stdin: None,
     });
     actions
+}
+
+/// Returns what the recipe adds to `config.txt`.
+fn lines(inputs: &Inputs<'_>) -> String {
+    let board = inputs.spec.base.board.as_ref();
+    board.iter().flat_map(|board| &board.config_txt).map(|line| format!("{line}\n")).collect()
 }
 
 /// Raspberry Pi OS's kernels come under names the firmware looks for by itself; both files are the owner's from now on.
@@ -49,7 +59,8 @@ pub fn kept(inputs: &Inputs<'_>, disk: &Disk, cmdline: &str) -> Vec<Action> {
         "# What is possible here: Raspberry Pi's documentation of config.txt.\n\
          dtparam=audio=on\ncamera_auto_detect=1\ndisplay_auto_detect=1\nauto_initramfs=1\n\
          dtoverlay=vc4-kms-v3d\nmax_framebuffers=2\ndisable_fw_kms_setup=1\n{mode}disable_overscan=1\narm_boost=1\n\
-         enable_uart=1\n\n[cm4]\notg_mode=1\n\n[cm5]\ndtoverlay=dwc2,dr_mode=host\n\n[all]\n"
+         enable_uart=1\n\n[cm4]\notg_mode=1\n\n[cm5]\ndtoverlay=dwc2,dr_mode=host\n\n[all]\n{}",
+        lines(inputs)
     );
     let words = cmdline.split(' ').filter(|word| !word.starts_with("console="));
     let words = ["console=serial0,115200", "console=tty1"].into_iter().chain(words).collect::<Vec<_>>().join(" ");

@@ -6,7 +6,7 @@ use super::base::Ground;
 use crate::catalogue::Board;
 use crate::desk::{Desk, Note};
 use crate::needs::Needs;
-use crate::shape::{Shape, Table, key};
+use crate::shape::{Form, Shape, Table, Wrong, key};
 use crate::spec::{BoardSpec, Loader};
 use crate::view::View;
 
@@ -19,6 +19,12 @@ pub static KEYS: Table = Table {
             .example("\"systemd-boot\""),
         key("bios", Shape::Bool, "Whether a PC's BIOS starts the disk too, with systemd-boot's entries.")
             .default("true where the board has one and the loader is systemd-boot"),
+        key(
+            "config-txt",
+            Shape::List(&Shape::Text(&CONFIG_LINE)),
+            "Further lines of a Raspberry Pi's `config.txt`, in this order. They come last; a kernel update on the device keeps them.",
+        )
+        .example("[\"dtparam=i2c_arm=on\", \"dtoverlay=disable-bt\"]"),
     ],
     more: None,
 };
@@ -29,6 +35,24 @@ static LOADERS: &[(&str, &str)] = &[
     ("extlinux", "`extlinux.conf`, for boards with U-Boot; kernel updates on the device keep working"),
     ("none", "nothing: something outside starts the kernel"),
 ];
+
+/// A line of `config.txt`: `[pi4]` begins a part for some models, `#` a comment. The firmware reads 98 characters of it.
+static CONFIG_LINE: Form = Form {
+    what: "a line of config.txt, such as \"dtparam=i2c_arm=on\"",
+    pattern: Some(r"^[ -~]{1,98}$"),
+    check: |text| {
+        let plain = text.chars().all(|c| matches!(c, ' '..='~'));
+        match text.len() {
+            1..=98 if plain => Ok(()),
+            0 => Err(Wrong::new("an empty line says nothing")),
+            length if plain => {
+                Err(Wrong::new(format!("the firmware reads 98 characters of a line, and here are {length}")))
+            }
+            _ => Err(Wrong::new("the firmware reads plain ASCII")),
+        }
+    },
+    hint: None,
+};
 
 /// Returns the board for this release, and adds what it needs.
 pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) -> Option<BoardSpec> {
@@ -62,6 +86,7 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
         loader,
         bios: bios(view, board, loader, desk),
         kernel_arguments: board.kernel_arguments.clone(),
+        config_txt: config_txt(view, board, loader, desk),
         device_tree: board.device_tree.clone(),
         blobs: board.blobs.clone(),
         imager: board.imager.as_ref().map(|tag| {
@@ -70,6 +95,18 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
         }),
         qemu: board.qemu.clone(),
     })
+}
+
+/// Returns the lines for the firmware; an error where nothing reads them.
+fn config_txt(view: View<'_>, board: &Board, loader: Loader, desk: &Desk<'_>) -> Vec<String> {
+    if let (Some(span), false) =
+        (view.key_span("config-txt"), matches!(loader, Loader::RaspiFirmware | Loader::ConfigTxt))
+    {
+        let message = format!("nothing on `{}` reads a `config.txt` with this loader", board.name);
+        let note = Note::error(span, "contradiction", message);
+        desk.say(note.hint("Raspberry Pis do, with the loader that they have without being told: board = \"rpi-4-b\""));
+    }
+    view.strings("config-txt")
 }
 
 /// The same firmware with another hook: Raspberry Pi OS leaves `config.txt` to the owner.

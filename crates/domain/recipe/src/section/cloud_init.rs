@@ -88,8 +88,6 @@ static DATASOURCE: Form = Form {
 
 /// Where an image that is its own seed has it.
 const SEED: &str = "/var/lib/cloud/seed/nocloud";
-/// Where boards have the FAT partition that any computer reads.
-const FIRMWARE: &str = "/boot/firmware";
 
 /// Returns what cloud-init is told; none where neither the recipe nor the board asks for it.
 pub fn read(
@@ -114,6 +112,11 @@ pub fn read(
     let view = root.section("cloud-init");
     two_networks(view, root, network, desk);
     let seed = seed(view, disk, desk);
+    if seed.as_ref().is_some_and(Seed::is_on_firmware) && ground.board.is_some_and(|board| board.value.imager.is_some())
+    {
+        let why = "what Raspberry Pi Imager asks of cloud-init";
+        ["imager", "keyboard", "ssh", "timezone", "wifi"].iter().for_each(|name| needs.feature(name, why, span));
+    }
     let own = view.strings("datasources");
     if let (Some(node), Some(span), Some(_)) = (view.node("datasources"), view.key_span("datasources"), &seed)
         && !own.iter().any(|source| source == "NoCloud")
@@ -149,14 +152,14 @@ fn seed(view: View<'_>, disk: Option<&Disk>, desk: &Desk<'_>) -> Option<Seed> {
     let firmware = disk.is_some_and(|disk| {
         disk.partitions.iter().any(|partition| {
             partition.filesystem == FilesystemKind::Fat
-                && partition.mount.as_ref().is_some_and(|mount| mount.as_bytes() == FIRMWARE.as_bytes())
+                && partition.mount.as_ref().is_some_and(|mount| mount.as_bytes() == Seed::FIRMWARE.as_bytes())
         })
     });
     let user_data = user.and_then(|(_, file)| file);
     if !firmware && user_data.is_none() && meta_data.is_none() && network_config.is_none() {
         return None;
     }
-    let folder = GuestPath::new(if firmware { FIRMWARE } else { SEED }).expect("our own paths are good");
+    let folder = GuestPath::new(if firmware { Seed::FIRMWARE } else { SEED }).expect("our own paths are good");
     Some(Seed { folder, user_data, meta_data, network_config })
 }
 
