@@ -241,3 +241,22 @@ fn boot_the_card_of_a_raspberry_pi_zero_is_what_its_firmware_reads() {
     );
     assert!(!dpkg.contains("armhf"), "{dpkg}");
 }
+
+/// Those that QEMU does not imitate, or whose like was started above; their packages are the others'.
+#[test]
+fn boot_the_cards_of_the_other_raspberry_pis_are_what_their_firmware_reads() {
+    let bench = Bench::shared();
+    for (board, device_tree, console) in [
+        ("rpi-b", "bcm2835-rpi-b.dtb", "console=ttyAMA0,115200"),
+        ("rpi-zero-w", "bcm2835-rpi-zero-w.dtb", "console=ttyS1,115200"),
+        ("rpi-2-b", "bcm2836-rpi-2-b.dtb", "console=ttyAMA0,115200"),
+        ("rpi-3-b-plus", "bcm2837-rpi-3-b-plus.dtb", "console=ttyS1,115200"),
+        ("rpi-zero-2-w", "bcm2837-rpi-zero-2-w.dtb", "console=ttyS1,115200"),
+        ("rpi-4-b", "bcm2711-rpi-4-b.dtb", "console=ttyS1,115200"),
+    ] {
+        bench.write(&format!("{board}.toml"), &recipe(board, "[network]\ndhcp = true\n"));
+        bench.ok(&["build", "--no-verify", &format!("{board}.toml")]);
+        the_card_is_what_the_firmware_reads(&bench, board, device_tree, console);
+        fs::remove_file(bench.path(&format!("out/{board}.raw"))).unwrap();
+    }
+}

@@ -202,23 +202,30 @@ fn boot_the_card_of_raspberry_pi_os_from_an_archive_like_its_own() {
         ("main", Deb::new("raspberrypi-archive-keyring", "2025.1").file(key, 0o644, house.key.keyring())),
     ];
     let server = house.serve(&["trixie"], |_| None, own);
-    bench.write(
-        "pios.toml",
-        "edition = 1\nname = \"pios\"\n\n[base]\ndistribution = \"raspios\"\nrelease = \"13\"\narchitecture = \"arm64\"\n\
-         board = \"rpi-3-b\"\nkey = \"keys.asc\"\nsecurity = false\nupdates = false\n\n[[output]]\nformat = \"raw\"\n",
-    );
-    let build = bench.kiln(&["build", "--no-verify", "pios.toml"]).env("KILN_MIRROR_RASPI", server.url("")).output();
-    Done::of(build.unwrap()).well();
+    for (board, device_tree) in [("rpi-3-b", "bcm2837-rpi-3-b.dtb"), ("rpi-5", "bcm2712-rpi-5-b.dtb")] {
+        let text = format!(
+            "edition = 1\nname = \"pios\"\n\n[base]\ndistribution = \"raspios\"\nrelease = \"13\"\narchitecture = \"arm64\"\n\
+             board = \"{board}\"\nkey = \"keys.asc\"\nsecurity = false\nupdates = false\n\n[boot]\n\
+             config-txt = [\"dtparam=i2c_arm=on\"]\n\n[[output]]\nformat = \"raw\"\n"
+        );
+        bench.write("pios.toml", &text);
+        let build =
+            bench.kiln(&["build", "--no-verify", "pios.toml"]).env("KILN_MIRROR_RASPI", server.url("")).output();
+        Done::of(build.unwrap()).well();
+        the_card_is_raspberry_pi_oss(bench, device_tree);
+    }
+}
+
+#[track_caller]
+fn the_card_is_raspberry_pi_oss(bench: &Bench, device_tree: &str) {
     let image = bench.path("out/pios.raw").display().to_string();
     let fat = format!("{image}@@1M");
-    let listed = tool("mdir", &["-i", &fat, "::"]);
-    for wanted in
-        ["BOOTCODE BIN", "START    ELF", "KERNEL8  IMG", "INITRA~1", "initramfs8", "bcm2837-rpi-3-b.dtb", "OVERLAYS"]
-    {
+    let listed = tool("mdir", &["-i", &fat, "::"]).to_lowercase();
+    for wanted in ["bootcode bin", "start    elf", "kernel8  img", "initramfs8", device_tree, "overlays"] {
         assert!(listed.contains(wanted), "{wanted}: {listed}");
     }
     let read = |name: &str| tool("mtype", &["-i", &fat, &format!("::{name}")]);
-    for wanted in ["arm_64bit=1", "auto_initramfs=1", "dtoverlay=vc4-kms-v3d", "enable_uart=1"] {
+    for wanted in ["arm_64bit=1", "auto_initramfs=1", "dtoverlay=vc4-kms-v3d", "enable_uart=1", "dtparam=i2c_arm=on"] {
         assert!(read("config.txt").lines().any(|line| line == wanted), "{wanted}: {}", read("config.txt"));
     }
     let root = tool("blkid", &["-p", "-O", &(513 << 20).to_string(), "-s", "UUID", "-o", "value", &image]);

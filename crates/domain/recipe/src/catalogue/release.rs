@@ -152,6 +152,11 @@ impl Release {
         self.repositories.iter().filter(has)
     }
 
+    /// Whether every archive of it has all architectures, so that any of its mirrors does.
+    pub fn serves_all(&self) -> bool {
+        self.repositories.iter().all(|archive| archive.architectures.is_empty())
+    }
+
     /// Returns the names that its archives' mirrors go by in the environment.
     pub fn mirrors(&self) -> impl Iterator<Item = &str> {
         self.repositories.iter().map(|archive| archive.mirror.as_str())

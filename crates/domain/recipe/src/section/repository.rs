@@ -219,12 +219,13 @@ fn host_mirrors(archive: &Archive, desk: &Desk<'_>) -> Vec<String> {
         None => (archive.mirror.as_str(), false),
     };
     let serves_host = archive.architectures.is_empty() || archive.architectures.contains(&desk.options.host_arch);
+    let serves_all = release::all().iter().any(|release| release.distribution == distribution && release.serves_all());
     let same = |source: &&crate::HostSource| {
         source.distribution == distribution && source.suite.ends_with("-security") == security
     };
     let own = desk.options.host_sources.iter().filter(same);
     let uris = own.map(|source| source.uri.trim_end_matches('/').to_owned());
-    if serves_host { unique(uris.collect()) } else { Vec::new() }
+    if serves_host || serves_all { unique(uris.collect()) } else { Vec::new() }
 }
 
 /// Mirrors keep `debian-security` beside `debian`.
