@@ -7,6 +7,7 @@ pub mod index;
 pub mod package;
 pub mod pkginfo;
 pub mod relation;
+pub mod solve;
 pub mod trust;
 pub mod version;
 
@@ -17,5 +18,6 @@ pub use index::{Entry, Index};
 pub use package::{Limits, Package};
 pub use pkginfo::PkgInfo;
 pub use relation::Atom;
+pub use solve::{Chosen, Repository, Request, Solution, Unsatisfiable, solve};
 pub use trust::Keys;
 pub use version::Version;
