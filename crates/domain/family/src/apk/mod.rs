@@ -4,6 +4,7 @@ pub mod archive;
 pub mod checksum;
 pub mod error;
 pub mod index;
+pub mod install;
 pub mod package;
 pub mod pkginfo;
 pub mod relation;
