@@ -119,7 +119,22 @@ macro_rules! short_runs {
     };
 }
 
-short_runs!(deb, deb822, packages, recipe, relation, release, trust, version);
+short_runs!(
+    apk,
+    apk_index,
+    apk_key,
+    apk_relation,
+    apk_version,
+    apk_world,
+    deb,
+    deb822,
+    packages,
+    recipe,
+    relation,
+    release,
+    trust,
+    version
+);
 
 #[test]
 fn every_target_has_a_short_and_a_long_run() {

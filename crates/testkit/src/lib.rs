@@ -1,11 +1,13 @@
 //! What the tests of all crates share: small signed archives, a web server with faults on demand, goldens.
 
+mod apk;
 mod archive;
 mod deb;
 mod golden;
 mod key;
 mod server;
 
+pub use apk::{Apk, ApkHash, ApkKey, apk_index};
 pub use archive::Archive;
 pub use deb::{Deb, Pack};
 pub use golden::golden;

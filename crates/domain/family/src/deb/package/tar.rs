@@ -32,6 +32,8 @@ pub struct Member {
     /// Modification time in seconds since 1970.
     pub mtime: i64,
     pub xattrs: BTreeMap<String, Vec<u8>>,
+    /// What Alpine's packages say besides, in pax records that begin with `APK-TOOLS.`; without that beginning.
+    pub apk: BTreeMap<String, Vec<u8>>,
     pub kind: Kind,
 }
 
@@ -59,6 +61,7 @@ struct Extensions {
     user: Option<Vec<u8>>,
     group: Option<Vec<u8>>,
     xattrs: BTreeMap<String, Vec<u8>>,
+    apk: BTreeMap<String, Vec<u8>>,
     sparse: bool,
 }
 
@@ -226,6 +229,7 @@ impl<R: Read> Tar<R> {
             group: more.group.unwrap_or_else(|| group.to_vec()),
             mtime: more.mtime.or_else(|| header.mtime()).ok_or_else(|| wrong("its time is not a number"))?,
             xattrs: more.xattrs,
+            apk: more.apk,
             path,
             kind,
         })
@@ -340,6 +344,8 @@ impl Extensions {
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     self.xattrs.insert(std::str::from_utf8(name).ok()?.to_owned(), value.to_vec());
+                } else if let Some(name) = key.strip_prefix(b"APK-TOOLS.") {
+                    self.apk.insert(std::str::from_utf8(name).ok()?.to_owned(), value.to_vec());
                 }
             }
         }

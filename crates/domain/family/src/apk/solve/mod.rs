@@ -1,0 +1,129 @@
+//! The world solver: what apk would install into an empty tree, in which order, and why.
+//!
+//! What must hold (apk-package(5), apk-world(5)):
+//!
+//! - every atom of the world and of a chosen package is met by a chosen package; no `!atom` is;
+//! - a name provided with a version has one owner; a name provided without may have many providers;
+//! - a provider without a version is chosen by itself only where it has a `provider_priority`;
+//! - tagged repositories serve the names that the world tags and what those need;
+//! - a package whose `install_if` holds comes along, unless something else speaks against it.
+//!
+//! How: what has one answer only is chosen until nothing has ([`deduce`]); then the best candidate of the first open name is
+//! ([`rank`]), and so on. A choice that fails is taken back. Why not resolvo: docs/adr/0007.
+
+mod candidates;
+mod deduce;
+mod explain;
+mod order;
+mod rank;
+mod search;
+mod state;
+mod universe;
+
+use super::index::{Entry, Index};
+use super::relation::{Atom, NotARelation};
+
+pub use explain::{Problem, Unsatisfiable};
+use universe::{PackageId, Universe};
+
+/// Tables whose order is the same each time.
+type Map<K, V> = hashbrown::HashMap<K, V, foldhash::fast::FixedState>;
+type Set<K> = hashbrown::HashSet<K, foldhash::fast::FixedState>;
+
+/// A package list and where it came from.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// The name that answers refer to.
+    pub name: String,
+    /// `@tag`: for packages that the world tags so, and what they need.
+    pub tag: Option<String>,
+    pub index: Index,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The world's atoms.
+    pub world: &'a [String],
+    /// The architecture of the tree as apk calls it; `noarch` always fits.
+    pub arch: &'a str,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Solution<'a> {
+    /// In the order of their installation.
+    pub packages: Vec<Chosen<'a>>,
+}
+
+/// A package of the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen<'a> {
+    pub entry: Entry<'a>,
+    /// Name of the first repository that has it and may serve it.
+    pub repository: &'a str,
+    /// That repository's tag.
+    pub tag: Option<&'a str>,
+    pub why: Why,
+}
+
+/// Why a package is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The world names it, with this atom.
+    World(String),
+    /// A package (`name-version`) needs it, with this atom.
+    Needed { by: String, atom: String },
+    /// Its `install_if` holds.
+    InstallIf(Vec<String>),
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::World(atom) => write!(f, "`{atom}` in the world"),
+            Self::Needed { by, atom } => write!(f, "`{by}` needs `{atom}`"),
+            Self::InstallIf(atoms) => write!(f, "installed with `{}`", atoms.join("` and `")),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    #[error(transparent)]
+    World(#[from] NotARelation),
+    #[error(transparent)]
+    Unsatisfiable(#[from] Unsatisfiable),
+}
+
+impl From<Error> for kiln_model::Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::World(error) => Self::recipe(error.to_string()),
+            Error::Unsatisfiable(error) => error.into(),
+        }
+    }
+}
+
+/// Returns what apk would install.
+pub fn solve<'a>(repositories: &'a [Repository], request: &Request<'a>) -> Result<Solution<'a>, Error> {
+    let mut world = request.world.iter().map(|text| Atom::parse_world(text)).collect::<Result<Vec<_>, _>>()?;
+    world.sort_by_key(|atom| atom.name);
+    let universe = Universe::new(repositories, request.arch);
+    explain::check_names(&universe, &world)?;
+    let state = search::search(&universe, &world)?;
+    let order = order::install_order(&universe, &state, &world);
+    let packages = order.into_iter().map(|package| chosen(&universe, &state, package)).collect();
+    Ok(Solution { packages })
+}
+
+fn chosen<'a>(universe: &Universe<'a>, state: &state::State<'_, 'a>, package: PackageId) -> Chosen<'a> {
+    let repository = state.repository(package);
+    Chosen {
+        entry: universe.package(package).entry.clone(),
+        repository: &repository.name,
+        tag: repository.tag.as_deref(),
+        why: state.why(package),
+    }
+}

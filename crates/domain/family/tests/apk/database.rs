@@ -1,0 +1,93 @@
+//! What the installed tree is told.
+
+use std::collections::BTreeSet;
+
+use kiln_family::apk::install::database::{Settings, Source, files};
+use kiln_family::apk::install::{Record, conflicts, triggers};
+use kiln_family::apk::{Limits, Package};
+use kiln_family::deb::package::Tar;
+use kiln_testkit::Apk;
+
+use crate::archives::sample;
+
+fn record(apk: &Apk) -> Record {
+    let bytes = apk.build(None);
+    let package = Package::open(&bytes, Limits::default()).unwrap();
+    Record::of(&package, 1234, None).unwrap()
+}
+
+#[test]
+fn the_database_is_in_apks_form() {
+    let records = [record(&sample())];
+    let owners = conflicts::owners(&records).unwrap();
+    let source = |uri: &str, tag: Option<&str>| Source { uri: uri.into(), tag: tag.map(str::to_owned) };
+    let sources =
+        [source("http://mirror.example/main", None), source("http://mirror.example/testing", Some("testing"))];
+    let world = ["busybox".to_owned(), "a@testing>=1".to_owned()];
+    let settings = Settings { world: &world, sources: &sources, arch: "x86_64" };
+    let files = files(&records, &owners, &settings).unwrap();
+    let text = |path: &str| {
+        let file = files.iter().find(|file| file.path.to_string() == path);
+        String::from_utf8_lossy(&file.unwrap_or_else(|| panic!("`{path}` is written")).bytes).into_owned()
+    };
+    assert_eq!(text("/etc/apk/world"), "a@testing>=1\nbusybox\n");
+    assert_eq!(text("/etc/apk/repositories"), "http://mirror.example/main\n@testing http://mirror.example/testing\n");
+    assert_eq!(text("/etc/apk/arch"), "x86_64\n");
+    let sum = records[0].identity.to_string();
+    assert_eq!(text("/lib/apk/db/triggers"), format!("{sum} /bin /usr/bin /lib/modules/*\n"));
+    let wanted = format!(
+        "C:{sum}\nP:busybox\nV:1.36.1-r2\nA:x86_64\nS:1234\nI:12\nT:busybox of a test\nL:GPL-2.0-only\n\
+         D:so:libc.musl-x86_64.so.1\np:/bin/sh cmd:busybox=1.36.1-r2\nr:old\n\
+         F:bin\nR:busybox\na:0:0:755\nZ:{}\nR:sh\na:0:0:777\nZ:{}\nF:tmp\nM:0:0:1777\nF:etc\nR:securetty\na:0:0:640\nZ:{}\n\n",
+        sum_of("\x7fELF"),
+        sum_of("/bin/busybox"),
+        sum_of("console\n")
+    );
+    assert_eq!(text("/lib/apk/db/installed"), wanted);
+    let tar = files.iter().find(|file| file.path.name() == b"scripts.tar").unwrap();
+    let mut tar = Tar::new(&tar.bytes[..], "scripts.tar");
+    let first = tar.next_member().unwrap().unwrap();
+    assert_eq!(first.path.to_string(), format!("/busybox-1.36.1-r2.{sum}.post-install"));
+    assert_eq!((first.mode, tar.content().unwrap()), (0o755, b"#!/bin/sh\nexit 0\n".to_vec()));
+    assert!(tar.next_member().unwrap().is_some() && tar.next_member().unwrap().is_none());
+}
+
+fn sum_of(text: &str) -> String {
+    kiln_family::apk::Checksum::sha1(text.as_bytes()).to_string()
+}
+
+#[test]
+fn a_file_of_two_packages_needs_a_word() {
+    let apk = |name: &str| Apk::new(name, "1.0").file("files/test-file", 0o644, name);
+    let owner = |one: &Apk, two: &Apk| {
+        let owners = conflicts::owners(&[record(one), record(two)]);
+        owners.map(|owners| owners.into_values().next().unwrap()).map_err(|error| error.to_string())
+    };
+    let (a, b) = (apk("a"), apk("b"));
+    assert_eq!(owner(&a, &b), Err("`b-1.0` has `/files/test-file`, which belongs to `a-1.0` already".into()));
+    assert_eq!(owner(&a, &b.clone().field("replaces", "a")), Ok(1));
+    assert_eq!(owner(&a.clone().field("replaces", "b"), &b), Ok(0));
+    assert!(owner(&a, &b.clone().field("replaces", "a<1")).is_err());
+    assert_eq!(owner(&a.clone().field("origin", "d"), &b.clone().field("origin", "d")), Ok(1));
+    let both = |one: &Apk, other: &str, priority: &str| {
+        one.clone().field("replaces", other).field("replaces_priority", priority)
+    };
+    assert_eq!(owner(&both(&a, "b", "2"), &both(&b, "a", "1")), Ok(0));
+    assert_eq!(owner(&both(&a, "b", "1"), &both(&b, "a", "2")), Ok(1));
+}
+
+#[test]
+fn triggers_fire_for_their_directories() {
+    let module = Apk::new("linux", "6").file("lib/modules/6.1/a.ko", 0o644, "").dir("lib/modules/6.1", 0o755);
+    let records = [record(&sample()), record(&module)];
+    let told = |new: usize, before: &[&str]| {
+        let before: BTreeSet<String> = before.iter().map(|path| (*path).to_owned()).collect();
+        triggers::fired(&records, new, &before)
+            .into_iter()
+            .map(|one| (one.package, one.directories))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(0, &[]), [(0, vec!["/bin".to_owned(), "/lib/modules/6.1".to_owned()])]);
+    assert_eq!(told(1, &["/bin"]), [(0, vec!["/lib/modules/6.1".to_owned()])]);
+    assert_eq!(told(2, &["/bin"]), []);
+}
