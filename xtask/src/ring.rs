@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use crate::tool::{Done, cargo, cargo_with};
 
 const DOMAIN: &[&str] = &["kiln-model", "kiln-recipe", "kiln-family", "kiln-disk", "kiln-plan", "xtask"];
-const HOST: &[&str] = &["kiln-store", "kiln-fetch", "kiln-sandbox", "kiln-engine", "kiln-testkit", "kiln"];
+const HOST: &[&str] =
+    &["kiln-store", "kiln-fetch", "kiln-sandbox", "kiln-adapter-pieman", "kiln-engine", "kiln-testkit", "kiln"];
 
 /// What names the tests of the boot ring and the files they stand in.
 const BOOT: &str = "boot_";

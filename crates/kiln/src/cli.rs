@@ -2,7 +2,10 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{boot, build, cache, check, completions, diff, doctor, lock, new, plan, schema, shell, twice};
+use crate::command::watch;
+use crate::command::{
+    boot, bsc, bscd, build, cache, check, completions, diff, doctor, lock, new, plan, schema, shell, twice,
+};
 
 /// Turns recipes into bootable operating-system images.
 ///
@@ -29,10 +32,16 @@ pub enum Command {
     Shell(shell::Args),
     Diff(diff::Args),
     Twice(twice::Args),
+    Watch(watch::Args),
+    Bscd(bscd::Args),
+    Bsc(bsc::Args),
     Cache(cache::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Completions(completions::Args),
+    /// Lives beside a build and tells Redis of it.
+    #[command(hide = true)]
+    Relay,
     /// Prints this reference as Markdown.
     #[command(hide = true)]
     Reference,

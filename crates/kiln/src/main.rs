@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod channel;
 mod cli;
 mod command;
 mod doctor;

@@ -42,7 +42,7 @@ pub(crate) fn bell() -> Option<BorrowedFd<'static>> {
 }
 
 /// From now on SIGINT, SIGTERM, SIGHUP and SIGQUIT wish rather than kill.
-pub(crate) fn listen() {
+pub fn listen() {
     let _ = bell();
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT] {
         sys::handle(signal, wish);

@@ -3,6 +3,7 @@
 //! The only crate that mounts, spawns or says `unsafe`. `README.md` tells the mechanism as a story.
 
 mod command;
+mod companion;
 mod enter;
 mod error;
 mod interrupt;
@@ -20,9 +21,10 @@ mod seccomp;
 mod sys;
 
 pub use command::{Bind, Command, Emulator, Exit, Limits, Network, Sandbox, Status, Stream};
+pub use companion::{Companion, stay};
 pub use enter::{Enter, Entered, IdRange, enter};
 pub use error::{Error, Result};
-pub use interrupt::{cancel, interrupted};
+pub use interrupt::{cancel, interrupted, listen};
 pub use memory::give_back;
 pub use namespaces::{Foreign, Namespaces};
 pub use overlay::{Bound, Overlay};

@@ -2,13 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use kiln_engine::{BuildOptions, Kiln};
-use kiln_model::{Artifact, EventKind, Report};
+use kiln_engine::config::Config;
+use kiln_engine::events::Events;
+use kiln_engine::{BuildOptions, Kiln, Loaded};
+use kiln_model::{Artifact, EventKind, Fault, Report};
+use kiln_sandbox::Sandbox;
 
+use crate::channel::{self, Channel};
 use crate::command::Outcome;
 use crate::command::recipe::Recipe;
-use crate::ending::answered;
+use crate::ending::{Failure, answered};
 use crate::render::Display;
 use crate::settings::{self, Flags};
 use crate::{out, text};
@@ -39,6 +44,8 @@ pub struct Args {
     display: Display,
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    channel: channel::Wanted,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -48,13 +55,15 @@ pub fn run(args: Args) -> Outcome {
 fn work(args: Args) -> Outcome {
     args.display.beside(args.json)?;
     let config = args.flags.config()?;
-    let loaded = args.recipe.load(&config).map_err(|failure| args.display.refused(failure))?;
-    let sandbox = settings::enter().map_err(|fault| args.display.refused(fault.into()))?;
+    let loaded = args.recipe.load(&config).map_err(|failure| refused(&args, failure))?;
+    let sandbox = settings::enter().map_err(|fault| refused(&args, fault.into()))?;
     let events = args.display.events(Some(&args.out))?;
-    let kiln = Kiln::open(config).inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
-    let kiln = kiln.with_sandbox(Some(sandbox));
-    let report = kiln.build(&loaded, &options(&args), &events)?;
+    let channel = args.channel.open()?;
+    channel.iter().for_each(|channel| channel.join(&events));
+    let built = build(&args, config, &loaded, sandbox, &events);
     drop(events);
+    channel.into_iter().for_each(Channel::say_goodbye);
+    let report = built?;
     out::talk(&summary(&report, &args.out));
     if args.json {
         out::json(&report)?;
@@ -62,6 +71,28 @@ fn work(args: Args) -> Outcome {
         out::data(&report.artifacts.iter().map(|artifact| path(artifact, &args.out) + "\n").collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn build(
+    args: &Args,
+    config: Config,
+    loaded: &Loaded,
+    sandbox: Arc<dyn Sandbox>,
+    events: &Events,
+) -> Result<Report, Fault> {
+    let kiln = Kiln::open(config).inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
+    kiln.with_sandbox(Some(sandbox)).build(loaded, &options(args), events)
+}
+
+/// Tells programs of a failure before the build began, those that listen to the channel too.
+fn refused(args: &Args, failure: Failure) -> Failure {
+    if let (Some(event), Ok(Some(channel))) = (failure.event(), args.channel.open()) {
+        let events = Events::new(vec![]);
+        channel.join(&events);
+        events.tell(event);
+        channel.say_goodbye();
+    }
+    args.display.refused(failure)
 }
 
 fn options(args: &Args) -> BuildOptions {

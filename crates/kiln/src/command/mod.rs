@@ -1,6 +1,8 @@
 //! One file per command; here only who is who.
 
 pub mod boot;
+pub mod bsc;
+pub mod bscd;
 pub mod build;
 pub mod cache;
 pub mod check;
@@ -12,9 +14,11 @@ pub mod new;
 pub mod plan;
 pub mod recipe;
 pub mod reference;
+pub mod relay;
 pub mod schema;
 pub mod shell;
 pub mod twice;
+pub mod watch;
 
 use std::process::ExitCode;
 
@@ -36,10 +40,14 @@ pub fn run(command: Command) -> Outcome {
         Command::Shell(args) => shell::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Twice(args) => twice::run(args),
+        Command::Watch(args) => watch::run(args),
+        Command::Bscd(args) => bscd::run(args),
+        Command::Bsc(args) => bsc::run(args),
         Command::Cache(args) => cache::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
+        Command::Relay => relay::run(),
         Command::Reference => reference::run(),
     }
 }

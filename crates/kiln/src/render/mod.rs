@@ -48,6 +48,11 @@ fn target(text: &str) -> Result<Target, String> {
 impl Display {
     /// Starts an event stream with the renderers asked for; with `log`, the full log goes into that folder at the end.
     pub fn events(&self, log: Option<&Path>) -> Result<Events, Fault> {
+        Ok(Events::new(self.sinks(log)?))
+    }
+
+    /// Returns the renderers asked for.
+    pub fn sinks(&self, log: Option<&Path>) -> Result<Vec<Box<dyn Sink>>, Fault> {
         let mut sinks: Vec<Box<dyn Sink>> = vec![self.for_people()];
         if let Some(target) = &self.events {
             sinks.push(for_programs(target)?);
@@ -55,7 +60,7 @@ impl Display {
         if let Some(folder) = log {
             sinks.push(Box::new(log::Log::new(folder)));
         }
-        Ok(Events::new(sinks))
+        Ok(sinks)
     }
 
     /// Refuses two things that both want stdout.

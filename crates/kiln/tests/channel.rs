@@ -1,0 +1,171 @@
+//! The status channel of the binary: whatever is killed, one 1001 goes out.
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Bench, Done};
+
+const RECIPE: &str = "edition = 1\nname = \"small\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\
+                      architecture = \"amd64\"\nmirror = \"MIRROR\"\n\n[[output]]\nformat = \"tar\"\n";
+
+/// A Redis, a mirror that never answers, and somebody who listens.
+struct Room {
+    bench: Bench,
+    redis: Child,
+    port: String,
+    _mirror: TcpListener,
+    listener: Child,
+    heard: Receiver<String>,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+impl Room {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let port = free_port().to_string();
+        let words = ["--port", &port, "--save", "", "--bind", "127.0.0.1"];
+        let redis = Command::new("redis-server").args(words).stdout(Stdio::null()).spawn().unwrap();
+        let mirror = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}/debian", mirror.local_addr().unwrap());
+        bench.write("small.toml", &RECIPE.replace("MIRROR", &address));
+        eventually(|| cli(&port, &["PING"]) == "PONG\n");
+        let words = ["--raw", "-p", &port, "SUBSCRIBE", "bscd-p"];
+        let mut listener = Command::new("redis-cli").args(words).stdout(Stdio::piped()).spawn().unwrap();
+        let (to, heard) = mpsc::channel();
+        let lines = BufReader::new(listener.stdout.take().unwrap()).lines();
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send(line)));
+        eventually(|| cli(&port, &["PUBSUB", "NUMSUB", "bscd-p"]) == "bscd-p\n1\n");
+        Self { bench, redis, port, _mirror: mirror, listener, heard }
+    }
+
+    /// Starts a build, and waits until its channel is open.
+    fn build(&self) -> Child {
+        let words = ["build", "small.toml", "--channel", "p", "--redis-port", &self.port, "--plain"];
+        let build = self.bench.kiln(&words).stderr(Stdio::null()).spawn().unwrap();
+        eventually(|| !children(build.id()).is_empty() && !children(children(build.id())[0]).is_empty());
+        eventually(|| cli(&self.port, &["CLIENT", "LIST"]).lines().count() == 3);
+        build
+    }
+
+    /// Returns the payloads so far, when no more come.
+    fn payloads(&self) -> Vec<String> {
+        let mut lines: Vec<String> = vec![];
+        while let Ok(line) = self.heard.recv_timeout(Duration::from_secs(2)) {
+            lines.push(line);
+        }
+        lines.chunks(3).skip(1).map(|message| message[2].clone()).collect()
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        for process in [&mut self.listener, &mut self.redis] {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn cli(port: &str, words: &[&str]) -> String {
+    let out = Command::new("redis-cli").args(["-p", port]).args(words).output().unwrap();
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn eventually(happened: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it happens");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn children(process: u32) -> Vec<u32> {
+    let list = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
+    list.split_whitespace().map(|id| id.parse().unwrap()).collect()
+}
+
+fn signal(name: &str, process: &str) {
+    assert!(Command::new("kill").args([name, "--", process]).status().unwrap().success());
+}
+
+#[test]
+fn a_killed_worker_says_1001_once() {
+    let room = Room::new();
+    let mut build = room.build();
+    signal("-KILL", &children(build.id())[0].to_string());
+    assert!(!build.wait().unwrap().success());
+    // kiln waited for its relay, so it is said by now.
+    assert_eq!(room.payloads(), ["1001"]);
+    assert_eq!(cli(&room.port, &["CLIENT", "LIST"]).lines().count(), 2, "the relay is gone");
+}
+
+#[test]
+fn a_killed_supervisor_says_1001_once() {
+    let room = Room::new();
+    let mut build = room.build();
+    build.kill().unwrap();
+    build.wait().unwrap();
+    assert_eq!(room.payloads(), ["1001"]);
+}
+
+#[test]
+fn a_wish_to_stop_says_1001_once() {
+    use std::os::unix::process::CommandExt as _;
+    let room = Room::new();
+    let words = ["build", "small.toml", "--channel", "p", "--redis-port", &room.port, "--plain"];
+    let mut build = room.bench.kiln(&words).process_group(0).stderr(Stdio::null()).spawn().unwrap();
+    eventually(|| cli(&room.port, &["CLIENT", "LIST"]).lines().count() == 3);
+    // As a terminal does it: the whole group at once.
+    signal("-INT", &format!("-{}", build.id()));
+    assert_eq!(build.wait().unwrap().code(), Some(130));
+    assert_eq!(room.payloads(), ["1001"]);
+}
+
+#[test]
+fn a_recipe_with_mistakes_says_1001_once() {
+    let room = Room::new();
+    room.bench.write("small.toml", "edition = 1\nnonsense = 1\n");
+    room.bench.run(&["build", "small.toml", "--channel", "p", "--redis-port", &room.port]).ended(1);
+    assert_eq!(room.payloads(), ["1001"]);
+    let watched = room.bench.run(&["watch", "p", "--redis-port", &room.port]);
+    assert_eq!(watched.code, Some(1), "{}", watched.stderr);
+    assert!(watched.stderr.contains("error: "), "{}", watched.stderr);
+}
+
+#[test]
+fn a_redis_that_is_not_there_is_a_warning() {
+    let room = Room::new();
+    room.bench.write("small.toml", "edition = 1\nnonsense = 1\n");
+    let port = free_port().to_string();
+    let done = room.bench.run(&["build", "small.toml", "--channel", "p", "--redis-port", &port]).ended(1);
+    assert!(done.stderr.contains("status codes 1001"), "{}", done.stderr);
+    let watched = room.bench.run(&["watch", "p", "--redis-port", &port]).ended(4);
+    assert!(watched.stderr.contains("Connection refused"), "{}", watched.stderr);
+}
+
+#[test]
+fn a_server_in_the_background() {
+    let room = Room::new();
+    let file = |name: &str| room.bench.path(name).display().to_string();
+    let (socket, pid, log) = (file("s"), file("pid"), file("log"));
+    let start = ["bscd", "-d", "-a", &socket, "-p", &pid, "-l", &log, "-n", "bscd-p", "-P", &room.port];
+    room.bench.ok(&start);
+    room.bench.run(&start).ended(1);
+    let process = std::fs::read_to_string(&pid).unwrap().trim().to_owned();
+    ["10", "1000"].iter().for_each(|code| drop(room.bench.ok(&["bsc", "-a", &socket, code])));
+    room.bench.ok(&["bsc", "-a", &socket, "EXIT"]);
+    eventually(|| !std::fs::exists(&pid).unwrap());
+    eventually(|| !std::fs::exists(format!("/proc/{process}")).unwrap());
+    assert_eq!(room.payloads(), ["10", "1000"]);
+    let gone: Done = room.bench.run(&["bsc", "-a", &socket, "10"]).ended(1);
+    assert_eq!(gone.stderr, format!("{socket} does not exist\n"));
+}
