@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{boot, build, cache, check, completions, diff, doctor, lock, new, plan, schema, shell, twice};
+use crate::command::{
+    boot, build, cache, check, completions, diff, doctor, lock, new, pieman, plan, schema, shell, twice,
+};
 
 /// Turns recipes into bootable operating-system images.
 ///
@@ -29,6 +31,7 @@ pub enum Command {
     Shell(shell::Args),
     Diff(diff::Args),
     Twice(twice::Args),
+    Pieman(pieman::Args),
     Cache(cache::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),

@@ -9,6 +9,7 @@ pub mod diff;
 pub mod doctor;
 pub mod lock;
 pub mod new;
+pub mod pieman;
 pub mod plan;
 pub mod recipe;
 pub mod reference;
@@ -37,6 +38,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Diff(args) => diff::run(args),
         Command::Twice(args) => twice::run(args),
         Command::Cache(args) => cache::run(args),
+        Command::Pieman(args) => pieman::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
