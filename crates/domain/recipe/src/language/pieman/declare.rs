@@ -54,6 +54,9 @@ pub fn declare(given: &Given<'_>, person: &mut dyn Person) -> Result<Parameters,
         Err(note) => return Err(sheets.refuse("`.env` is not data", note)),
     };
     let mut parameters = Parameters { values: BTreeMap::new(), sheets, warnings: Vec::new() };
+    // Before anything can be wrong: a mistake shows its whole line.
+    let secret = |said: &&Assignment| Parameter::find(&said.name).is_some_and(|known| known.kind.is_secret());
+    assignments.iter().filter(secret).for_each(|said| parameters.sheets.hide(said.span));
     parameters.former(given, &assignments);
     for parameter in TABLE {
         parameters.one(parameter, given, &assignments, person)?;
@@ -86,9 +89,6 @@ impl Parameters {
     fn value(&mut self, parameter: &Parameter, given: &Given<'_>, assignments: &[Assignment]) -> Value {
         let secret = parameter.kind.is_secret();
         if let Some(said) = assignments.iter().rfind(|said| said.name == parameter.name) {
-            if secret {
-                self.sheets.hide(said.span);
-            }
             return Value { text: said.value.clone(), span: said.span, given: true };
         }
         let environment = given.environment.get(parameter.name);
