@@ -51,7 +51,7 @@ impl Kiln {
         current: &Mutex<Option<StageKind>>,
     ) -> Result<Report, Fault> {
         let began = Instant::now();
-        let secrets = Secrets::read(&loaded.completed.spec, &loaded.folder)?;
+        let secrets = Secrets::read(loaded)?;
         let lock = self.lock(loaded, &Update::Keep, events)?;
         crate::resolve::fits::check(loaded, &lock)?;
         let plan = plan(loaded, &lock, &secrets);

@@ -76,7 +76,7 @@ impl Kiln {
 
     /// Returns the plan of a recipe under a lock; secrets are read for their fingerprints.
     pub fn plan(&self, loaded: &Loaded, lock: &Lock) -> Result<Plan, Fault> {
-        let secrets = Secrets::read(&loaded.completed.spec, &loaded.folder)?;
+        let secrets = Secrets::read(loaded)?;
         Ok(plan(loaded, lock, &secrets))
     }
 

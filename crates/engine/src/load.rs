@@ -1,15 +1,17 @@
 //! Recipes from disk: the files around a recipe, the host's facts, and the completed spec.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Fault};
-use kiln_recipe::{Completed, Diagnostic, Files, HostSource, Local, Options, Rejected, Severity, Sources};
+use kiln_recipe::{Completed, Diagnostic, Files, HostSource, Local, Options, Rejected, Severity, Sources, Written};
 
 use crate::config::Config;
 use crate::local;
+use crate::secrets::Secrets;
 
 /// A recipe that was read and completed.
 #[derive(Clone, Debug)]
@@ -21,6 +23,8 @@ pub struct Loaded {
     pub folder: PathBuf,
     /// Where its lock is kept.
     pub lock_path: PathBuf,
+    /// Values of its secrets that are known already, by the environment variables they would come from.
+    pub secrets: Secrets,
 }
 
 /// Why a recipe cannot be used.
@@ -95,14 +99,27 @@ pub fn draft(config: &Config, recipe: &Path, choices: &Choices) -> Result<Draft,
 fn place(recipe: &Path, completed: Completed) -> Loaded {
     let folder = recipe.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let lock_path = recipe.with_extension("lock");
-    Loaded { completed, path: recipe.to_owned(), folder, lock_path }
+    Loaded { completed, path: recipe.to_owned(), folder, lock_path, secrets: Secrets::default() }
 }
 
 /// Returns a recipe that asks for nothing, for work that has none: booting an image that came from elsewhere.
 pub fn empty(config: &Config) -> Result<Loaded, Fault> {
     let completed = kiln_recipe::complete(&Empty, "kiln.toml", &options(config, &Choices::default()))?;
     let (path, folder) = (PathBuf::from("kiln.toml"), PathBuf::from("."));
-    Ok(Loaded { completed, lock_path: path.with_extension("lock"), path, folder })
+    Ok(Loaded { completed, lock_path: path.with_extension("lock"), path, folder, secrets: Secrets::default() })
+}
+
+/// Completes a recipe of another language, which lies in memory; `path` is where it would lie, its lock beside it.
+pub fn written(
+    config: &Config,
+    recipe: &Written,
+    secrets: BTreeMap<String, String>,
+    choices: &Choices,
+    path: &Path,
+) -> Result<Loaded, Rejected> {
+    let draft = kiln_recipe::draft_written(&Disk, recipe, &options(config, choices));
+    let loaded = draft.finish().map(|completed| place(path, completed))?;
+    Ok(Loaded { folder: PathBuf::from("."), secrets: Secrets::known(secrets), ..loaded })
 }
 
 /// One recipe in memory.

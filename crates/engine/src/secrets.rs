@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
-use kiln_recipe::Spec;
 use kiln_recipe::spec::SecretSource;
+
+use crate::load::Loaded;
 
 /// The values of a recipe's secrets, by name.
 #[derive(Clone, Default)]
@@ -20,10 +20,15 @@ impl fmt::Debug for Secrets {
 }
 
 impl Secrets {
-    /// Reads every secret the spec refers to; relative files lie beside the recipe. One newline at the end is dropped.
-    pub fn read(spec: &Spec, folder: &Path) -> Result<Self, Fault> {
-        let one = |(name, source): (&String, &SecretSource)| Ok((name.clone(), value(name, source, folder)?));
-        spec.secrets.iter().map(one).collect::<Result<_, Fault>>().map(Self)
+    /// Returns values that are known already, by the names they go by.
+    pub fn known(values: BTreeMap<String, String>) -> Self {
+        Self(values)
+    }
+
+    /// Reads every secret the recipe refers to; relative files lie beside it. One newline at the end is dropped.
+    pub fn read(loaded: &Loaded) -> Result<Self, Fault> {
+        let one = |(name, source): (&String, &SecretSource)| Ok((name.clone(), value(name, source, loaded)?));
+        loaded.completed.spec.secrets.iter().map(one).collect::<Result<_, Fault>>().map(Self)
     }
 
     /// Returns a secret's value.
@@ -43,13 +48,15 @@ impl Secrets {
     }
 }
 
-fn value(name: &str, source: &SecretSource, folder: &Path) -> Result<String, Fault> {
+fn value(name: &str, source: &SecretSource, loaded: &Loaded) -> Result<String, Fault> {
     let (value, place) = match source {
         SecretSource::Environment(variable) => {
-            (std::env::var(variable).ok(), format!("the environment variable `{variable}`"))
+            let known = loaded.secrets.0.get(variable).cloned();
+            let value = known.or_else(|| std::env::var(variable).ok());
+            (value, format!("the environment variable `{variable}`"))
         }
         SecretSource::File(file) => {
-            let path = folder.join(file);
+            let path = loaded.folder.join(file);
             let text = std::fs::read_to_string(&path);
             let text = text.fault(FaultKind::Recipe, || format!("read secret `{name}` from `{}`", path.display()))?;
             (Some(text), format!("the file `{}`", path.display()))

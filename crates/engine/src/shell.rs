@@ -101,11 +101,30 @@ impl Kiln {
 
     /// Makes, or takes from the cache, the layers of a recipe's tree.
     fn tree_layers(&self, loaded: &Loaded, events: &Events) -> Result<Vec<Layer>, Fault> {
-        let secrets = Secrets::read(&loaded.completed.spec, &loaded.folder)?;
+        self.in_run(loaded, events, |run| {
+            run.layers(run.plan.pipeline("tree").ok_or_else(|| Fault::farm("the plan makes no tree"))?)
+        })
+    }
+
+    /// Fills the cache with what the recipe's build needs of kiln's own tools.
+    pub fn tools(&self, loaded: &Loaded, events: &Events) -> Result<(), Fault> {
+        self.in_run(loaded, events, |run| {
+            run.tools()?;
+            run.emulators().map(drop)
+        })
+    }
+
+    fn in_run<T>(
+        &self,
+        loaded: &Loaded,
+        events: &Events,
+        work: impl FnOnce(&Run<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let secrets = Secrets::read(loaded)?;
         let lock = self.lock(loaded, &Update::Keep, events)?;
         let plan = plan(loaded, &lock, &secrets);
         let (options, current) = (BuildOptions::default(), Mutex::new(None));
-        let run = Run {
+        work(&Run {
             kiln: self,
             loaded,
             lock: &lock,
@@ -115,8 +134,7 @@ impl Kiln {
             events,
             state: State::default(),
             current: &current,
-        };
-        run.layers(plan.pipeline("tree").ok_or_else(|| Fault::farm("the plan makes no tree"))?)
+        })
     }
 
     fn shell_in(

@@ -82,6 +82,7 @@ impl Sink for Telling {
 /// Where Redis is, on the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Redis")]
+#[group(id = "redis-server")]
 pub struct Flags {
     /// Host of Redis [default: 127.0.0.1]
     #[arg(long, value_name = "HOST")]
@@ -97,6 +98,7 @@ pub struct Flags {
 /// Whether there shall be a channel.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Redis")]
+#[group(id = "status-channel")]
 pub struct Wanted {
     /// Tell the build to Redis under this name: Pieman's status codes and kiln's events (docs/status-channel.md)
     #[arg(long, value_name = "PROJECT")]

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::watch;
 use crate::command::{
-    boot, bsc, bscd, build, cache, check, completions, diff, doctor, lock, new, plan, schema, shell, twice,
+    boot, bsc, bscd, build, cache, check, completions, diff, doctor, lock, new, pieman, plan, schema, shell, twice,
 };
 
 /// Turns recipes into bootable operating-system images.
@@ -32,6 +32,7 @@ pub enum Command {
     Shell(shell::Args),
     Diff(diff::Args),
     Twice(twice::Args),
+    Pieman(pieman::Args),
     Watch(watch::Args),
     Bscd(bscd::Args),
     Bsc(bsc::Args),

@@ -87,7 +87,8 @@ fn the_imager_is_told(bench: &Bench, board: &str, device: &str, init_format: &st
 
 /// What of a kernel's modules the guest needs; with all of them, making the initrd takes emulation a quarter of an hour.
 const MODULES: &str = "kernel/fs kernel/lib kernel/crypto kernel/arch kernel/drivers/mmc kernel/drivers/usb kernel/drivers/net/usb \
-                       kernel/drivers/net/mii* kernel/drivers/char kernel/drivers/clk kernel/drivers/dma kernel/drivers/soc \
+                       kernel/drivers/net/mii* kernel/drivers/net/wireless/virtual kernel/net/wireless kernel/net/mac80211 \
+                       kernel/net/rfkill kernel/drivers/char kernel/drivers/clk kernel/drivers/dma kernel/drivers/soc \
                        kernel/drivers/gpio kernel/drivers/watchdog kernel/drivers/hwmon kernel/drivers/thermal";
 
 /// Fetches the newest kernel by building a tree that has it, and leaves out most of its modules; returns its version.

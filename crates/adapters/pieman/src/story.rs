@@ -116,7 +116,7 @@ mod tests {
         let finished = story.tell(&event(2, 3000, kind)).unwrap();
         let json = finished.event.unwrap();
         assert!(
-            json.ends_with(r#""millis":3000,"code":10,"codes":[10],"percent":27,"left":7999,"log_offset":41}"#),
+            json.ends_with(r#""millis":3000,"code":10,"codes":[10],"percent":27,"left":8000,"log_offset":41}"#),
             "{json}"
         );
         assert_eq!((finished.codes, finished.log, finished.must), (vec![10], None, true));

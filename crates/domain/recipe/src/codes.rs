@@ -30,6 +30,9 @@ pub static CODES: &[(&str, &str)] = &[
         "unknown-package",
         "no repository of the recipe has a package (or task) of this name; a warning where it is only excluded",
     ),
+    ("parameter", "a parameter of Pieman's has a value that it cannot have"),
+    ("not-data", "`.env` holds what a shell would have to evaluate"),
+    ("not-in-kiln", "something that Pieman does and kiln does not, or not yet"),
     ("too-small", "a size that the recipe fixes is too small for the packages"),
     ("unsatisfiable", "the packages are there, but cannot be installed as they are asked for"),
 ];

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::desk::{Desk, Note};
 use crate::diagnostic::{Diagnostic, Files, Place, Rejected, Severity};
 use crate::keys::{BODY, EDITION};
-use crate::load::load;
+use crate::language::pieman::sheets::Sheets;
+use crate::load::{self, load};
 use crate::needs::Needs;
 use crate::node::{Entry, Span, Value};
 use crate::options::{Options, Sources};
@@ -18,7 +19,7 @@ use crate::section::secrets::Secrets;
 use crate::shape::Needed;
 use crate::spec::{Base, Disk, Spec, System};
 use crate::view::View;
-use crate::{catalogue, check, firm, path, section};
+use crate::{catalogue, check, firm, path, section, write};
 
 /// A recipe that can be built.
 #[derive(Clone, Debug)]
@@ -68,13 +69,40 @@ pub fn complete(sources: &dyn Sources, path: &str, options: &Options) -> Result<
     draft(sources, path, options).finish()
 }
 
+/// A recipe that no file of kiln's holds: the tree that another language was read into, and the texts that its values stand in.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The image's name.
+    pub name: String,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) sheets: Sheets,
+}
+
+impl Written {
+    /// Returns the same recipe in TOML.
+    pub fn toml(&self) -> String {
+        write::toml(&self.entries)
+    }
+}
+
 /// Completes the recipe at `path` as far as it can be understood.
 pub fn draft(sources: &dyn Sources, path: &str, options: &Options) -> Draft {
     let desk = Desk::new(sources, options, path::folder(path).to_owned());
     let recipe = load(&desk, path);
+    finished(desk, &recipe, path)
+}
+
+/// Completes a recipe in memory as far as it can be understood; its paths are from the folders of its texts.
+pub fn draft_written(sources: &dyn Sources, written: &Written, options: &Options) -> Draft {
+    let desk = Desk::new(sources, options, String::new());
+    let recipe = load::written(&desk, written);
+    finished(desk, &recipe, &written.name)
+}
+
+fn finished(desk: Desk<'_>, recipe: &[Entry], path: &str) -> Draft {
     // What a text that is not TOML seems to say is not worth a word about its sense.
-    let spec = if desk.broken() { None } else { spec(&recipe, path, &desk) };
-    let spec = spec.filter(|_| firm::is_firm(&recipe, &desk));
+    let spec = if desk.broken() { None } else { spec(recipe, path, &desk) };
+    let spec = spec.filter(|_| firm::is_firm(recipe, &desk));
     let diagnostics = desk.diagnostics();
     let warnings = diagnostics.iter().filter(|said| said.severity == Severity::Warning).cloned().collect();
     let (sources, files, packages) = (desk.source_files(), desk.files(), desk.packages());

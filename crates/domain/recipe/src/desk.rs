@@ -34,6 +34,11 @@ impl Note {
         Self { severity: Severity::Warning, ..Self::error(span, code, message) }
     }
 
+    #[cfg(test)]
+    pub const fn span(&self) -> Span {
+        self.span
+    }
+
     /// Sets what stands under the underlined text.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());

@@ -24,9 +24,13 @@ mod shape;
 pub mod spec;
 mod templates;
 mod view;
+mod write;
 
-pub use complete::{Completed, Draft, SIZE_OF_DISK, SourceFile, complete, diagnostic_at, draft, size_of, sort};
+pub use complete::{
+    Completed, Draft, SIZE_OF_DISK, SourceFile, Written, complete, diagnostic_at, draft, draft_written, size_of, sort,
+};
 pub use diagnostic::{Diagnostic, Files, Place, Rejected, Severity};
+pub use language::pieman;
 pub use options::{HostSource, Local, Options, Sources, mirrors_from};
 pub use reference::reference;
 pub use render::{Look, render};

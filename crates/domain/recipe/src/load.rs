@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::string::FromUtf8Error;
 
 use crate::check;
+use crate::complete::Written;
 use crate::desk::{Desk, Note};
 use crate::keys::{BODY, EDITION, ROOT};
 use crate::language;
@@ -28,6 +29,17 @@ pub fn load(desk: &Desk<'_>, path: &str) -> Vec<Entry> {
             return Vec::new();
         }
     };
+    loader.apply_profiles(&mut recipe);
+    loader.apply_overrides(&mut recipe);
+    recipe
+}
+
+/// Takes a recipe that was read from another language, and lays the settings of the command line over it.
+pub fn written(desk: &Desk<'_>, written: &Written) -> Vec<Entry> {
+    written.sheets.lay_on(desk);
+    let mut recipe = written.entries.clone();
+    check::table(desk, &BODY, &mut recipe);
+    let loader = Loader { desk, profiles: Profiles::new(), trail: Vec::new() };
     loader.apply_profiles(&mut recipe);
     loader.apply_overrides(&mut recipe);
     recipe
@@ -152,7 +164,7 @@ impl Loader<'_, '_> {
         }
     }
 
-    fn apply_profiles(&mut self, recipe: &mut Vec<Entry>) {
+    fn apply_profiles(&self, recipe: &mut Vec<Entry>) {
         for name in &self.desk.options.profiles {
             match self.profiles.get(name) {
                 Some(profile) => merge(recipe, profile.clone(), &BODY),
@@ -170,7 +182,7 @@ impl Loader<'_, '_> {
     }
 
     /// A setting is a line of TOML; a value that is none is text.
-    fn apply_overrides(&mut self, recipe: &mut Vec<Entry>) {
+    fn apply_overrides(&self, recipe: &mut Vec<Entry>) {
         for (key, value) in &self.desk.options.overrides {
             let plain = format!("{key} = {value}");
             let quoted = || format!("{key} = {}", toml::Value::String(value.clone()));

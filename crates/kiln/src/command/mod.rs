@@ -11,6 +11,7 @@ pub mod diff;
 pub mod doctor;
 pub mod lock;
 pub mod new;
+pub mod pieman;
 pub mod plan;
 pub mod recipe;
 pub mod reference;
@@ -44,6 +45,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Bscd(args) => bscd::run(args),
         Command::Bsc(args) => bsc::run(args),
         Command::Cache(args) => cache::run(args),
+        Command::Pieman(args) => pieman::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),

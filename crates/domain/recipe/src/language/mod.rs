@@ -1,5 +1,6 @@
 //! The languages a recipe may be written in: text in, a tree of values with their places out.
 
+pub mod pieman;
 pub mod toml;
 
 use crate::node::{Entry, Span};

@@ -25,6 +25,9 @@ pub static KEYS: Table = Table {
         key("inner", Shape::Word(INNER), "For squashfs and erofs: the compressor inside.")
             .default("squashfs \"zstd\", erofs \"lz4hc\""),
         key("name", Shape::Text(&NAME), "The file's name without its endings.").default("the image's name"),
+        key("ending", Shape::Text(&NAME), "The ending of the file's name, before that of the compression.")
+            .default("the format's word; none for a folder")
+            .example("\"img\""),
     ],
     more: None,
 };
@@ -113,7 +116,8 @@ fn one(view: View<'_>, said: Said<&str>, name: &str, desk: &Desk<'_>) -> Option<
     let format = Format::of(said.value)?;
     let compression = compression(view, format, desk);
     let stem = view.string("name").unwrap_or_else(|| name.to_owned());
-    let ending = if format == Format::Dir { String::new() } else { format!(".{}", format.name()) };
+    let usual = (format != Format::Dir).then(|| format.name().to_owned());
+    let ending = view.string("ending").or(usual).map(|ending| format!(".{ending}")).unwrap_or_default();
     let packed = compression.map(|compression| format!(".{}", compression.algorithm.ending())).unwrap_or_default();
     Some(Output { format, compression, inner: inner(view, format, desk), file: format!("{stem}{ending}{packed}") })
 }

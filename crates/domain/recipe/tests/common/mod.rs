@@ -1,4 +1,5 @@
 //! The files of this checkout as [`Sources`], and goldens beside them.
+#![allow(dead_code)]
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;

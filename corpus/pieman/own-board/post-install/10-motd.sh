@@ -1,0 +1,2 @@
+#!/bin/bash
+echo "$HOST_NAME ${PIECES[1]}" >> $R/etc/motd

@@ -1,0 +1,120 @@
+//! What lies around the parameters: the environment, `.env`, a pair's files, keys, and whom the artifacts belong to.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use kiln_model::fault::OrFault as _;
+use kiln_model::{Fault, FaultKind};
+use kiln_recipe::pieman::{self, Given, HookFile, PairFiles, Parameters, Place, Surroundings};
+
+use super::{Ending, Environment};
+
+pub fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// Reads `./.env`, if there is one.
+pub fn dotenv() -> Result<Option<String>, Fault> {
+    match fs::read_to_string(".env") {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Fault::recipe("read `.env`").because(error)),
+    }
+}
+
+pub fn given<'a>(environment: &'a Environment, dotenv: Option<&'a str>) -> Result<Given<'a>, Fault> {
+    Ok(Given {
+        environment,
+        dotenv,
+        folder: here()?,
+        owner: format!("{}:{}", rustix::process::geteuid(), rustix::process::getegid()),
+        project: fresh_name()?,
+    })
+}
+
+fn here() -> Result<String, Fault> {
+    let folder = std::env::current_dir().farm(|| "find the working directory".into())?;
+    Ok(folder.to_string_lossy().into_owned())
+}
+
+/// Returns a UUID of version 4.
+fn fresh_name() -> Result<String, Fault> {
+    let mut bytes = [0_u8; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).farm(|| "draw a random name".into())?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+}
+
+/// Returns the user's own pair and the distribution's keys, from `PIEMAN_DIR`.
+pub fn surroundings(
+    parameters: &Parameters,
+    environment: Environment,
+    insecure_defaults: bool,
+) -> Result<Surroundings, Ending> {
+    let base = parameters.text("PIEMAN_DIR");
+    let base = if base == here()? { String::new() } else { format!("{base}/") };
+    let folder = format!("{base}{}", pieman::pair_folder(parameters));
+    let distribution = pieman::pieces(parameters).map_or("", |pieces| pieces[0]).to_owned();
+    let keys = names(Path::new(&format!("{base}keys/{distribution}")));
+    let keys = keys.into_iter().map(|name| format!("{base}keys/{distribution}/{name}")).collect();
+    let file = format!("{folder}/pieman.yml");
+    if !Path::new(&file).is_file() {
+        return Ok(Surroundings { pair: None, keys, insecure_defaults });
+    }
+    let pair = PairFiles { definition: read(&file)?, path: file, hooks: hooks(&folder)?, environment };
+    Ok(Surroundings { pair: Some(pair), keys, insecure_defaults })
+}
+
+/// Reads every `*.sh` of a pair's hook folders.
+fn hooks(folder: &str) -> Result<Vec<HookFile>, Fault> {
+    let mut found = Vec::new();
+    for hook in names(Path::new(folder)) {
+        for file in names(&Path::new(folder).join(&hook)).into_iter().filter(|name| name.ends_with(".sh")) {
+            let text = read(&format!("{folder}/{hook}/{file}"))?;
+            found.push(HookFile { hook: hook.clone(), file, text });
+        }
+    }
+    Ok(found)
+}
+
+fn read(path: &str) -> Result<String, Fault> {
+    fs::read_to_string(path).fault(FaultKind::Recipe, || format!("read `{path}`"))
+}
+
+/// Returns the names in a folder, sorted; none where there is no such folder.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+/// Returns whom root shall give the artifacts to. Refuses what only root can do, before anything is built; call it before the
+/// sandbox world is entered, where everybody is root.
+pub fn owner(parameters: &Parameters) -> Result<Option<(u32, u32)>, Fault> {
+    let me = rustix::process::geteuid();
+    match pieman::owner(parameters) {
+        Some((uid, _)) if !me.is_root() && uid != me.as_raw() => {
+            let fault = Fault::recipe(format!("IMAGE_OWNERSHIP={} cannot be", parameters.text("IMAGE_OWNERSHIP")));
+            Err(fault.hint("only root can give files to another user; leave `IMAGE_OWNERSHIP` out"))
+        }
+        owner => Ok(owner.filter(|_| me.is_root() && parameters.is_given("IMAGE_OWNERSHIP"))),
+    }
+}
+
+/// Gives the folder of the artifacts and this build's files in it to their owner.
+pub fn give(parameters: &Parameters, place: &Place, owner: Option<(u32, u32)>) -> Result<(), Fault> {
+    let Some((uid, gid)) = owner else { return Ok(()) };
+    let (folder, project) = (parameters.text("BUILD_DIR"), parameters.text("PROJECT_NAME"));
+    let own =
+        |name: &String| name == "SHA256SUMS" || name.strip_prefix(project).is_some_and(|rest| rest.starts_with('.'));
+    let files = names(Path::new(folder)).into_iter().filter(own).map(|name| format!("{folder}/{name}"));
+    let all = [folder.to_owned()].into_iter().chain(files).chain(place.chroot.then(|| place.folder.clone()));
+    for path in all {
+        chown(&path, Some(uid), Some(gid)).farm(|| format!("give `{path}` to {uid}:{gid}"))?;
+    }
+    Ok(())
+}
