@@ -13,26 +13,27 @@ use kiln_testkit::{Archive, Deb, Key, Pack, Server};
 /// What an archive of ours is made from, and where it is served.
 struct House {
     bench: Bench,
+    architecture: &'static str,
     key: Key,
     debs: Vec<(String, Vec<u8>)>,
 }
 
 impl House {
     /// Fetches the packages of a recipe by building it.
-    fn new(recipe: &str) -> Self {
+    fn new(architecture: &'static str, recipe: &str) -> Self {
         let bench = Bench::shared();
         bench.write("source.toml", recipe);
         bench.ok(&["build", "--no-verify", "source.toml"]);
         let debs = bench.packages("source.lock").into_iter();
         let debs = debs.map(|(control, file)| (control, fs::read(file).unwrap())).collect();
-        Self { bench, key: Key::new(), debs }
+        Self { bench, architecture, key: Key::new(), debs }
     }
 
     /// Serves one suite for each of `suites`, the packages in the first; `place` says the component of each, or that it is left out.
     fn serve(&self, suites: &[&str], place: impl Fn(&str) -> Option<&'static str>, own: Vec<(&str, Deb)>) -> Server {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
         let root = self.bench.path("archive");
-        let made = |suite: &str| Archive::new(suite, now - 60).packs(&[Pack::Xz]);
+        let made = |suite: &str| Archive::new(suite, now - 60).architectures(&[self.architecture]).packs(&[Pack::Xz]);
         let mut first = made(suites[0]);
         for (control, bytes) in &self.debs {
             let name = control.lines().find_map(|line| line.strip_prefix("Package: ")).unwrap();
@@ -72,7 +73,8 @@ const KERNEL: &str = "linux-image-6";
 /// A PC with Ubuntu's kernel package, half of what it needs from `universe`, and three suites.
 #[test]
 fn boot_ubuntu_from_an_archive_like_its_own() {
-    let house = House::new(&text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/debian-minimal.toml")));
+    let house =
+        House::new("amd64", &text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/debian-minimal.toml")));
     let kernel = house.debs.iter().find_map(|(control, _)| {
         let name = control.lines().next()?.strip_prefix("Package: ")?;
         name.starts_with(KERNEL).then(|| name.to_owned())
@@ -112,6 +114,7 @@ fn boot_ubuntu_from_an_archive_like_its_own() {
 #[test]
 fn boot_kali_and_devuan_from_archives_like_theirs() {
     let house = House::new(
+        "amd64",
         "edition = 1\nname = \"source\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\n[packages]\nbase = \"minbase\"\n\
          include = [\"sysvinit-core\", \"locales\"]\n\n[[output]]\nformat = \"tar\"\n",
     );
@@ -149,29 +152,32 @@ fn boot_kali_and_devuan_from_archives_like_theirs() {
     }
 }
 
-/// The version of a kernel as Raspberry Pi names its own.
-const RPI_KERNEL: &str = "6.12.47+rpt-rpi-v8";
+/// The versions of kernels as Raspberry Pi names its own, and what the firmware looks for by itself.
+const RPI_KERNELS: [(&str, &str, &str); 2] = [
+    ("linux-image-rpi-v8", "6.12.47+rpt-rpi-v8", "kernel8.img"),
+    ("linux-image-rpi-2712", "6.12.47+rpt-rpi-2712", "kernel_2712.img"),
+];
 
 /// What the kernel hook of Raspberry Pi's package does for 64-bit kernels: it copies them under the names the firmware looks for.
-const RPI_HOOK: &str = "#!/bin/sh\nset -e\ncase \"$1\" in *-rpi-v8) ;; *) exit 0 ;; esac\nfat=/boot/firmware\n\
-                        install -d $fat/overlays\ncp /boot/vmlinuz-$1 $fat/kernel8.img\n\
-                        if [ -e /boot/initrd.img-$1 ]; then cp /boot/initrd.img-$1 $fat/initramfs8; fi\n\
+const RPI_HOOK: &str = "#!/bin/sh\nset -e\ncase \"$1\" in *-rpi-v8) name=8 ;; *-rpi-2712) name=_2712 ;; *) exit 0 ;; esac\n\
+                        fat=/boot/firmware\ninstall -d $fat/overlays\ncp /boot/vmlinuz-$1 $fat/kernel$name.img\n\
+                        if [ -e /boot/initrd.img-$1 ]; then cp /boot/initrd.img-$1 $fat/initramfs$name; fi\n\
                         cp /usr/lib/linux-image-$1/broadcom/*.dtb $fat\ncp /usr/lib/linux-image-$1/overlays/* $fat/overlays\n\
                         cp /usr/lib/raspi-firmware/* $fat\n";
 
 /// Makes Debian's kernel one of Raspberry Pi's, with few of its modules.
-fn rpi_kernel(bench: &Bench) -> Deb {
+fn rpi_kernel(bench: &Bench, version: &str) -> Deb {
     let (_, file) = bench.package("source.lock", KERNEL);
-    let (file, folder) = (file.display().to_string(), bench.path("kernel").display().to_string());
+    let (file, folder) = (file.display().to_string(), bench.path(version).display().to_string());
     let script = format!(
         "dpkg-deb -R {file} {folder}; cd {folder}; was=$(ls usr/lib/modules); rm -r usr/share DEBIAN/md5sums; \
-         for name in vmlinuz config System.map; do mv boot/$name-$was boot/$name-{RPI_KERNEL}; done; \
-         mv usr/lib/modules/$was usr/lib/modules/{RPI_KERNEL}; mv usr/lib/linux-image-$was usr/lib/linux-image-{RPI_KERNEL}; \
-         cd usr/lib/modules/{RPI_KERNEL}; mkdir kept; cp -a --parents kernel/fs/ext4 kernel/fs/mbcache* kernel/fs/jbd2 kernel/fs/fat \
+         for name in vmlinuz config System.map; do mv boot/$name-$was boot/$name-{version}; done; \
+         mv usr/lib/modules/$was usr/lib/modules/{version}; mv usr/lib/linux-image-$was usr/lib/linux-image-{version}; \
+         cd usr/lib/modules/{version}; mkdir kept; cp -a --parents kernel/fs/ext4 kernel/fs/mbcache* kernel/fs/jbd2 kernel/fs/fat \
          kernel/lib kernel/crypto kernel/drivers/mmc modules.builtin* modules.order kept; rm -r kernel modules.*; mv kept/* .; \
-         rmdir kept; cd {folder}; mkdir usr/lib/linux-image-{RPI_KERNEL}/overlays; \
-         echo overlay > usr/lib/linux-image-{RPI_KERNEL}/overlays/vc4-kms-v3d.dtbo; \
-         sed -i s/$was/{RPI_KERNEL}/g DEBIAN/*; dpkg-deb --root-owner-group -Zgzip -b {folder} {folder}.deb"
+         rmdir kept; cd {folder}; mkdir usr/lib/linux-image-{version}/overlays; \
+         echo overlay > usr/lib/linux-image-{version}/overlays/vc4-kms-v3d.dtbo; \
+         sed -i s/$was/{version}/g DEBIAN/*; dpkg-deb --root-owner-group -Zgzip -b {folder} {folder}.deb"
     );
     tool("sh", &["-ec", &script]);
     let deb = format!("{folder}.deb");
@@ -182,47 +188,56 @@ fn rpi_kernel(bench: &Bench) -> Deb {
 #[test]
 fn boot_the_card_of_raspberry_pi_os_from_an_archive_like_its_own() {
     let house = House::new(
+        "arm64",
         "edition = 1\nname = \"source\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\narchitecture = \"arm64\"\n\n\
          [packages]\nbase = \"minbase\"\ninclude = [\"linux-image-arm64\"]\n\n[[output]]\nformat = \"tar\"\n",
     );
     let bench = &house.bench;
     let key = "/usr/share/keyrings/raspberrypi-archive-keyring.pgp";
-    let meta = Deb::new("linux-image-rpi-v8", "1:6.12.47-1+rpt1").arch("arm64");
     let firmware = Deb::new("raspi-firmware", "1:1.20250915-1")
+        .arch("all")
         .script("preinst", "#!/bin/sh\nmkdir -p /boot/firmware\n")
         .file("/etc/kernel/postinst.d/z50-raspi-firmware", 0o755, RPI_HOOK)
         .file("/etc/initramfs/post-update.d/z50-raspi-firmware", 0o755, RPI_HOOK);
     let firmware = ["bootcode.bin", "start.elf", "fixup.dat", "start4.elf", "fixup4.dat"]
         .into_iter()
         .fold(firmware, |deb, name| deb.file(&format!("/usr/lib/raspi-firmware/{name}"), 0o644, name));
-    let own = vec![
-        ("main", meta.depends(&format!("linux-image-{RPI_KERNEL}"))),
-        ("main", rpi_kernel(bench)),
+    let kernels = RPI_KERNELS.iter().flat_map(|(package, version, _)| {
+        let meta = Deb::new(package, "1:6.12.47-1+rpt1").arch("arm64");
+        [("main", meta.depends(&format!("linux-image-{version}"))), ("main", rpi_kernel(bench, version))]
+    });
+    let mut own: Vec<_> = kernels.collect();
+    own.extend([
         ("main", firmware),
-        ("main", Deb::new("raspberrypi-archive-keyring", "2025.1").file(key, 0o644, house.key.keyring())),
-    ];
+        ("main", Deb::new("raspberrypi-archive-keyring", "2025.1").arch("all").file(key, 0o644, house.key.keyring())),
+    ]);
     let server = house.serve(&["trixie"], |_| None, own);
-    for (board, device_tree) in [("rpi-3-b", "bcm2837-rpi-3-b.dtb"), ("rpi-5", "bcm2712-rpi-5-b.dtb")] {
+    let boards = [("rpi-3-b", "bcm2837-rpi-3-b.dtb"), ("rpi-5", "bcm2712-rpi-5-b.dtb")];
+    for ((board, device_tree), (_, version, kernel)) in boards.into_iter().zip(RPI_KERNELS) {
         let text = format!(
             "edition = 1\nname = \"pios\"\n\n[base]\ndistribution = \"raspios\"\nrelease = \"13\"\narchitecture = \"arm64\"\n\
-             board = \"{board}\"\nkey = \"keys.asc\"\nsecurity = false\nupdates = false\n\n[boot]\n\
+             board = \"{board}\"\nkey = \"keys.asc\"\nsecurity = false\nupdates = false\n\n[packages]\nbase = \"minbase\"\n\n[boot]\n\
              config-txt = [\"dtparam=i2c_arm=on\"]\n\n[[output]]\nformat = \"raw\"\n"
         );
         bench.write("pios.toml", &text);
         let build =
             bench.kiln(&["build", "--no-verify", "pios.toml"]).env("KILN_MIRROR_RASPI", server.url("")).output();
         Done::of(build.unwrap()).well();
-        the_card_is_raspberry_pi_oss(bench, device_tree);
+        the_card_is_raspberry_pi_oss(bench, device_tree, kernel, version);
     }
 }
 
 #[track_caller]
-fn the_card_is_raspberry_pi_oss(bench: &Bench, device_tree: &str) {
+fn the_card_is_raspberry_pi_oss(bench: &Bench, device_tree: &str, kernel: &str, version: &str) {
     let image = bench.path("out/pios.raw").display().to_string();
     let fat = format!("{image}@@1M");
     let listed = tool("mdir", &["-i", &fat, "::"]).to_lowercase();
-    for wanted in ["bootcode bin", "start    elf", "kernel8  img", "initramfs8", device_tree, "overlays"] {
+    for wanted in ["bootcode bin", "start    elf", device_tree, "overlays"] {
         assert!(listed.contains(wanted), "{wanted}: {listed}");
+    }
+    let initrd = kernel.replace("kernel", "initramfs").replace(".img", "");
+    for name in [kernel, &initrd] {
+        tool("mtype", &["-i", &fat, &format!("::{name}")]);
     }
     let read = |name: &str| tool("mtype", &["-i", &fat, &format!("::{name}")]);
     for wanted in ["arm_64bit=1", "auto_initramfs=1", "dtoverlay=vc4-kms-v3d", "enable_uart=1", "dtparam=i2c_arm=on"] {
@@ -244,5 +259,5 @@ fn the_card_is_raspberry_pi_oss(bench: &Bench, device_tree: &str) {
     ] {
         assert!(sources.contains(wanted), "{wanted}: {sources}");
     }
-    assert!(inside("/var/lib/dpkg/status").contains(&format!("Package: linux-image-{RPI_KERNEL}\n")));
+    assert!(inside("/var/lib/dpkg/status").contains(&format!("Package: linux-image-{version}\n")));
 }
