@@ -119,6 +119,21 @@ fn dotenv_wins_and_is_literal() {
     assert_eq!((place.file.as_str(), place.line, place.column), (".env", 2, 10));
 }
 
+/// What cannot be read at all may be a secret's value, or stand beside one.
+#[test]
+fn secrets_stay_secret_where_nothing_can_be_read() {
+    for text in [
+        "PASSWORD=topsecret\nUSER_PASSWORD=pa$secret\nOS=x\n",
+        "PASSWORD=topsecret\nOS='x\nWPA_PSK=verysecret\n",
+        "OS=a&secret\n",
+        "PASSWORD='top\nsecret\n",
+    ] {
+        let refused = declare_with(&[], text, &mut Answers::default()).err().unwrap();
+        let said = refused.render(Look::PLAIN);
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
 /// A mistake beside a secret does not show the secret.
 #[test]
 fn secrets_stay_secret_in_messages() {

@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use rustix::mount::MountAttrFlags;
 use serde::Serialize;
 
 use crate::enter::{entered, trial};
 use crate::error::Doing;
 use crate::janitor::Janitor;
-use crate::namespaces::{is_before_6_7, is_delegated, is_possible};
+use crate::namespaces::{is_before_6_7, is_delegated, is_possible, make};
 use crate::{Command, Error, Limits, Namespaces, Overlay, Result, Sandbox, Scratch};
 
 /// One operation that was really tried.
@@ -133,7 +134,7 @@ fn kvm() -> Result<String> {
 }
 
 fn foreign() -> Result<String> {
-    if is_before_6_7() && rustix::process::geteuid().is_root() {
+    if is_before_6_7() && make("binfmt_misc", MountAttrFlags::empty(), &[]).is_ok() {
         return Ok("emulators are registered on the host while they are needed".into());
     }
     trial(|| {

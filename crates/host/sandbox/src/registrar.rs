@@ -28,14 +28,17 @@ pub(crate) struct Registrar {
 }
 
 impl Registrar {
-    /// Starts the registrar; the process must have one thread, and be the host's root.
-    pub fn hire() -> Result<Self> {
+    /// Starts the registrar; the process must have one thread, and be root. None where that root may not register anything,
+    /// as a container's: then what is registered on the host holds.
+    pub fn hire() -> Result<Option<Self>> {
         let (here, there) = letter::pair().doing(|| "make a socket pair".into())?;
         if sys::fork().doing(|| "fork the registrar".into())?.is_none() {
             drop(here);
-            live(janitor::settle(there, c"kiln-registrar"));
+            live(&janitor::settle(there, c"kiln-registrar"));
         }
-        Ok(Self { line: here })
+        drop(there);
+        let able = letter::receive::<bool>(&here).doing(|| "hear from the registrar".into())?;
+        Ok(able.is_some_and(|(able, _)| able).then_some(Self { line: here }))
     }
 
     /// Makes it this process's own. Nobody else may keep it: the registrar ends when the last who has it ends.
@@ -64,23 +67,23 @@ impl Registrar {
 type Known = BTreeMap<(Vec<u8>, Vec<u8>), String>;
 
 /// Serves until kiln is gone, then takes away what it registered.
-fn live(line: OwnedFd) -> ! {
+fn live(line: &OwnedFd) -> ! {
     let mount = make("binfmt_misc", MountAttrFlags::MOUNT_ATTR_NOSUID, &[]);
-    let mut known = Known::new();
-    if let Ok(mount) = &mount {
-        sweep(mount);
-    }
-    while let Ok(Some((emulators, _))) = letter::receive::<Vec<Emulator>>(&line) {
-        let done = match &mount {
-            Ok(mount) => emulators.iter().try_for_each(|emulator| enter(mount, emulator, &mut known)),
-            Err(error) => Err(Error::Refused { what: error.to_string(), mend: None, source: None }),
-        };
-        let _ = letter::send(&line, &done.err().map(|error| error.to_string()), &[]);
-    }
-    if let Ok(mount) = &mount {
-        known.values().for_each(|name| remove(mount, name));
+    let _ = letter::send(line, &mount.is_ok(), &[]);
+    if let Ok(mount) = mount {
+        serve(line, &mount);
     }
     sys::exit_now(0)
+}
+
+fn serve(line: &OwnedFd, mount: &OwnedFd) {
+    sweep(mount);
+    let mut known = Known::new();
+    while let Ok(Some((emulators, _))) = letter::receive::<Vec<Emulator>>(line) {
+        let done = emulators.iter().try_for_each(|emulator| enter(mount, emulator, &mut known));
+        let _ = letter::send(line, &done.err().map(|error| error.to_string()), &[]);
+    }
+    known.values().for_each(|name| remove(mount, name));
 }
 
 fn enter(mount: &OwnedFd, emulator: &Emulator, known: &mut Known) -> Result<()> {
@@ -95,14 +98,15 @@ fn enter(mount: &OwnedFd, emulator: &Emulator, known: &mut Known) -> Result<()> 
     Ok(())
 }
 
-/// Takes away the entries of registrars that are no more.
+/// Takes away the entries of registrars that are no more; one that had this process's number is among them.
 fn sweep(mount: &OwnedFd) {
     let listed = openat(mount, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let Some(mut list) = listed.ok().and_then(|folder| Dir::read_from(folder).ok()) else { return };
     while let Some(Ok(entry)) = list.read() {
         let Ok(name) = entry.file_name().to_str() else { continue };
         let process = name.strip_prefix(PREFIX).and_then(|rest| rest.rsplit_once('-')).map(|(_, process)| process);
-        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+        let own = std::process::id().to_string();
+        if process.is_some_and(|process| process == own || !Path::new("/proc").join(process).exists()) {
             remove(mount, name);
         }
     }

@@ -48,6 +48,10 @@ impl Courier {
                 Ok(()) => break,
                 Err(_) => self.desk.lost(),
             }
+            // One that takes connections and refuses to write is not asked as fast as it can answer.
+            if !self.desk.pause(SHORTEST) {
+                break;
+            }
         }
         self.desk.done();
     }

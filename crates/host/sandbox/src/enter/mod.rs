@@ -52,7 +52,7 @@ pub struct Entered {
 pub fn enter(options: &Enter) -> Result<Entered> {
     let maps = ids::maps()?;
     let on_host = options.emulators_on_host || is_before_6_7();
-    let registrar = if on_host && maps.own_right { Some(Registrar::hire()?) } else { None };
+    let registrar = if on_host && maps.own_right { Registrar::hire()? } else { None };
     sys::block(&sys::signals(&supervisor::WATCHED));
     let entered = cross(&maps, move || {
         // The supervisor's own went with its copy of this closure.

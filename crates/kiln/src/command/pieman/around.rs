@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::path::Path;
 
 use kiln_model::fault::OrFault as _;
@@ -114,7 +114,8 @@ pub fn give(parameters: &Parameters, place: &Place, owner: Option<(u32, u32)>) -
     let files = names(Path::new(folder)).into_iter().filter(own).map(|name| format!("{folder}/{name}"));
     let all = [folder.to_owned()].into_iter().chain(files).chain(place.chroot.then(|| place.folder.clone()));
     for path in all {
-        chown(&path, Some(uid), Some(gid)).farm(|| format!("give `{path}` to {uid}:{gid}"))?;
+        // What the owner of the folder put there may lead anywhere.
+        lchown(&path, Some(uid), Some(gid)).farm(|| format!("give `{path}` to {uid}:{gid}"))?;
     }
     Ok(())
 }

@@ -52,6 +52,9 @@ pub struct Args {
     flags: Flags,
 }
 
+/// What a wish to stop ends with; all else is 1.
+const INTERRUPTED: u8 = 130;
+
 /// Why a build by parameters did not come to be.
 enum Ending {
     Refused(Box<Refused>),
@@ -72,8 +75,9 @@ pub fn run(args: Args) -> Outcome {
             (rejected.render(out::look()), format!("cannot build: {rejected}"))
         }
         Ending::Failure(failure) => {
-            failure.show();
-            return Ok(ExitCode::FAILURE);
+            let _ = failure.show();
+            let code = failure.exit_code();
+            return Ok(if code == INTERRUPTED { ExitCode::from(code) } else { ExitCode::FAILURE });
         }
     };
     say(Level::Fatal, &message);
@@ -129,7 +133,10 @@ fn build(
     let events = args.display.events(Some(Path::new(&place.folder)))?;
     let channel = status.join(&events);
     let kiln = Kiln::open(config).inspect_err(|fault| events.tell(EventKind::failed(None, fault)));
+    // Pieman takes the newest packages, every time.
+    let before = if args.locked { None } else { set_aside(&loaded.lock_path) };
     let built = kiln.and_then(|kiln| kiln.with_sandbox(Some(sandbox)).build(&loaded, &options(args, &place), &events));
+    before.iter().for_each(|before| put_back(before, &loaded.lock_path));
     drop(events);
     channel.into_iter().for_each(Channel::say_goodbye);
     let report = built?;
@@ -157,17 +164,28 @@ fn lock_beside(parameters: &Parameters) -> PathBuf {
 
 /// Makes room for the result, and takes nothing away that somebody may want to keep.
 fn prepare(args: &Args, parameters: &Parameters, place: &Place, loaded: &Loaded) -> Result<(), Ending> {
-    if place.chroot && Path::new(&place.folder).exists() {
-        let fault = Fault::recipe(format!("{} already exists", place.folder));
+    if place.chroot && Path::new(&place.result).exists() {
+        let fault = Fault::recipe(format!("{} already exists", place.result));
         return Err(fault.hint("take another `PROJECT_NAME`, or remove that folder yourself").into());
     }
     let folder = parameters.text("BUILD_DIR");
     fs::create_dir_all(folder).farm(|| format!("make `{folder}`"))?;
-    if !args.locked {
-        // Pieman takes the newest packages, every time.
-        let _ = fs::remove_file(&loaded.lock_path);
+    if args.locked && !loaded.lock_path.exists() {
+        let fault = Fault::recipe(format!("there is no `{}` to keep to", loaded.lock_path.display()));
+        return Err(fault.hint("leave `--locked` out for the first build of a `PROJECT_NAME`").into());
     }
     Ok(())
+}
+
+/// Moves the last lock away for the time of a build, and returns where it is.
+fn set_aside(lock: &Path) -> Option<PathBuf> {
+    let before = lock.with_extension("lock.before");
+    fs::rename(lock, &before).is_ok().then_some(before)
+}
+
+/// A build that came to no lock of its own leaves the last one.
+fn put_back(before: &Path, lock: &Path) {
+    let _ = if lock.exists() { fs::remove_file(before) } else { fs::rename(before, lock) };
 }
 
 fn options(args: &Args, place: &Place) -> BuildOptions {

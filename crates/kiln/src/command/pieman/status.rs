@@ -11,7 +11,11 @@ use super::Ending;
 use crate::channel::Channel;
 
 /// Where the status codes go; nowhere without ENABLE_BSC_CHANNEL, or once a build tells its own.
-pub struct Status(Option<Settings>);
+pub struct Status {
+    settings: Option<Settings>,
+    /// What of the address is no address.
+    trouble: Option<String>,
+}
 
 impl Status {
     /// What the environment alone says, for when the parameters cannot be read at all.
@@ -27,31 +31,35 @@ impl Status {
 
     fn new(enabled: &str, project: &str, host: &str, port: &str) -> Self {
         if enabled != "true" || project.is_empty() {
-            return Self(None);
+            return Self { settings: None, trouble: None };
         }
         // With a password, TLS or another database; not among Pieman's parameters.
         let url = env::var("KILN_REDIS_URL").ok().filter(|url| !url.is_empty());
-        let default = Server::default();
-        let plain = Server {
-            host: if host.is_empty() { default.host } else { host.to_owned() },
-            port: port.parse().unwrap_or(default.port),
-            url: None,
+        let server = match url {
+            Some(url) => Server::at(&url).map_err(|why| format!("`KILN_REDIS_URL`: {why}")),
+            None => plain(host, port),
         };
-        let server = url.and_then(|url| Server::at(&url).ok()).unwrap_or(plain);
+        let server = match server {
+            Ok(server) => server,
+            Err(trouble) => return Self { settings: None, trouble: Some(trouble) },
+        };
         let mut settings = Settings::new(project, server);
         // CusDeb's own builds are called by their image, and its client follows `build-log-IMAGE`.
         settings.image_id = uuid::Uuid::try_parse(project).is_ok().then(|| project.to_owned());
-        Self(Some(settings))
+        Self { settings: Some(settings), trouble: None }
     }
 
     /// Nobody is to hear of this run.
     pub fn forget(&mut self) {
-        self.0 = None;
+        self.settings = None;
     }
 
     /// Lets the channel hear a build's events, its end among them.
     pub fn join(&mut self, events: &Events) -> Option<Channel> {
-        let channel = Channel::open(&self.0.take()?);
+        if let Some(trouble) = self.trouble.take() {
+            events.warn(format!("nobody hears this build's status codes: {trouble}"));
+        }
+        let channel = Channel::open(&self.settings.take()?);
         channel.join(events);
         Some(channel)
     }
@@ -64,6 +72,17 @@ impl Status {
         drop(events);
         channel.say_goodbye();
     }
+}
+
+/// Returns the server that Pieman's parameters name.
+fn plain(host: &str, port: &str) -> Result<Server, String> {
+    let default = Server::default();
+    let number = || port.parse().map_err(|_| format!("`{port}` is no port: REDIS_PORT is 1 to 65535"));
+    Ok(Server {
+        host: if host.is_empty() { default.host } else { host.to_owned() },
+        port: if port.is_empty() { default.port } else { number()? },
+        url: None,
+    })
 }
 
 fn failed(ending: &Ending) -> EventKind {

@@ -48,14 +48,18 @@ pub struct Parameters {
 
 /// Reads `.env`, then declares every parameter.
 pub fn declare(given: &Given<'_>, person: &mut dyn Person) -> Result<Parameters, Refused> {
-    let sheets = Sheets::new(given.dotenv.unwrap_or_default());
+    let mut sheets = Sheets::new(given.dotenv.unwrap_or_default());
     let assignments = match dotenv::read(sheets.text(Sheets::DOTENV), Sheets::DOTENV) {
         Ok(assignments) => assignments,
-        Err(note) => return Err(sheets.refuse("`.env` is not data", note)),
+        Err(note) => {
+            // Nobody knows where a value ends, and whose it is.
+            sheets.hide_values(Sheets::DOTENV);
+            return Err(sheets.refuse("`.env` is not data", note));
+        }
     };
     let mut parameters = Parameters { values: BTreeMap::new(), sheets, warnings: Vec::new() };
-    // Before anything can be wrong: a mistake shows its whole line.
-    let secret = |said: &&Assignment| Parameter::find(&said.name).is_some_and(|known| known.kind.is_secret());
+    // Before anything can be wrong: a mistake shows its whole line. A name that is no parameter may be a secret's with a slip.
+    let secret = |said: &&Assignment| Parameter::find(&said.name).is_none_or(|known| known.kind.is_secret());
     assignments.iter().filter(secret).for_each(|said| parameters.sheets.hide(said.span));
     parameters.former(given, &assignments);
     for parameter in TABLE {

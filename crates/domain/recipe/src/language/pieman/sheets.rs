@@ -67,6 +67,19 @@ impl Sheets {
         self.hidden.push(span);
     }
 
+    /// Hides all that lines say after their names, and lines without a name.
+    pub fn hide_values(&mut self, sheet: usize) {
+        let mut start = 0;
+        for line in self.files[sheet].1.split_inclusive('\n') {
+            let end = start + line.trim_end_matches(['\r', '\n']).len();
+            let value = line.find('=').map_or(start, |sign| start + sign + 1);
+            if !line.trim_start().starts_with('#') && value < end {
+                self.hidden.push(Span { file: sheet, start: value, end });
+            }
+            start += line.len();
+        }
+    }
+
     /// Returns the refusal with one explanation.
     pub fn refuse(&self, fatal: impl Into<String>, note: Note) -> Refused {
         self.told(fatal.into(), vec![note])
