@@ -181,7 +181,7 @@ fn starved(sandbox: &dyn Sandbox, folder: &Path) {
         0xf4, 0xeb, 0xfd, // hlt for ever
     ];
     let text =
-        b"\r\nKernel panic - not syncing: IO-APIC + timer doesn't work!  Boot with apic=debug and send a report.\r\n";
+        b"\r\n..MP-BIOS bug: 8254 timer not connected to IO-APIC\r\nKernel panic - not syncing: IO-APIC + timer doesn't work!\r\n";
     let mut sector = [&code[..], text].concat();
     sector.resize(510, 0);
     sector.extend([0x55, 0xaa]);
