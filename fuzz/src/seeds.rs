@@ -75,7 +75,7 @@ pub fn apks() -> Vec<Vec<u8>> {
 
 pub fn apk_indexes() -> Vec<Vec<u8>> {
     let package = kiln_testkit::Apk::new("a", "1-r0").depends("b>=1").field("provides", "so:a.so.1=1");
-    vec![package.entry().into_bytes(), kiln_testkit::apk_index("v1", &[package], None)]
+    vec![package.entry(None).into_bytes(), kiln_testkit::apk_index("v1", &[package], None)]
 }
 
 pub fn apk_keys() -> Vec<Vec<u8>> {

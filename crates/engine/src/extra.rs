@@ -5,8 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use kiln_family::deb::Lock;
-use kiln_family::deb::lock::Locked;
+use kiln_family::Lock;
+use kiln_family::lock::Locked;
 use kiln_model::plan::Pipeline;
 use kiln_model::{Action, Arch, Digest, Fault, GuestPath, Plan, Stage, StageKind};
 use kiln_recipe::spec::Qemu;

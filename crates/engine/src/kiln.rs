@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use kiln_family::deb::Lock;
+use kiln_family::Lock;
 use kiln_fetch::Fetcher;
 use kiln_model::{Fault, Plan};
 use kiln_plan::Inputs;

@@ -76,7 +76,7 @@ impl Kiln {
     fn guest<'a>(&'a self, image: &'a Path, how: &How<'_>, ready: &'a Ready) -> Result<Guest<'a>, Fault> {
         let (accel, seed) = (how.accel, ready.seed.as_ref());
         let (board, programs, scratch) = (&ready.board, &ready.programs, ready.scratch.path());
-        Ok(Guest { image, board, programs, sandbox: self.sandbox()?, scratch, accel, seed })
+        Ok(Guest { image, board, programs, sandbox: self.sandbox()?, scratch, accel, seed, jobs: self.config.jobs })
     }
 
     fn ready(&self, image: &Path, board: &Qemu, how: &How<'_>, events: &Events) -> Result<Ready, Fault> {

@@ -1,5 +1,6 @@
 //! Files of a target tree, reached so that no symbolic link in the tree leads out of it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -9,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use kiln_model::GuestPath;
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, mkdirat, openat,
-    openat2, readlinkat, renameat, statat, symlinkat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
+    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, openat, openat2, readlinkat, renameat, statat, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -127,6 +129,17 @@ impl Target {
         symlinkat(OsStr::from_bytes(target), &place.parent, name)?;
         chownat(&place.parent, name, uid(ids), gid(ids), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(())
+    }
+
+    /// Gives a file a further name, replacing what has it.
+    pub fn hardlink(&self, from: &GuestPath, to: &GuestPath) -> io::Result<()> {
+        let (from, to) = (self.place(from)?, self.place(to)?);
+        match unlinkat(&to.parent, OsStr::from_bytes(&to.name), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (first, further) = (OsStr::from_bytes(&from.name), OsStr::from_bytes(&to.name));
+        Ok(linkat(&from.parent, first, &to.parent, further, AtFlags::empty())?)
     }
 
     /// Reads a file; none when there is none, or when it is no regular file (a pipe would have no end). Links are
@@ -269,8 +282,24 @@ pub struct Pending {
 impl Pending {
     /// Gives the file its owner and mode, last, since writing clears setuid bits, and puts it in its place.
     pub fn finish(self) -> io::Result<()> {
-        let Self { file, hidden, place, mode, ids } = self;
-        own(&file, mode, ids)?;
+        own(&self.file, self.mode, self.ids)?;
+        self.rename()
+    }
+
+    /// Does the same for a file that a package brings, with its time (seconds since 1970) and extended attributes.
+    pub fn finish_as(self, mtime: i64, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
+        own(&self.file, self.mode, self.ids)?;
+        // Capabilities are lost with a change of the owner.
+        for (name, value) in xattrs {
+            fsetxattr(&self.file, name.as_str(), value, XattrFlags::empty())?;
+        }
+        let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
+        futimens(&self.file, &Timestamps { last_access: time, last_modification: time })?;
+        self.rename()
+    }
+
+    fn rename(self) -> io::Result<()> {
+        let Self { hidden, place, .. } = self;
         Ok(renameat(&place.parent, OsStr::from_bytes(&hidden), &place.parent, OsStr::from_bytes(&place.name))?)
     }
 }

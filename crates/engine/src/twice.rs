@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kiln_family::deb::Lock;
+use kiln_family::Lock;
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Digest, EventKind, Fault};
 use kiln_sandbox::Scratch;

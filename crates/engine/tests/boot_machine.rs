@@ -150,6 +150,7 @@ fn fails(
         scratch: &scratch,
         accel: Some(Accel::Tcg),
         seed: None,
+        jobs: 2,
     };
     let verify = Verify { boot: true, timeout, firmware: Vec::new(), asserts: Vec::new() };
     let log = folder.join("console.log");

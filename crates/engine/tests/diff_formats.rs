@@ -6,9 +6,12 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use kiln_disk::btrfs;
 use kiln_engine::diff::{PartitionView, View, first_difference, open};
+use kiln_model::action::{Size, Subvolume};
 use kiln_model::tree::Body;
-use kiln_model::{Digest, Entry, Kind};
+use kiln_model::{Digest, Entry, GuestPath, Kind, Source, Tree};
+use uuid::Uuid;
 
 /// A folder with a tree that has one of everything an ordinary user can make, and room for artifacts.
 struct Ground {
@@ -139,6 +142,9 @@ fn every_format_says_what_the_folder_says() {
         tool("mkfs.erofs", &[options, &[erofs.as_str(), tree][..]].concat());
         assert_same(&erofs, &wanted);
     }
+    let btrfs = ground.at("x.btrfs");
+    tool("mkfs.btrfs", &["--quiet", "--rootdir", tree, &btrfs]);
+    assert_same(&btrfs, &wanted);
     assert_same(&ground.ext4("plain.ext4", &[]), &wanted);
     assert_same(&ground.ext4("maps.ext4", &["-b", "1024", "-O", "^extents,^64bit"]), &wanted);
     // mke2fs loses a hole at the end of a file when it also puts data into inodes.
@@ -209,6 +215,51 @@ fn archives_of_root_are_read() {
         assert_eq!((file.uid, file.gid, file.mode, file.mtime), (70001, 8, 0o640, 1_700_000_000), "{path}");
         assert_eq!(file.xattrs["security.capability"], [1, 0, 0, 2, 0, 32, 0, 0], "{path}");
     }
+}
+
+/// As a machine would mount them: the top level is nobody's root.
+#[test]
+fn subvolumes_are_read_where_they_are_mounted() {
+    let ground = Ground::new();
+    let fstab = "UUID=00000000-0000-0000-0000-000000000007 / btrfs subvol=@ 0 0\n\
+                 UUID=00000000-0000-0000-0000-000000000007 /var/log btrfs subvol=@log 0 0\n/dev/sdb1 /home ext4 defaults 0 2\n";
+    let path = |path: &str| path.parse::<GuestPath>().unwrap();
+    let dir = |name: &str| Entry::dir(path(name), 0o755, 5);
+    let file = |name: &str, text: &str| Entry::inline(path(name), 0o644, 5, text.as_bytes().to_vec());
+    let mut tree = Tree {
+        entries: vec![
+            dir("/"),
+            dir("/etc"),
+            file("/etc/fstab", fstab),
+            dir("/home"),
+            dir("/var"),
+            dir("/var/log"),
+            file("/var/log/first", &"kept ".repeat(5000)),
+        ],
+    };
+    tree.sort();
+    let subvolumes = [("@", "/"), ("@log", "/var/log"), ("@more", "/home")];
+    let subvolumes = subvolumes.map(|(name, mount)| Subvolume { name: name.into(), mount: path(mount) });
+    let options = btrfs::Options {
+        uuid: Uuid::from_u128(7),
+        label: "root".into(),
+        epoch: 5,
+        size: Size::Auto,
+        subvolumes: subvolumes.into(),
+    };
+    let extents = btrfs::layout(&tree, &GuestPath::root(), &[], &options, &btrfs::Sums::new()).unwrap();
+    let image = ground.at("x.btrfs");
+    let disk = fs::File::create(&image).unwrap();
+    disk.set_len(extents.size).unwrap();
+    for extent in &extents.list {
+        let Source::Bytes(bytes) = &extent.source else { continue };
+        disk.write_all_at(bytes, extent.offset).unwrap();
+    }
+    let wanted: Vec<String> = tree.entries.iter().map(|entry| entry.path.to_string()).collect();
+    let found = view(&image);
+    assert_eq!(found.tree.entries.iter().map(|entry| entry.path.to_string()).collect::<Vec<_>>(), wanted);
+    let Kind::File(body) = &found.tree.get(&path("/var/log/first")).unwrap().kind else { panic!("a file") };
+    assert_eq!(body.digest, Some(Digest::of("kept ".repeat(5000))));
 }
 
 /// An ESP and a root in a GPT; the same as qcow2 in several forms.
@@ -344,13 +395,16 @@ fn what_is_no_artifact_or_damaged_is_a_fault() {
     tool("mksquashfs", &[ground.tree().to_str().unwrap(), &squashfs, "-quiet", "-no-progress"]);
     let erofs = ground.at("x.erofs");
     tool("mkfs.erofs", &["-zlz4hc", &erofs, ground.tree().to_str().unwrap()]);
-    for image in [squashfs, erofs, ground.ext4("x.ext4", &[])] {
+    let btrfs = ground.at("x.btrfs");
+    tool("mkfs.btrfs", &["--quiet", "--rootdir", ground.tree().to_str().unwrap(), &btrfs]);
+    for image in [squashfs, erofs, btrfs, ground.ext4("x.ext4", &[])] {
         let bytes = fs::read(&image).unwrap();
         let end = bytes.len();
         let places = (1024..1152)
             .step_by(9)
             .chain((end.saturating_sub(3000)..end).step_by(331))
-            .chain((4096..40_000).step_by(2777));
+            .chain((4096..40_000).step_by(2777))
+            .chain((65_536..66_600).step_by(23));
         for at in places.filter(|at| *at < end) {
             let file = fs::File::options().write(true).open(&image).unwrap();
             file.write_all_at(&[bytes[at] ^ 0xff], at as u64).unwrap();

@@ -21,7 +21,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Starts the relay and waits, for two seconds at most, for its word whether Redis is there.
+    /// Starts the relay and waits, for 4.5 s at most, for its word whether Redis is there.
     ///
     /// Call it after [`settings::enter`](crate::settings::enter) (the relay's input must end with the worker), or where nothing
     /// is entered at all.

@@ -2,9 +2,9 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::watch;
 use crate::command::{
     boot, bsc, bscd, build, cache, check, completions, diff, doctor, lock, new, pieman, plan, schema, shell, twice,
+    watch,
 };
 
 /// Turns recipes into bootable operating-system images.

@@ -163,8 +163,11 @@ fn boot_an_ordinary_user_needs_nothing_but_subordinate_ids() {
     let kiln = bench.path("kiln");
     fs::copy(env!("CARGO_BIN_EXE_kiln"), &kiln).unwrap();
     bench.write("small.toml", SMALL);
-    let mut command = as_ordinary_user(&bench, &kiln, &["build", "small.toml", "--out", "made"]);
-    Done::of(command.output().expect("setpriv starts")).well();
+    let theirs =
+        |words: &[&str]| Done::of(as_ordinary_user(&bench, &kiln, words).output().expect("setpriv starts")).well();
+    let fetched = theirs(&["lock", "--fetch", "small.toml"]).stderr;
+    assert!(fetched.contains("are in the cache, "), "{fetched}");
+    theirs(&["build", "--offline", "small.toml", "--out", "made"]);
     let theirs = fs::read(bench.path("made/small.tar")).unwrap();
     let owner = fs::metadata(bench.path("made/small.tar")).unwrap().uid();
     assert_ne!(owner, 0, "the artifact is the user's");

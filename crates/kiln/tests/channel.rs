@@ -7,9 +7,10 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::{Bench, Done};
+use common::{Bench, Done, tool};
+use kiln_testkit::{Redis, eventually, free_port};
 
 const RECIPE: &str = "edition = 1\nname = \"small\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\
                       architecture = \"amd64\"\nmirror = \"MIRROR\"\n\n[[output]]\nformat = \"tar\"\n";
@@ -17,42 +18,41 @@ const RECIPE: &str = "edition = 1\nname = \"small\"\n\n[base]\ndistribution = \"
 /// A Redis, a mirror that never answers, and somebody who listens.
 struct Room {
     bench: Bench,
-    redis: Child,
+    redis: Redis,
     port: String,
     _mirror: TcpListener,
     listener: Child,
     heard: Receiver<String>,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Room {
     fn new() -> Self {
-        let bench = Bench::new();
-        let port = free_port().to_string();
-        let words = ["--port", &port, "--save", "", "--bind", "127.0.0.1"];
-        let redis = Command::new("redis-server").args(words).stdout(Stdio::null()).spawn().unwrap();
+        let (bench, redis) = (Bench::new(), Redis::start());
+        let port = redis.port.to_string();
         let mirror = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}/debian", mirror.local_addr().unwrap());
         bench.write("small.toml", &RECIPE.replace("MIRROR", &address));
-        eventually(|| cli(&port, &["PING"]) == "PONG\n");
         let words = ["--raw", "-p", &port, "SUBSCRIBE", "bscd-p"];
         let mut listener = Command::new("redis-cli").args(words).stdout(Stdio::piped()).spawn().unwrap();
         let (to, heard) = mpsc::channel();
         let lines = BufReader::new(listener.stdout.take().unwrap()).lines();
         thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| to.send(line)));
-        eventually(|| cli(&port, &["PUBSUB", "NUMSUB", "bscd-p"]) == "bscd-p\n1\n");
+        redis.heard_by("bscd-p", 1);
         Self { bench, redis, port, _mirror: mirror, listener, heard }
+    }
+
+    fn clients(&self) -> usize {
+        self.redis.cli(&["CLIENT", "LIST"]).lines().count()
     }
 
     /// Starts a build, and waits until its channel is open.
     fn build(&self) -> Child {
         let words = ["build", "small.toml", "--channel", "p", "--redis-port", &self.port, "--plain"];
         let build = self.bench.kiln(&words).stderr(Stdio::null()).spawn().unwrap();
-        eventually(|| !children(build.id()).is_empty() && !children(children(build.id())[0]).is_empty());
-        eventually(|| cli(&self.port, &["CLIENT", "LIST"]).lines().count() == 3);
+        eventually("the build has its processes", || {
+            !children(build.id()).is_empty() && !children(children(build.id())[0]).is_empty()
+        });
+        eventually("the channel is open", || self.clients() == 3);
         build
     }
 
@@ -68,23 +68,8 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        for process in [&mut self.listener, &mut self.redis] {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-}
-
-fn cli(port: &str, words: &[&str]) -> String {
-    let out = Command::new("redis-cli").args(["-p", port]).args(words).output().unwrap();
-    String::from_utf8(out.stdout).unwrap()
-}
-
-fn eventually(happened: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !happened() {
-        assert!(began.elapsed() < Duration::from_secs(60), "it happens");
-        thread::sleep(Duration::from_millis(20));
+        let _ = self.listener.kill();
+        let _ = self.listener.wait();
     }
 }
 
@@ -105,7 +90,7 @@ fn a_killed_worker_says_1001_once() {
     assert!(!build.wait().unwrap().success());
     // kiln waited for its relay, so it is said by now.
     assert_eq!(room.payloads(), ["1001"]);
-    assert_eq!(cli(&room.port, &["CLIENT", "LIST"]).lines().count(), 2, "the relay is gone");
+    assert_eq!(room.clients(), 2, "the relay is gone");
 }
 
 #[test]
@@ -123,7 +108,7 @@ fn a_wish_to_stop_says_1001_once() {
     let room = Room::new();
     let words = ["build", "small.toml", "--channel", "p", "--redis-port", &room.port, "--plain"];
     let mut build = room.bench.kiln(&words).process_group(0).stderr(Stdio::null()).spawn().unwrap();
-    eventually(|| cli(&room.port, &["CLIENT", "LIST"]).lines().count() == 3);
+    eventually("the channel is open", || room.clients() == 3);
     // As a terminal does it: the whole group at once.
     signal("-INT", &format!("-{}", build.id()));
     assert_eq!(build.wait().unwrap().code(), Some(130));
@@ -139,6 +124,58 @@ fn a_recipe_with_mistakes_says_1001_once() {
     let watched = room.bench.run(&["watch", "p", "--redis-port", &room.port]);
     assert_eq!(watched.code, Some(1), "{}", watched.stderr);
     assert!(watched.stderr.contains("error: "), "{}", watched.stderr);
+}
+
+/// Wherever the parameters stand, and whichever of them is wrong.
+#[test]
+fn wrong_parameters_say_1001_once() {
+    let channel = |port: &str| format!("ENABLE_BSC_CHANNEL=true\nPROJECT_NAME=p\nREDIS_PORT={port}\n");
+    for wrong in ["ENABLE_SUDO=nope", "OS=debian-trixie", "REDIS_HOST=127.0.0.1\nIMAGE_ROOTFS_SIZE=-1", "LOCALE=$(ls)"]
+    {
+        let room = Room::new();
+        room.bench.write(".env", &format!("{}{wrong}\n", channel(&room.port)));
+        room.bench.run(&["pieman"]).ended(1);
+        let inside = !wrong.contains('$');
+        // What is no data says nothing at all: not even where to tell it.
+        assert_eq!(room.payloads(), if inside { vec!["1001"] } else { vec![] }, "{wrong}");
+    }
+}
+
+/// A Redis that speaks TLS alone, wants a password, and has a certificate that the system's store does not know.
+#[test]
+fn tls_and_a_password_by_url() {
+    let bench = Bench::new();
+    let at = |name: &str| bench.path(name).display().to_string();
+    let [key, certificate, authority, authority_key] = ["key", "crt", "ca.crt", "ca.key"].map(at);
+    let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=kiln's test"];
+    tool("openssl", &[&make[..], &["-keyout", &authority_key, "-out", &authority]].concat());
+    let make = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"];
+    let names = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"];
+    let by = ["-CA", &authority, "-CAkey", &authority_key, "-keyout", &key, "-out", &certificate];
+    tool("openssl", &[&make[..], &names, &by].concat());
+    let secured = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &authority];
+    let redis = Redis::with(&[&secured[..], &["--tls-auth-clients", "no", "--requirepass", "sesame"]].concat());
+    let ask = |words: &[&str]| {
+        let who = ["--tls", "--cacert", &authority, "-a", "sesame", "--no-auth-warning"];
+        redis.cli(&[&who[..], words].concat())
+    };
+    bench.write("small.toml", "edition = 1\nnonsense = 1\n");
+    let url = format!("rediss://:sesame@localhost:{}/0", redis.port);
+    let build = |trusted: bool| {
+        let mut kiln = bench.kiln(&["build", "small.toml", "--channel", "p", "--redis-url", &url]);
+        kiln.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+        if trusted {
+            kiln.env("SSL_CERT_FILE", &authority);
+        }
+        Done::of(kiln.output().unwrap()).ended(1)
+    };
+    build(true);
+    let told = ask(&["XLEN", "kiln:p:stream"]);
+    assert!(told.trim().parse::<u32>().is_ok_and(|length| length > 0), "{told}");
+    let done = build(false);
+    assert!(done.stderr.contains("status codes 1001"), "{}", done.stderr);
+    assert!(!done.stderr.contains("sesame"), "{}", done.stderr);
+    assert_eq!(ask(&["XLEN", "kiln:p:stream"]), told, "somebody was believed whom nobody vouches for");
 }
 
 #[test]
@@ -163,8 +200,8 @@ fn a_server_in_the_background() {
     let process = std::fs::read_to_string(&pid).unwrap().trim().to_owned();
     ["10", "1000"].iter().for_each(|code| drop(room.bench.ok(&["bsc", "-a", &socket, code])));
     room.bench.ok(&["bsc", "-a", &socket, "EXIT"]);
-    eventually(|| !std::fs::exists(&pid).unwrap());
-    eventually(|| !std::fs::exists(format!("/proc/{process}")).unwrap());
+    eventually("it is gone", || !std::fs::exists(&pid).unwrap());
+    eventually("it is gone", || !std::fs::exists(format!("/proc/{process}")).unwrap());
     assert_eq!(room.payloads(), ["10", "1000"]);
     let gone: Done = room.bench.run(&["bsc", "-a", &socket, "10"]).ended(1);
     assert_eq!(gone.stderr, format!("{socket} does not exist\n"));

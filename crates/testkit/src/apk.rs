@@ -198,14 +198,14 @@ impl Apk {
         [signatures, control, data].concat()
     }
 
-    /// Returns the package's block of an `APKINDEX`.
-    pub fn entry(&self) -> String {
+    /// Returns the block that an `APKINDEX` has of the package as it is built with this key.
+    pub fn entry(&self, key: Option<(&ApkKey, ApkHash)>) -> String {
         let data = self.data();
         let control = self.control(&data);
         let mut text =
             format!("C:Q1{}\nP:{}\nV:{}\n", STANDARD.encode(Sha1::digest(&control)), self.name, self.version);
-        let size = self.build(None).len();
-        text += &format!("A:{}\nS:{size}\nI:{}\nT:{} of a test\n", self.arch, self.size(), self.name);
+        let size = self.build(key).len();
+        text += &format!("A:{}\nS:{size}\nI:{}\nT:{} of a test\nt:{TIME}\n", self.arch, self.size(), self.name);
         let letters = [("provider_priority", 'k'), ("depend", 'D'), ("provides", 'p'), ("install_if", 'i')];
         for (key, letter) in letters {
             let values: Vec<&str> =
@@ -220,7 +220,7 @@ impl Apk {
 
 /// Returns an `APKINDEX.tar.gz` of packages, unsigned or signed.
 pub fn apk_index(description: &str, packages: &[Apk], key: Option<(&ApkKey, ApkHash)>) -> Vec<u8> {
-    let list: String = packages.iter().map(Apk::entry).collect();
+    let list: String = packages.iter().map(|package| package.entry(key)).collect();
     let mut tar = Tar::default();
     tar.file("DESCRIPTION", 0o644, description.as_bytes(), None);
     tar.file("APKINDEX", 0o644, list.as_bytes(), None);

@@ -1,10 +1,11 @@
-//! What the tests of all crates share: small signed archives, a web server with faults on demand, goldens.
+//! What the tests of all crates share: small signed archives, a web server with faults on demand, a Redis, goldens.
 
 mod apk;
 mod archive;
 mod deb;
 mod golden;
 mod key;
+mod redis;
 mod server;
 
 pub use apk::{Apk, ApkHash, ApkKey, apk_index};
@@ -12,4 +13,5 @@ pub use archive::Archive;
 pub use deb::{Deb, Pack};
 pub use golden::golden;
 pub use key::{Key, Says};
+pub use redis::{Redis, eventually, free_port};
 pub use server::{Fault, Seen, Server};

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Listener, Redis, python, wait_for};
+use common::{Listener, Redis, python, server, wait_for};
 use kiln_adapter_pieman::bscd::{Options, serve};
 use kiln_adapter_pieman::{Server, bsc};
 
@@ -20,7 +20,7 @@ fn options(redis: &Redis) -> Options {
         pid: file("bscd.pid"),
         log: Some(file("bscd.log")),
         channel: "bscd-p".into(),
-        redis: redis.server(),
+        redis: server(redis),
         verbose: true,
     }
 }

@@ -5,13 +5,13 @@ mod common;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Build, IMAGE, Listener, Redis, python};
+use common::{Build, IMAGE, Listener, Redis, python, server, settings};
 use kiln_adapter_pieman::watch::{Ending, Watch};
 use kiln_adapter_pieman::{Delivery, Server, Settings};
 use kiln_model::{Event, EventKind, StageKind};
 
 fn watch(redis: &Redis, project: &str) -> Watch {
-    Watch { project: project.into(), redis: redis.server(), next: false }
+    Watch { project: project.into(), redis: server(redis), next: false }
 }
 
 /// Follows in a thread of its own; returns all events.
@@ -32,7 +32,7 @@ fn every_code_arrives_once_as_plain_bytes() {
     let redis = Redis::start();
     let (by_python, by_cli) = (Listener::python(&redis, "bscd-p1"), Listener::cli(&redis, "bscd-p1"));
     redis.heard_by("bscd-p1", 2);
-    let mut build = Build::start(&redis.settings("p1"));
+    let mut build = Build::start(&settings(&redis, "p1"));
     assert_eq!(build.relay.reached(), Ok(()));
     build.whole();
     assert_eq!(build.relay.close(), Delivery::default());
@@ -45,7 +45,7 @@ fn every_code_arrives_once_as_plain_bytes() {
 #[test]
 fn who_comes_late_gets_the_whole_story() {
     let redis = Redis::start();
-    let mut build = Build::start(&redis.settings("p2"));
+    let mut build = Build::start(&settings(&redis, "p2"));
     build.whole();
     let (events, ending) = followed(watch(&redis, "p2")).join().unwrap();
     assert_eq!((seqs(&events), ending), ((1..=47).collect(), Ending::Well));
@@ -55,7 +55,7 @@ fn who_comes_late_gets_the_whole_story() {
     // The next build of this name begins a story of its own.
     let next = followed(Watch { next: true, ..watch(&redis, "p2") });
     thread::sleep(Duration::from_millis(300));
-    let mut build = Build::start(&redis.settings("p2"));
+    let mut build = Build::start(&settings(&redis, "p2"));
     build.started();
     build.tell(EventKind::StageFinished {
         stage: StageKind::Bootstrap,
@@ -75,7 +75,7 @@ fn events_and_log_are_live_too() {
     let log = Listener::python_for_ever(&redis, "build-log-p3-image");
     redis.heard_by("kiln:p3:events", 1);
     redis.heard_by("build-log-p3-image", 1);
-    let mut build = Build::start(&redis.settings("p3"));
+    let mut build = Build::start(&settings(&redis, "p3"));
     build.started();
     build.line(None, "Setting up base-files");
     build.end_well();
@@ -95,7 +95,7 @@ fn events_and_log_are_live_too() {
 fn a_redis_that_comes_late_gets_every_code() {
     let mut redis = Redis::absent();
     let listener = Listener::python(&redis, "bscd-p4");
-    let mut build = Build::start(&redis.settings("p4"));
+    let mut build = Build::start(&settings(&redis, "p4"));
     assert!(build.relay.reached().unwrap_err().contains("refused"));
     build.started();
     build.finish(StageKind::Bootstrap);
@@ -118,7 +118,7 @@ fn a_build_that_redis_left_loses_nothing() {
     let mut redis = Redis::start();
     let listener = Listener::python(&redis, "bscd-p5");
     redis.heard_by("bscd-p5", 1);
-    let mut build = Build::start(&redis.settings("p5"));
+    let mut build = Build::start(&settings(&redis, "p5"));
     build.started();
     let (before, after) = StageKind::ALL.split_at(6);
     before.iter().for_each(|stage| build.finish(*stage));
@@ -144,7 +144,7 @@ fn a_build_that_redis_left_loses_nothing() {
 #[test]
 fn a_redis_that_stays_away_is_told_of() {
     let mut redis = Redis::start();
-    let mut build = Build::start(&Settings { flush: Duration::from_millis(500), ..redis.settings("p6") });
+    let mut build = Build::start(&Settings { flush: Duration::from_millis(500), ..settings(&redis, "p6") });
     build.started();
     let began = Instant::now();
     while redis.cli(&["XLEN", "kiln:p6:stream"]) != "1\n" {
@@ -163,7 +163,7 @@ fn a_story_that_breaks_off_ends_with_one_1001() {
     let redis = Redis::start();
     let listener = Listener::python_for_ever(&redis, "bscd-p7");
     redis.heard_by("bscd-p7", 1);
-    let mut build = Build::start(&redis.settings("p7"));
+    let mut build = Build::start(&settings(&redis, "p7"));
     build.started();
     build.finish(StageKind::Bootstrap);
     build.finish(StageKind::Locale);
@@ -176,7 +176,7 @@ fn a_story_that_breaks_off_ends_with_one_1001() {
 #[test]
 fn a_password_and_a_database_come_with_the_url() {
     let redis = Redis::with(&["--requirepass", "secret"]);
-    let without = Build::start(&redis.settings("p8"));
+    let without = Build::start(&settings(&redis, "p8"));
     assert!(without.relay.reached().unwrap_err().contains("NOAUTH"));
     let url = format!("redis://:secret@127.0.0.1:{}/3", redis.port);
     let mut build = Build::start(&Settings::new("p8", Server::at(&url).unwrap()));
@@ -229,7 +229,7 @@ fn latency() {
     for round in 0..20 {
         let project = format!("latency{round}");
         channel.subscribe(format!("bscd-{project}")).unwrap();
-        let mut build = Build::start(&redis.settings(&project));
+        let mut build = Build::start(&settings(&redis, &project));
         assert_eq!(build.relay.reached(), Ok(()));
         for stage in StageKind::ALL.into_iter().skip(1) {
             let id = kiln_model::StageId(kiln_model::Digest::of("x"));

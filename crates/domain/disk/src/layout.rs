@@ -87,6 +87,17 @@ pub fn disk_with_sums(
     Ok(Disk { extents: extents.seal(), partitions })
 }
 
+/// Returns the filesystem alone of the partition that is called `name`, as large as the partition.
+pub fn partition(tree: &Tree, layout: &DiskLayout, epoch: i64, name: &str) -> Result<Extents, Error> {
+    let (premade, sums) = (Premade::new(), Sums::new());
+    let maker = Maker { tree, layout, epoch, premade: &premade, sums: &sums };
+    let at = layout.partitions.iter().position(|part| part.name == name);
+    let part = at.map(|at| &layout.partitions[at]).ok_or_else(|| Error::NotMade(name.to_owned()))?;
+    let filled = maker.partition(part, part.size)?;
+    // A filesystem ends with its partition, where that is known.
+    Ok(Extents { size: filled.size, ..filled.extents })
+}
+
 impl<const N: usize> From<[(String, (PathBuf, u64)); N]> for Premade {
     fn from(filesystems: [(String, (PathBuf, u64)); N]) -> Self {
         Self { filesystems: filesystems.into(), bios: None }

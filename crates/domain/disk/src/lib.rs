@@ -11,13 +11,15 @@ pub mod error;
 pub mod ext4;
 pub mod fat;
 pub mod layout;
+pub mod mender;
 mod put;
 pub mod qcow2;
 pub mod swap;
 pub mod table;
 pub mod tar;
+pub mod u_boot;
 pub mod uki;
 mod view;
 
 pub use error::Error;
-pub use layout::{Disk, Placed, disk, disk_with_sums};
+pub use layout::{Disk, Placed, disk, disk_with_sums, partition};

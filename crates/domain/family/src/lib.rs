@@ -3,3 +3,6 @@
 
 pub mod apk;
 pub mod deb;
+pub mod lock;
+
+pub use lock::{Lock, Locked, LockedIndex, LockedRepository};

@@ -1,10 +1,10 @@
 //! The solver on archives small enough to read.
 
-use kiln_family::deb::lock::Lock;
 use kiln_family::deb::packages::Index;
 use kiln_family::deb::solve::{
     Base, Kind, Pin, Reason, Repository, Request, Source, Universe, Why, misnamed, solve, vain,
 };
+use kiln_family::lock::Lock;
 use kiln_model::{Arch, Digest};
 
 /// Builds a list: `name version: Field=value; Field=value`, one package a line.
@@ -258,7 +258,7 @@ fn an_installed_tree_is_built_upon() {
 fn a_solution_makes_a_lock() {
     let universe = universe(ARCHIVE);
     let packages = solve(&universe, &ask("mailer")).unwrap().locked(&universe).unwrap();
-    let repository = kiln_family::deb::LockedRepository {
+    let repository = kiln_family::LockedRepository {
         name: "main".into(),
         uri: "http://archive.example".into(),
         suite: "main".into(),

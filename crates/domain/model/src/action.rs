@@ -26,6 +26,22 @@ pub enum Action {
         hold: Vec<String>,
         env: BTreeMap<String, String>,
     },
+    /// Installs Alpine's packages, one after the other in this order: each one's scripts, its files; then apk's database and the
+    /// triggers.
+    Install {
+        /// Everything that the tree has then.
+        packages: Vec<PackageRef>,
+        /// How many of them, from the first on, it has already.
+        installed: usize,
+        /// What apk is told that somebody asked for: `/etc/apk/world`.
+        world: Vec<String>,
+        env: BTreeMap<String, String>,
+    },
+    /// Adds services of OpenRC to runlevels, those of them that the tree has.
+    Runlevels {
+        /// By runlevel, as in `boot`.
+        services: BTreeMap<String, Vec<String>>,
+    },
     /// Runs a command in the sandbox.
     Run {
         name: String,
@@ -138,6 +154,8 @@ pub struct PackageRef {
 #[serde(rename_all = "lowercase")]
 pub enum Content {
     Text(String),
+    /// Bytes that are no text, in base64 (RFC 4648).
+    Base64(String),
     /// A secret, by reference; the fingerprint changes when the secret does and tells nothing else.
     Secret {
         name: String,
@@ -219,6 +237,16 @@ pub enum ImageAction {
     Disk {
         container: DiskContainer,
         disk: DiskLayout,
+        compression: Option<Compression>,
+    },
+    /// One partition of a disk as an update by Mender.
+    Mender {
+        disk: DiskLayout,
+        /// Name of the partition.
+        partition: String,
+        /// What devices say they run once they have it.
+        artifact_name: String,
+        device_type: String,
         compression: Option<Compression>,
     },
 }

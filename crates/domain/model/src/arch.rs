@@ -36,6 +36,19 @@ impl Arch {
         }
     }
 
+    /// Returns Alpine's name, as in `A:x86_64`; its `armhf` is another one, for ARMv6.
+    pub const fn alpine(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64",
+            Self::Arm64 => "aarch64",
+            Self::Armel => "armhf",
+            Self::Armhf => "armv7",
+            Self::I386 => "x86",
+            Self::Ppc64el => "ppc64le",
+            Self::Riscv64 => "riscv64",
+        }
+    }
+
     /// Returns Debian's multiarch tuple, as in `/usr/lib/x86_64-linux-gnu`.
     pub const fn multiarch(self) -> &'static str {
         match self {

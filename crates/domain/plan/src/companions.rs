@@ -2,9 +2,10 @@
 //!
 //! Everything in them follows from spec, lock and plan, so that the same lock gives the same documents.
 
-use kiln_family::deb::lock::{Lock, Locked};
+use kiln_family::lock::{Lock, Locked};
 use kiln_model::{Artifact, Digest, Plan};
 use kiln_recipe::Spec;
+use kiln_recipe::spec::Family;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -186,12 +187,16 @@ pub fn os_entry(facts: &Facts<'_>, artifact: &Artifact, whole: Whole, url: &str)
     }))
 }
 
-/// Package URL (purl-spec, type `deb`).
+/// Package URL (purl-spec, types `deb` and `apk`).
 fn purl(facts: &Facts<'_>, locked: &Locked) -> String {
     let base = &facts.spec.base;
     let (name, version) = (escaped(&locked.name), escaped(&locked.version));
     let (arch, codename) = (&locked.architecture, &base.codename);
-    format!("pkg:deb/{}/{name}@{version}?arch={arch}&distro={codename}", base.distribution)
+    let family = match base.family {
+        Family::Deb => "deb",
+        Family::Apk => "apk",
+    };
+    format!("pkg:{family}/{}/{name}@{version}?arch={arch}&distro={codename}", base.distribution)
 }
 
 fn escaped(text: &str) -> String {

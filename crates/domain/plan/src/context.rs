@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kiln_family::deb::lock::{Lock, Locked};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kiln_family::lock::{Lock, Locked};
 use kiln_model::action::{Content, LocalInput, Owner, PackageRef};
 use kiln_model::{Action, Digest, GuestPath};
 use kiln_recipe::Spec;
+use kiln_recipe::spec::Family;
 use uuid::Uuid;
 
 /// What a plan is made from.
@@ -29,9 +32,17 @@ impl Inputs<'_> {
         self.lock.packages.iter().any(|locked| locked.name == package)
     }
 
-    /// Whether the image holds a kernel package, as in `linux-image-6.12.57+deb13-amd64`.
+    /// Whether the image holds a kernel package, as in `linux-image-6.12.57+deb13-amd64`; of Alpine, the board's.
     pub fn has_kernel(&self) -> bool {
-        self.lock.packages.iter().any(|locked| locked.name.starts_with("linux-image-"))
+        let is_kernel = |name: &str| match self.spec.base.family {
+            Family::Deb => name.starts_with("linux-image-"),
+            Family::Apk => self.spec.base.board.as_ref().is_some_and(|board| board.kernel == name),
+        };
+        self.lock.packages.iter().any(|locked| is_kernel(&locked.name))
+    }
+
+    pub fn is_apk(&self) -> bool {
+        self.spec.base.family == Family::Apk
     }
 
     /// Returns the packages of the bootstrap stage.
@@ -59,8 +70,18 @@ impl Inputs<'_> {
     /// hostname keeps the ids of disks and filesystems.
     pub fn uuid(&self, what: &str) -> Uuid {
         let packages = serde_json::to_vec(&self.packages(|_| true)).expect("packages serialise");
-        let image = format!("{}\n{}\n{what}", self.spec.name, Digest::of(packages));
+        // Two roots of one device must not share an id.
+        let artifact =
+            self.spec.mender.as_ref().map(|mender| format!("{}\n", mender.artifact_name)).unwrap_or_default();
+        let image = format!("{}\n{}\n{artifact}{what}", self.spec.name, Digest::of(packages));
         Uuid::new_v5(&NAMESPACE, image.as_bytes())
+    }
+
+    /// Returns a UUID by which a root finds the disk that it lies on. Where roots come as updates it depends on what the devices
+    /// are called and on nothing else: the disk is that of another build.
+    pub fn lasting(&self, what: &str) -> Uuid {
+        let device = self.spec.mender.as_ref().map(|mender| format!("mender {}\n{what}", mender.device_type));
+        device.map_or_else(|| self.uuid(what), |device| Uuid::new_v5(&NAMESPACE, device.as_bytes()))
     }
 
     /// Returns the content that refers to a secret.
@@ -86,6 +107,12 @@ pub fn write(at: &str, text: impl Into<String>) -> Action {
 /// Returns the action that writes `text` to `at`, owned by root.
 pub fn write_mode(at: &str, text: impl Into<String>, mode: u32) -> Action {
     Action::Write { path: path(at), content: Content::Text(text.into()), mode, owner: Owner::default() }
+}
+
+/// Returns the action that writes bytes to `at` with mode 0644, owned by root.
+pub fn write_bytes(at: &str, bytes: &[u8]) -> Action {
+    let content = Content::Base64(STANDARD.encode(bytes));
+    Action::Write { path: path(at), content, mode: 0o644, owner: Owner::default() }
 }
 
 /// Returns the action that makes a symbolic link.

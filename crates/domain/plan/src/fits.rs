@@ -3,7 +3,7 @@
 //! Lower bounds only: what archives say their packages take unpacked, less a tenth for what they overstate, and a third of a
 //! kernel's package for the kernel and its initrd. What is really needed is known when the image is made.
 
-use kiln_family::deb::lock::Lock;
+use kiln_family::lock::Lock;
 use kiln_model::GuestPath;
 use kiln_model::action::{FilesystemKind, Size};
 use kiln_recipe::Spec;

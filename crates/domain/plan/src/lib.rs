@@ -1,6 +1,7 @@
 //! Spec + Lock → Plan: every stage, action and digest, with nothing left to decide.
 
 pub mod accounts;
+pub mod apk;
 pub mod companions;
 pub mod context;
 pub mod fits;

@@ -29,6 +29,10 @@ fn lines(action: &Action) -> Vec<String> {
             let head = format!("unpack {} packages{how}{of}", packages.len());
             std::iter::once(head).chain(packages.iter().map(package)).collect()
         }
+        Action::Install { packages, installed, world, .. } => {
+            let head = format!("install {} packages for {}", packages.len() - installed, world.join(" "));
+            std::iter::once(head).chain(packages[*installed..].iter().map(package)).collect()
+        }
         other => vec![line(other)],
     }
 }
@@ -42,6 +46,11 @@ fn package(package: &PackageRef) -> String {
 fn line(action: &Action) -> String {
     match action {
         Action::Unpack { packages, .. } => format!("unpack {} packages", packages.len()),
+        Action::Install { packages, installed, .. } => format!("install {} packages", packages.len() - installed),
+        Action::Runlevels { services } => {
+            let levels = services.iter().map(|(level, services)| format!("{level} {}", services.join(" ")));
+            format!("runlevels {}", levels.collect::<Vec<_>>().join("; "))
+        }
         Action::Configure { hold, .. } if hold.is_empty() => "configure packages".into(),
         Action::Configure { hold, .. } => format!("configure packages, holding back {}", hold.join(", ")),
         Action::Run { name, argv, .. } => format!("run {name}: {}", argv.join(" ")),
@@ -70,6 +79,9 @@ fn line(action: &Action) -> String {
 fn content_words(content: &Content) -> String {
     match content {
         Content::Text(text) => format!("{} bytes {}", text.len(), kiln_model::Digest::of(text).short()),
+        Content::Base64(text) => {
+            format!("{} bytes {}", text.trim_end_matches('=').len() * 3 / 4, kiln_model::Digest::of(text).short())
+        }
         Content::Secret { name, .. } => format!("secret {name}"),
     }
 }
@@ -100,6 +112,12 @@ fn image_words(image: &ImageAction) -> String {
         ImageAction::Squashfs { inner, compression } => format!("squashfs, {inner}{}", pressed(compression)),
         ImageAction::Erofs { inner, compression } => {
             format!("erofs, {}{}", inner.as_deref().unwrap_or("uncompressed"), pressed(compression))
+        }
+        ImageAction::Mender { disk, partition, artifact_name, device_type, compression } => {
+            let size =
+                disk.partitions.iter().find(|part| part.name == *partition).map(|part| format!(" ({:?})", part.size));
+            let size = size.unwrap_or_default().to_lowercase();
+            format!("mender artifact {artifact_name} for {device_type}, {partition}{size}{}", pressed(compression))
         }
         ImageAction::Disk { container, disk, compression } => {
             let parts = disk

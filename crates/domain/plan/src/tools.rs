@@ -1,6 +1,6 @@
 //! The tools tree: what this image's formats need that kiln does not do itself.
 
-use kiln_family::deb::lock::Locked;
+use kiln_family::lock::Locked;
 use kiln_model::action::FilesystemKind;
 use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::{Format, Spec};
@@ -29,7 +29,7 @@ pub fn of_format(format: Format) -> Option<&'static str> {
     match format {
         Format::Squashfs => Some("squashfs-tools"),
         Format::Erofs => Some("erofs-utils"),
-        Format::Raw | Format::Qcow2 | Format::Tar | Format::Dir => None,
+        Format::Raw | Format::Qcow2 | Format::Tar | Format::Dir | Format::Mender => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is too small for the packages of a lock.
 
-use kiln_family::deb::lock::{Lock, Locked};
+use kiln_family::lock::{Lock, Locked};
 use kiln_model::{Arch, Digest};
 use kiln_plan::fits::misfits;
 

@@ -48,12 +48,14 @@ fn entries_are_said_in_grubs_words_the_newest_first() {
     entry(boot, "note.txt", "title d\nlinux /no\n");
     let made = translated(boot, "add");
     let titles: Vec<&str> = made.lines().filter(|line| line.starts_with("menuentry")).collect();
-    let wanted = ["6.12.0+bpo", "6.12.0", "6.12.0~rc1", "6.9.1"].map(|version| format!("menuentry 'd ({version})' {{"));
+    let wanted = ["6.12.0+bpo", "6.12.0", "6.12.0~rc1", "6.9.1"]
+        .map(|version| format!("menuentry 'd ({version})' --id 'loader/entries/debian-{version}.conf' {{"));
     assert_eq!(titles, wanted);
-    let last = "    linux '/debian/6.9.1/linux' 'root=UUID=1' 'rw'\n    initrd '/debian/6.9.1/initrd.img'\n}\n";
+    let last = "    linux '/debian/6.9.1/linux' 'root=UUID=1' 'rw'\n    initrd '/debian/6.9.1/initrd.img'\n}\n\
+                entry 'loader/entries/debian-6.9.1.conf'\n";
     assert!(made.ends_with(last), "{made}");
     fs::remove_file(boot.join("loader/entries/debian-6.12.0+bpo.conf")).unwrap();
-    assert!(translated(boot, "remove").starts_with("menuentry 'd (6.12.0)' {"));
+    assert!(translated(boot, "remove").starts_with("menuentry 'd (6.12.0)' --id "));
 }
 
 #[test]
@@ -62,8 +64,9 @@ fn whatever_stands_in_an_entry_stays_one_word_of_grubs() {
     let text = "# a comment\r\ntitle Bob's $(reboot) `x` }\r\nversion 1\r\noptions dyndbg=\"file a.c +p; file b.c\" a=$root\toptions\r\n\
                 options x='y' init=/bin/sh;reboot\r\nlinux /a b/linux\r\ninitrd /one\r\ninitrd /two\r\n";
     entry(folder.path(), "a.conf", text);
-    let wanted = "menuentry 'Bob'\\''s $(reboot) `x` } (1)' {\n    linux '/a b/linux' 'dyndbg=file a.c +p; file b.c' 'a=$root' 'options' \
-                  'x='\\''y'\\''' 'init=/bin/sh;reboot'\n    initrd '/one' '/two'\n}\n";
+    let wanted = "menuentry 'Bob'\\''s $(reboot) `x` } (1)' --id 'loader/entries/a.conf' {\n    \
+                  linux '/a b/linux' 'dyndbg=file a.c +p; file b.c' 'a=$root' 'options' \
+                  'x='\\''y'\\''' 'init=/bin/sh;reboot'\n    initrd '/one' '/two'\n}\nentry 'loader/entries/a.conf'\n";
     assert_eq!(translated(folder.path(), "add"), wanted);
 }
 

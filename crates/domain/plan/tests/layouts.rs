@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kiln_disk::btrfs::Sums;
 use kiln_disk::layout::Premade;
 use kiln_disk::table::types;
-use kiln_family::deb::lock::Lock;
+use kiln_family::lock::Lock;
 use kiln_model::action::{DiskLayout, ImageAction};
 use kiln_model::tree::{Body, Place};
 use kiln_model::{Action, Arch, Digest, Entry, GuestPath, Kind, Tree};
@@ -64,7 +64,7 @@ fn sums(tree: &Tree) -> Sums {
 
 fn planned(layout: &str, size: &str) -> DiskLayout {
     let board = match layout {
-        "raspberry-pi" => "rpi-3-b",
+        layout if layout.starts_with("raspberry-pi") => "rpi-3-b",
         layout if layout.starts_with("card") => "opi-pc",
         _ => "generic-x86_64",
     };

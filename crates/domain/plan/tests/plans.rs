@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kiln_family::deb::lock::{Lock, Locked, LockedRepository};
+use kiln_family::lock::{Lock, Locked, LockedRepository};
 use kiln_model::action::Content;
 use kiln_model::{Action, Arch, Digest, Plan};
 use kiln_plan::{Inputs, print};

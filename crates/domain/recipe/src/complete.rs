@@ -6,6 +6,7 @@ use kiln_model::Digest;
 use kiln_model::action::TableKind;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::release::Init;
 use crate::desk::{Desk, Note};
 use crate::diagnostic::{Diagnostic, Files, Place, Rejected, Severity};
 use crate::keys::{BODY, EDITION};
@@ -130,16 +131,17 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
     });
     let board = section::boot::board(root, &ground, &needs, desk);
     let outputs = section::outputs::read(root, &name, &ground, desk);
-    let disk_wanted = outputs.iter().any(|output| output.format.is_disk());
+    let disk_wanted = outputs.iter().any(|output| output.format.is_divided());
     disk_without_board(root, &ground, disk_wanted, desk);
     let disk = section::disk::read(root, disk_wanted, &ground, board.as_ref(), &needs, desk);
     let system = System {
         grow: grows(root.section("system"), disk.as_ref(), &ground, &needs, desk),
         ..section::system::read(root.section("system"), &name, &ground, &needs, desk)
     };
-    let users = section::users::read(root, &secrets, &needs, desk);
+    let users = section::users::read(root, &ground, &secrets, &needs, desk);
     let network = section::network::read(root, &ground, &secrets, &needs, desk);
     let cloud_init = section::cloud_init::read(root, &ground, disk.as_ref(), &network, &needs, desk);
+    let mender = section::mender::read(root, &ground, board.as_ref(), disk.as_ref(), &secrets, &needs, desk);
     let files = section::files::read(root, &secrets, desk);
     let scripts = section::scripts::read(root, &secrets, desk);
     let services = section::services::read(root.section("services"), desk);
@@ -153,7 +155,12 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
     let secrets = secrets.read(desk);
     found?;
     let release = ground.release;
+    let runlevels = || match ground.board {
+        Some(board) => board.value.runlevels_in(release),
+        None => release.runlevels.clone(),
+    };
     let base = Base {
+        family: release.family,
         distribution: release.distribution.clone(),
         release: release.release.clone(),
         codename: release.codename.clone(),
@@ -163,6 +170,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
         tools: section::repository::tools(base, &ground, desk),
         epoch: base.integer("epoch").map(|said| said.value).or(desk.options.epoch),
         merged_usr: release.merged_usr(ground.architecture),
+        runlevels: runlevels(),
     };
     let edition = u32::try_from(EDITION).ok()?;
     Some(Spec {
@@ -174,6 +182,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
         users,
         network,
         cloud_init,
+        mender,
         files,
         scripts,
         services,
@@ -208,7 +217,9 @@ fn disk_without_board(root: View<'_>, ground: &Ground, disk: bool, desk: &Desk<'
 fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) -> bool {
     let writable = disk.and_then(Disk::root).is_some_and(|root| !root.filesystem.is_read_only());
     let last = disk.and_then(Disk::last_to_grow).filter(|_| writable);
-    let able = last.is_some() && ground.board.is_some() && ground.release.feature("repart").is_some();
+    let openrc = ground.release.init == Init::Openrc;
+    let able = openrc || ground.release.feature("repart").is_some();
+    let able = able && last.is_some() && ground.board.is_some();
     let asked = system.bool("grow");
     let grows = asked.unwrap_or(able) && last.is_some();
     if asked == Some(true) && disk.is_some() && last.is_none() {
@@ -218,7 +229,7 @@ fn grows(system: View<'_>, disk: Option<&Disk>, ground: &Ground, needs: &Needs, 
     }
     if grows {
         let table = disk.map_or(TableKind::Gpt, |disk| disk.table);
-        let feature = if table == TableKind::Mbr { "sfdisk" } else { "repart" };
+        let feature = if table == TableKind::Mbr || openrc { "sfdisk" } else { "repart" };
         needs.feature(feature, "`system.grow`", system.key_span("grow").unwrap_or(ground.span));
     }
     grows

@@ -48,6 +48,7 @@ pub static BODY: Table = Table {
         key("user", Shape::Tables(&section::users::KEYS), ""),
         key("network", Shape::Table(&section::network::KEYS), ""),
         key("cloud-init", Shape::Table(&section::cloud_init::KEYS), ""),
+        key("mender", Shape::Table(&section::mender::KEYS), ""),
         key("file", Shape::Tables(&section::files::KEYS), ""),
         key("script", Shape::Tables(&section::scripts::KEYS), ""),
         key("services", Shape::Table(&section::services::KEYS), ""),
@@ -126,7 +127,7 @@ pub mod tests {
 
     #[test]
     fn every_key_of_the_table_is_read() {
-        for recipe in ["everything.toml", "own-partitions.toml", "cloud-init.toml"] {
+        for recipe in ["everything.toml", "own-partitions.toml", "cloud-init.toml", "mender.toml"] {
             let completed = crate::complete(&Corpus, recipe, &Options::new(Arch::Amd64));
             completed.unwrap_or_else(|rejected| panic!("{}", rejected.render(Look::PLAIN)));
         }

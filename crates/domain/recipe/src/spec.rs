@@ -24,6 +24,9 @@ pub struct Spec {
     /// None where the image does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cloud_init: Option<CloudInit>,
+    /// None where the image does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mender: Option<Mender>,
     pub files: Vec<FileSpec>,
     pub scripts: Vec<Script>,
     pub services: Services,
@@ -35,10 +38,30 @@ pub struct Spec {
     pub secrets: BTreeMap<String, SecretSource>,
 }
 
+/// What packages are: their format, and who installs them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Debian's: `.deb`, dpkg and apt.
+    #[default]
+    Deb,
+    /// Alpine's: `.apk` of the second edition, and apk.
+    Apk,
+}
+
+impl Family {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_deb(&self) -> bool {
+        *self == Self::Deb
+    }
+}
+
 /// What the image is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// `debian`, `ubuntu`, `kali`, `devuan`, `raspios`.
+    #[serde(default, skip_serializing_if = "Family::is_deb")]
+    pub family: Family,
+    /// `debian`, `ubuntu`, `kali`, `devuan`, `raspios`, `alpine`.
     pub distribution: String,
     /// Version as people say it: `13`, `24.04`, `sid`.
     pub release: String,
@@ -55,6 +78,9 @@ pub struct Base {
     pub epoch: Option<i64>,
     /// Links that the merged-/usr layout needs before packages are unpacked, where the release does not ship them.
     pub merged_usr: Vec<(String, String)>,
+    /// What OpenRC starts where the image holds it, by runlevel; empty without OpenRC.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runlevels: BTreeMap<String, Vec<String>>,
 }
 
 /// A package repository.
@@ -218,6 +244,9 @@ impl Bus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packages {
     pub base: BaseSet,
+    /// That set by name, where packages do not say themselves what they are to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
     /// What the recipe, the board and the features it uses ask for, with the reason each was added.
     pub include: Vec<Wanted>,
     pub exclude: Vec<String>,
@@ -397,6 +426,26 @@ impl Seed {
     }
 }
 
+/// Mender's client, which writes new systems into the root that does not run and starts them once, to stay where they work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mender {
+    /// What the server knows this software by.
+    pub artifact_name: String,
+    /// Devices take artifacts of their own type only.
+    pub device_type: String,
+    pub server_url: String,
+    /// Name in [`Spec::secrets`].
+    pub tenant_token: Option<String>,
+    /// Seconds between two questions for an update.
+    pub update_interval: u32,
+    /// Seconds between two reports of what the device is.
+    pub inventory_interval: u32,
+    /// Seconds until the server is asked again that did not answer.
+    pub retry_interval: u32,
+    /// The image's file that the board's firmware starts in place of a kernel: U-Boot.
+    pub u_boot: GuestPath,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileSpec {
     pub path: GuestPath,
@@ -536,6 +585,7 @@ pub enum Format {
     Squashfs,
     Erofs,
     Dir,
+    Mender,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,6 @@ use super::accel::{self, Accel, Choice};
 use super::console::{Console, Stop};
 use super::disk::{self, Disk};
 use super::headless::{self, Machine};
-use super::interactive::processors;
 use super::login::{self, Login};
 use super::qemu::{self, Launch, SCRATCH};
 use super::shell::{Answer, Shell};
@@ -83,7 +82,10 @@ fn prepare(guest: &Guest<'_>) -> Result<(Disk, Glance, Login), Fault> {
     let glance = login::glance(&disk);
     // What a board of its own kind has no way to hand over is written into a copy.
     let card = guest.board.bus == Bus::Sd;
-    let login = if card { Login::DropIn } else { Login::for_image(&glance) };
+    let login = match Login::for_image(&glance) {
+        Login::Credentials if card => Login::DropIn,
+        login => login,
+    };
     if login == Login::Credentials {
         return Ok((disk, glance, login));
     }
@@ -139,7 +141,7 @@ impl Boot<'_> {
             qemu: self.guest.programs.qemu.to_string(),
             board: self.guest.board,
             accel: self.choice.accel,
-            processors: processors(),
+            processors: self.guest.processors(),
             disk: qemu::DISK.into(),
             format: part.disk.format,
             seed: part.seed.clone(),

@@ -1,7 +1,5 @@
 //! The guest's console in the terminal.
 
-use std::thread;
-
 use kiln_model::Fault;
 use kiln_recipe::spec::Bus;
 use kiln_sandbox::Network;
@@ -24,7 +22,7 @@ pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
         qemu: guest.programs.qemu.to_string(),
         board: guest.board,
         accel: choice.accel,
-        processors: processors(),
+        processors: guest.processors(),
         disk: DISK.into(),
         format: disk.format,
         seed: guest.seed.map(|seed| seed.write(guest.scratch)).transpose()?,
@@ -39,9 +37,4 @@ pub fn interactive(guest: &Guest<'_>, say: &dyn Fn(&str)) -> Result<(), Fault> {
     command.network = Network::Host;
     let exit = guest.sandbox.run(&command, &mut |_, bytes| say(&String::from_utf8_lossy(bytes)))?;
     if exit.success() { Ok(()) } else { Err(Fault::farm(format!("run QEMU: {exit}"))) }
-}
-
-/// Returns how many processors a guest gets: the host's, but no more than four.
-pub(super) fn processors() -> u32 {
-    thread::available_parallelism().map_or(1, |count| count.get().min(4) as u32)
 }

@@ -23,6 +23,8 @@ pub enum Login {
     Credentials,
     /// By a getty drop-in in a throw-away copy of the disk.
     DropIn,
+    /// By another line for the console in the `/etc/inittab` of such a copy.
+    Inittab,
 }
 
 /// The credentials that log root in on the serial console.
@@ -35,6 +37,7 @@ impl Login {
     /// Chooses for what a glance into the image shows; an image that does not show its systemd gets the credentials.
     pub fn for_image(glance: &Glance) -> Self {
         match glance.systemd {
+            None if glance.inittab.is_some() => Self::Inittab,
             Some(version) if version < SINCE => Self::DropIn,
             _ => Self::Credentials,
         }
@@ -53,6 +56,14 @@ pub fn copy_with_drop_in(
     let offset = glance.root.ok_or_else(|| Fault::recipe("the image shows no ext4 root filesystem to log in to"))?;
     let copy = scratch.join("copy.img");
     block::copy_sparse(&*block::open(&disk.path)?, &copy)?;
+    if let Some(inittab) = &glance.inittab {
+        let text = logged_in(inittab, console);
+        fs::write(scratch.join("inittab"), &text).farm(|| "write the copy's inittab".into())?;
+        let orders = "rm /etc/inittab\nwrite /run/kiln/scratch/inittab /etc/inittab\nsif /etc/inittab mode 0100644\n";
+        fs::write(scratch.join("orders"), orders).farm(|| "write the orders of debugfs".into())?;
+        debugfs(offset, sandbox, root, scratch)?;
+        return written(&copy, offset, "/etc/inittab", &text);
+    }
     let drop_in = scratch.join("autologin.conf");
     fs::write(&drop_in, DROP_IN).farm(|| format!("write `{}`", drop_in.display()))?;
     let folder = format!("/etc/systemd/system/serial-getty@{console}.service.d");
@@ -64,11 +75,24 @@ pub fn copy_with_drop_in(
     );
     fs::write(scratch.join("orders"), orders).farm(|| "write the orders of debugfs".into())?;
     debugfs(offset, sandbox, root, scratch)?;
-    let written = glance::file(&copy, offset, &format!("{folder}/kiln-autologin.conf"))?;
-    if written.as_deref() != Some(DROP_IN.as_bytes()) {
-        return Err(Fault::farm("debugfs did not write the drop-in for the console's login"));
+    written(&copy, offset, &format!("{folder}/kiln-autologin.conf"), DROP_IN)
+}
+
+/// Returns the copy, if it has what was written into it.
+fn written(copy: &Path, offset: u64, path: &str, text: &str) -> Result<Disk, Fault> {
+    let written = glance::file(copy, offset, path)?;
+    if written.as_deref() != Some(text.as_bytes()) {
+        return Err(Fault::farm("debugfs did not write what logs root in on the console"));
     }
-    Ok(Disk { path: copy, format: "raw" })
+    Ok(Disk { path: copy.to_owned(), format: "raw" })
+}
+
+/// Returns an inittab of busybox by which root is logged in on the console, behind the same prompt.
+fn logged_in(inittab: &str, console: &str) -> String {
+    let others = inittab.lines().filter(|line| !line.starts_with(&format!("{console}:")));
+    let others: String = others.map(|line| format!("{line}\n")).collect();
+    let prompt = "printf '\\n%s login: root (automatic login)\\n\\n' \"$(hostname)\"; exec login -f root";
+    format!("{others}{console}::respawn:/bin/sh -c '{}'\n", prompt.replace('\'', "'\\''"))
 }
 
 const DROP_IN: &str = "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --noclear --keep-baud 115200,57600,38400,9600 - $TERM\n";

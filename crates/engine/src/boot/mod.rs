@@ -60,4 +60,15 @@ pub struct Guest<'a> {
     pub accel: Option<Accel>,
     /// What a cloud would tell it, on a disk of its own.
     pub seed: Option<&'a Seed>,
+    /// Threads that the host gives to it.
+    pub jobs: usize,
+}
+
+impl Guest<'_> {
+    /// Returns how many processors the machine has, where its board leaves that open: one for each thread, no more than four.
+    ///
+    /// An emulated processor that waits for one that does not run wastes the time of both.
+    fn processors(&self) -> u32 {
+        self.jobs.clamp(1, 4) as u32
+    }
 }

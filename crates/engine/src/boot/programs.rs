@@ -32,6 +32,8 @@ const FIRMWARE: &[(&str, &str, &str)] = &[
     ("x86_64", "/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
     ("x86_64", "/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
     ("x86_64", "/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"),
+    // Debian has it with what secure boot needs only; without keys among its variables it starts anything.
+    ("i386", "/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd"),
     ("aarch64", "/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/AAVMF/AAVMF_VARS.fd"),
     ("aarch64", "/usr/share/edk2/aarch64/QEMU_CODE.fd", "/usr/share/edk2/aarch64/QEMU_VARS.fd"),
     ("riscv64", "/usr/share/qemu-efi-riscv64/RISCV_VIRT_CODE.fd", "/usr/share/qemu-efi-riscv64/RISCV_VIRT_VARS.fd"),
@@ -40,7 +42,7 @@ const FIRMWARE: &[(&str, &str, &str)] = &[
 /// Debian packages that hold QEMU and firmware, by QEMU system.
 const PACKAGES: &[(&str, &str)] = &[
     ("x86_64", "qemu-system-x86 ovmf"),
-    ("i386", "qemu-system-x86"),
+    ("i386", "qemu-system-x86 ovmf-ia32"),
     ("aarch64", "qemu-system-arm qemu-efi-aarch64"),
     ("arm", "qemu-system-arm"),
     ("riscv64", "qemu-system-riscv opensbi qemu-efi-riscv64"),

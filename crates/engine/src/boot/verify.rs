@@ -21,10 +21,24 @@ pub fn name(assert: &Assert) -> String {
 /// Returns the command that finds out.
 pub fn script(assert: &Assert) -> String {
     match assert {
-        Assert::UnitActive(unit) => format!("systemctl is-active -- {}", quote(unit)),
+        // Without systemd, OpenRC knows.
+        Assert::UnitActive(unit) => {
+            let service = quote(unit.strip_suffix(".service").unwrap_or(unit));
+            format!(
+                "if command -v systemctl >/dev/null; then systemctl is-active -- {}; else rc-service {service} status; fi",
+                quote(unit)
+            )
+        }
         Assert::Command { run, .. } => run.clone(),
         Assert::PortOpen(_) => "cat /proc/net/tcp /proc/net/tcp6 2>/dev/null || :".into(),
-        Assert::NoFailedUnits => "systemctl --failed --no-legend --plain --no-pager".into(),
+        Assert::NoFailedUnits => {
+            "if command -v systemctl >/dev/null; then systemctl --failed --no-legend --plain --no-pager; \
+                                  elif [ ! -d /etc/runlevels ]; then echo \"neither systemd nor OpenRC knows\"; exit 127; \
+                                  else for service in /etc/runlevels/sysinit/* /etc/runlevels/boot/* /etc/runlevels/default/*; do \
+                                  [ -L \"$service\" ] || continue; rc-service \"${service##*/}\" status >/dev/null 2>&1 || \
+                                  echo \"${service##*/}\"; done; fi"
+                .into()
+        }
         // Nothing is asked: a restart parts the assertions before it from those after it.
         Assert::Restart => "true".into(),
     }
@@ -41,7 +55,7 @@ pub fn wrong(assert: &Assert, answer: &Answer) -> Option<String> {
         }
         Assert::Command { .. } | Assert::Restart => None,
         Assert::PortOpen(port) => (!listening(&answer.output).contains(port)).then(|| heard(&answer.output)),
-        Assert::NoFailedUnits if answer.status != 0 => Some(format!("systemctl exited with {}: {said}", answer.status)),
+        Assert::NoFailedUnits if answer.status != 0 => Some(format!("it cannot be told ({}): {said}", answer.status)),
         Assert::NoFailedUnits => (!said.is_empty()).then(|| format!("failed: {}", failed_units(said).join(", "))),
     }
 }
@@ -52,7 +66,8 @@ pub fn inquiry(assert: &Assert) -> Option<String> {
         Assert::UnitActive(unit) => {
             let unit = quote(unit);
             Some(format!(
-                "systemctl status --no-pager -l -n 0 -- {unit}; journalctl -b -u {unit} -n 20 --no-pager -o cat"
+                "command -v systemctl >/dev/null || {{ rc-status --all; exit; }}; \
+                 systemctl status --no-pager -l -n 0 -- {unit}; journalctl -b -u {unit} -n 20 --no-pager -o cat"
             ))
         }
         Assert::PortOpen(_) | Assert::Command { .. } | Assert::Restart => None,
@@ -61,7 +76,7 @@ pub fn inquiry(assert: &Assert) -> Option<String> {
 }
 
 /// Lists failed units, each with the end of its journal.
-pub const FAILED_UNITS: &str = "for unit in $(systemctl --failed --no-legend --plain --no-pager | cut -d' ' -f1); do \
+pub const FAILED_UNITS: &str = "command -v systemctl >/dev/null || { rc-status --all; exit; }; for unit in $(systemctl --failed --no-legend --plain --no-pager | cut -d' ' -f1); do \
      echo \"-- $unit\"; journalctl -b -u \"$unit\" -n 15 --no-pager -o cat; done";
 
 /// Returns the first words of the lines of `systemctl --failed`.
@@ -133,7 +148,7 @@ mod tests {
                 Assert::NoFailedUnits,
                 127,
                 "sh: systemctl: not found\n",
-                Some("systemctl exited with 127: sh: systemctl: not found"),
+                Some("it cannot be told (127): sh: systemctl: not found"),
             ),
         ];
         for (assert, status, output, wanted) in cases {
@@ -144,6 +159,9 @@ mod tests {
 
     #[test]
     fn words_are_quoted() {
-        assert_eq!(script(&Assert::UnitActive("a'b".into())), r"systemctl is-active -- 'a'\''b'");
+        assert_eq!(
+            script(&Assert::UnitActive("a'b".into())),
+            r"if command -v systemctl >/dev/null; then systemctl is-active -- 'a'\''b'; else rc-service 'a'\''b' status; fi"
+        );
     }
 }

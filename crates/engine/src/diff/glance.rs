@@ -16,6 +16,8 @@ pub struct Glance {
     pub hostname: Option<String>,
     /// systemd's major version, by the package database.
     pub systemd: Option<u32>,
+    /// What busybox's init reads, where that is what starts the system.
+    pub inittab: Option<String>,
     /// Where the ext4 filesystem that is the root begins, in bytes.
     pub root: Option<u64>,
 }
@@ -40,7 +42,8 @@ fn glance(offset: u64, window: Arc<dyn Bytes>) -> Option<Glance> {
     // With cloud-init the machine is called what its cloud says.
     let hostname = hostname.filter(|_| !packages.contains_key("cloud-init"));
     let systemd = version.and_then(|version| version.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
-    Some(Glance { hostname, systemd, root })
+    let inittab = text(&*fs, "/etc/inittab").filter(|text| text.lines().any(|line| line.starts_with("::sysinit:")));
+    Some(Glance { hostname, systemd, inittab, root })
 }
 
 fn text(fs: &dyn Filesystem, path: &str) -> Option<String> {

@@ -5,6 +5,7 @@
 //! where two artifacts part, for `kiln twice`.
 
 pub mod block;
+mod btrfs;
 pub mod compare;
 mod dir;
 mod erofs;

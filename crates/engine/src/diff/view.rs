@@ -35,7 +35,7 @@ pub struct PartitionView {
     pub r#type: String,
     /// The partition's own UUID; in an MBR table disk id and number (`1234abcd-01`).
     pub id: String,
-    /// `ext4`, `vfat`, `squashfs`, `erofs`, or empty when not known.
+    /// `ext4`, `btrfs`, `vfat`, `squashfs`, `erofs`, or empty when not known.
     pub filesystem: String,
     pub label: String,
     /// The filesystem's UUID, for FAT `ABCD-1234`.

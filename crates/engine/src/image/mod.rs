@@ -4,6 +4,7 @@
 //! and hashes (or sends) them. A new image that resembles one written before rewrites only the windows that differ,
 //! and takes up its SHA-256 at the first of them.
 
+pub mod artifact;
 pub mod compress;
 mod hash;
 pub mod index;
@@ -15,6 +16,7 @@ mod undo;
 mod window;
 pub mod write;
 
+pub use artifact::artifact;
 pub use compress::Compressor;
 pub use index::Index;
 pub use stream::{Hashing, write_stream};

@@ -1,10 +1,10 @@
 //! One repository: its release file believed, its package lists fetched by digest and read.
 
-use kiln_family::deb::lock::{LockedIndex, LockedRepository};
 use kiln_family::deb::release::FileEntry;
 use kiln_family::deb::solve::{Repository as Weight, Source};
 use kiln_family::deb::trust::Verified;
 use kiln_family::deb::{Index, Release, pin};
+use kiln_family::lock::{LockedIndex, LockedRepository};
 use kiln_model::{Arch, Fault};
 use kiln_recipe::spec::Repository;
 

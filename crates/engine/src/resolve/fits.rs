@@ -1,6 +1,6 @@
 //! What is too small for the packages, said where the recipe fixes its size.
 
-use kiln_family::deb::lock::Lock;
+use kiln_family::lock::Lock;
 use kiln_model::Fault;
 use kiln_plan::fits::misfits;
 use kiln_recipe::Diagnostic;

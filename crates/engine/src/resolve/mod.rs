@@ -1,5 +1,6 @@
 //! Spec → Lock: release files believed, indexes fetched, apt's answer found, everything pinned.
 
+mod apk;
 mod archive;
 mod elsewhere;
 pub(crate) mod fits;
@@ -12,11 +13,11 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fs;
 
-use kiln_family::deb::lock::{EDITION, Lock, Locked, LockedRepository};
 use kiln_family::deb::solve::did_you_mean;
+use kiln_family::lock::{EDITION, Lock, Locked, LockedRepository};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault};
-use kiln_recipe::spec::Repository;
+use kiln_recipe::spec::{Family, Repository};
 use kiln_recipe::{Diagnostic, Spec};
 
 use crate::events::Events;
@@ -89,6 +90,9 @@ impl Kiln {
         events: &Events,
     ) -> Result<Vec<Diagnostic>, Fault> {
         let spec = &loaded.completed.spec;
+        if spec.base.family == Family::Apk {
+            return self.check_apk(loaded, sound, locked);
+        }
         let read = |kiln: &Self| {
             kiln.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)
         };
@@ -105,6 +109,23 @@ impl Kiln {
                 let kiln = if sound { self } else { &offline };
                 solve::mistakes(loaded, &archives, sound, &|names| kiln.elsewhere(spec, names, events))
             }
+        }
+    }
+
+    fn check_apk(&self, loaded: &Loaded, sound: bool, locked: bool) -> Result<Vec<Diagnostic>, Fault> {
+        if locked {
+            return Ok(vec![]);
+        }
+        let lists = match self.offline().apk_lists(&loaded.completed.spec) {
+            Err(_) if sound => self.apk_lists(&loaded.completed.spec)?,
+            read => read?,
+        };
+        let found = apk::mistakes(loaded, &lists);
+        // What was fetched before answers at once; where it says no, the archive may know better by now.
+        if found.is_empty() || !sound {
+            Ok(found)
+        } else {
+            Ok(apk::mistakes(loaded, &self.apk_lists(&loaded.completed.spec)?))
         }
     }
 
@@ -131,15 +152,34 @@ impl Kiln {
         events: &Events,
     ) -> Result<Lock, Fault> {
         let spec = &loaded.completed.spec;
+        let (own, packages) = match spec.base.family {
+            Family::Deb => self.deb_packages(loaded, old, update, events)?,
+            Family::Apk => {
+                let lists = self.apk_lists(spec)?;
+                let packages = self.apk_packages(loaded, &lists, events)?;
+                (lists.locked, packages)
+            }
+        };
+        let wanted = kiln_plan::tools::wanted(spec);
+        let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;
+        let repositories = own.into_iter().chain(tools_repository);
+        let repositories: Vec<_> = repositories.chain(solve::local_repository(spec)).collect();
+        Ok(Lock { edition: EDITION, spec: asked, architecture: spec.base.architecture, repositories, packages, tools })
+    }
+
+    fn deb_packages(
+        &self,
+        loaded: &Loaded,
+        old: Option<&Lock>,
+        update: &Update,
+        events: &Events,
+    ) -> Result<(Vec<LockedRepository>, Vec<Locked>), Fault> {
+        let spec = &loaded.completed.spec;
         let archives =
             self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
         let elsewhere: solve::Elsewhere<'_> = &|names| self.elsewhere(spec, names, events);
         let packages = solve::image(loaded, &archives, old, update, events, elsewhere)?;
-        let wanted = kiln_plan::tools::wanted(spec);
-        let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;
-        let repositories = archives.iter().map(|archive| archive.locked.clone()).chain(tools_repository);
-        let repositories: Vec<_> = repositories.chain(solve::local_repository(spec)).collect();
-        Ok(Lock { edition: EDITION, spec: asked, architecture: spec.base.architecture, repositories, packages, tools })
+        Ok((archives.into_iter().map(|archive| archive.locked).collect(), packages))
     }
 
     /// Resolves packages of the tools' own archive for this machine.

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use kiln_family::deb::lock::{EDITION, Lock, Locked, LockedRepository};
 use kiln_family::deb::package::{Deb, Limits};
 use kiln_family::deb::solve::{
     self, Base, Kind, Pin, Reason, Repository as Weight, Request, Source, Universe, Unsatisfiable,
 };
 use kiln_family::deb::{Index, pin};
+use kiln_family::lock::{EDITION, Lock, Locked, LockedRepository};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault, FaultKind};
 use kiln_recipe::render::Look;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kiln_model::{Content, Fault};
-use kiln_plan::stage::{PSK_PREFIX, SECRET_PREFIX};
+use kiln_plan::stage::{JSON_SECRET_PREFIX, PSK_PREFIX, SECRET_PREFIX};
 
 use super::Run;
 
@@ -11,7 +13,10 @@ impl Run<'_> {
     /// Returns the bytes of a content.
     pub fn content(&self, content: &Content) -> Result<Vec<u8>, Fault> {
         match content {
-            Content::Text(text) => Ok(self.with_keys(text)?.into_bytes()),
+            Content::Text(text) => Ok(self.with_json(&self.with_keys(text)?)?.into_bytes()),
+            Content::Base64(text) => {
+                STANDARD.decode(text).map_err(|error| Fault::farm(format!("read the bytes of a planned file: {error}")))
+            }
             Content::Secret { name, .. } => Ok(self.secrets.get(name)?.as_bytes().to_vec()),
         }
     }
@@ -26,6 +31,21 @@ impl Run<'_> {
             None => Ok((name.clone(), value.clone())),
         };
         env.iter().map(one).collect()
+    }
+
+    /// Replaces the words that stand for secrets in a text of JSON by JSON's texts of them.
+    fn with_json(&self, text: &str) -> Result<String, Fault> {
+        let mut parts = text.split(JSON_SECRET_PREFIX);
+        let mut out = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let mut words = part.splitn(3, ':');
+            let (Some(name), Some(_), Some(rest)) = (words.next(), words.next(), words.next()) else {
+                return Err(Fault::farm("the word of a secret in JSON is incomplete"));
+            };
+            out.push_str(&serde_json::Value::from(self.secrets.get(name)?).to_string());
+            out.push_str(rest);
+        }
+        Ok(out)
     }
 
     /// Replaces the words that stand for wireless keys by the keys: PBKDF2 of passphrase and network name, as

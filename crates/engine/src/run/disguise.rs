@@ -1,6 +1,7 @@
 //! Another time for the programs of a build, for `kiln twice`: what reads the clock shows in the second image.
 
 use kiln_model::{Fault, GuestPath};
+use kiln_recipe::spec::Family;
 use kiln_sandbox::Command;
 
 use super::Run;
@@ -12,7 +13,9 @@ impl Run<'_> {
     /// Moves the clock of `command` where the configuration says so, by libfaketime's preloaded library.
     pub fn disguise(&self, command: Command) -> Result<Command, Fault> {
         let offset = self.kiln.config.clock_offset;
-        if offset == 0 || !kiln_model::Arch::host().runs(self.plan.arch) {
+        // The library is one of glibc's, which musl cannot load.
+        let glibc = self.loaded.completed.spec.base.family == Family::Deb;
+        if offset == 0 || !glibc || !kiln_model::Arch::host().runs(self.plan.arch) {
             return Ok(command);
         }
         let tools = self.kiln.extra_tools(self.loaded, &["libfaketime"], &[], self.events)?;

@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Condvar, Mutex};
 
-use kiln_family::deb::Locked;
+use kiln_family::{Lock, Locked};
 use kiln_fetch::Request;
 use kiln_model::action::PackageRef;
 use kiln_model::{Action, Digest, Fault, Stage, Unit};
 
 use super::Run;
+use crate::events::Events;
+use crate::kiln::Kiln;
+use crate::load::Loaded;
 
 /// What has arrived, and whether more will.
 #[derive(Default)]
@@ -128,7 +131,7 @@ impl Run<'_> {
     fn requests(&self, stages: &[Stage]) -> Result<Vec<Request>, Fault> {
         let mut seen = HashSet::new();
         let packages = stages.iter().flat_map(|stage| &stage.actions).filter_map(|action| match action {
-            Action::Unpack { packages, .. } => Some(large_first(packages)),
+            Action::Unpack { packages, .. } | Action::Install { packages, .. } => Some(large_first(packages)),
             _ => None,
         });
         let fresh = packages.flatten().filter(|package| seen.insert(package.sha256));
@@ -139,26 +142,44 @@ impl Run<'_> {
         let listed = self.lock.packages.iter().chain(&self.lock.tools);
         let locked = listed.into_iter().find(|locked| locked.sha256 == package.sha256);
         let locked = locked.ok_or_else(|| Fault::farm(format!("the lock does not list `{}`", package.name)))?;
-        let urls = self.urls(locked);
-        let name = format!("{} {}", package.name, package.version);
-        Ok(Request { urls, digest: package.sha256, size: Some(package.size), name })
+        Ok(request(self.loaded, self.lock, locked))
     }
+}
 
-    /// Returns where a package is: on the mirrors of its repository, which are the spec's and then the one the lock was
-    /// made with, or beside the recipe.
-    fn urls(&self, locked: &Locked) -> Vec<String> {
-        let base = &self.loaded.completed.spec.base;
-        if locked.repository == crate::resolve::LOCAL {
-            let folder = self.loaded.folder.canonicalize().unwrap_or_else(|_| self.loaded.folder.clone());
-            return vec![kiln_fetch::file_url(&folder.join(&locked.filename))];
-        }
-        let tools = (locked.repository == crate::resolve::TOOLS).then_some(&base.tools);
-        let repository = base.repositories.iter().find(|repository| repository.name == locked.repository).or(tools);
-        let mut uris = repository.map(|repository| repository.uris.clone()).unwrap_or_default();
-        let made_with = self.lock.repository(&locked.repository).map(|repository| repository.uri.clone());
-        uris.extend(made_with.filter(|uri| !uris.contains(uri)));
-        uris.iter().map(|uri| format!("{uri}/{}", locked.filename)).collect()
+impl Kiln {
+    /// Fetches every package that a lock names into the cache, those of kiln's own tools too: a build then needs no network.
+    /// Returns their sizes together, in bytes.
+    pub fn fetch(&self, loaded: &Loaded, lock: &Lock, events: &Events) -> Result<u64, Fault> {
+        let mut seen = HashSet::new();
+        let fresh = lock.packages.iter().chain(&lock.tools).filter(|locked| seen.insert(locked.sha256));
+        let requests: Vec<_> = fresh.map(|locked| request(loaded, lock, locked)).collect();
+        let progress = |progress: kiln_fetch::Progress| {
+            events.progress(None, "download", Unit::Bytes, progress.done, Some(progress.total));
+        };
+        self.fetcher.fetch_all(&self.store, &requests, &|_, _| (), &progress).map_err(outdated)?;
+        Ok(requests.iter().filter_map(|request| request.size).sum())
     }
+}
+
+fn request(loaded: &Loaded, lock: &Lock, locked: &Locked) -> Request {
+    let name = format!("{} {}", locked.name, locked.version);
+    Request { urls: urls(loaded, lock, locked), digest: locked.sha256, size: Some(locked.size), name }
+}
+
+/// Returns where a package is: on the mirrors of its repository, which are the spec's and then the one the lock was made with, or
+/// beside the recipe.
+fn urls(loaded: &Loaded, lock: &Lock, locked: &Locked) -> Vec<String> {
+    let base = &loaded.completed.spec.base;
+    if locked.repository == crate::resolve::LOCAL {
+        let folder = loaded.folder.canonicalize().unwrap_or_else(|_| loaded.folder.clone());
+        return vec![kiln_fetch::file_url(&folder.join(&locked.filename))];
+    }
+    let tools = (locked.repository == crate::resolve::TOOLS).then_some(&base.tools);
+    let repository = base.repositories.iter().find(|repository| repository.name == locked.repository).or(tools);
+    let mut uris = repository.map(|repository| repository.uris.clone()).unwrap_or_default();
+    let made_with = lock.repository(&locked.repository).map(|repository| repository.uri.clone());
+    uris.extend(made_with.filter(|uri| !uris.contains(uri)));
+    uris.iter().map(|uri| format!("{uri}/{}", locked.filename)).collect()
 }
 
 /// Says what to do where no mirror has what the lock names.

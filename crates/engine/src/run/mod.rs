@@ -12,7 +12,9 @@ mod download;
 mod emulate;
 mod folder;
 mod initrd;
+mod install;
 mod lend;
+mod mender;
 mod modules;
 mod output;
 mod perform;
@@ -26,7 +28,7 @@ mod verify;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use kiln_family::deb::Lock;
+use kiln_family::Lock;
 use kiln_model::{Plan, StageKind, StageOutcome};
 use kiln_sandbox::Emulator;
 

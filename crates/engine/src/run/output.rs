@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use kiln_disk::bmap::Blocks;
 use kiln_disk::layout::Premade;
+use kiln_disk::mender::Label;
 use kiln_model::action::{Compression, DiskContainer, DiskLayout, FilesystemKind, ImageAction};
 use kiln_model::fault::OrFault as _;
 use kiln_model::plan::Pipeline;
@@ -78,7 +79,7 @@ impl Run<'_> {
         };
         let made = self.write(&pipeline.name, action, tree, layers)?;
         let millis = began.elapsed().as_millis() as u64;
-        let partitioned = matches!(action, ImageAction::Disk { .. });
+        let partitioned = matches!(action, ImageAction::Disk { .. } | ImageAction::Mender { .. });
         self.events.tell(EventKind::StageFinished { stage: stage.kind, id, millis, code: stage.kind.code() });
         if partitioned {
             let stage = StageKind::Partitions;
@@ -104,6 +105,11 @@ impl Run<'_> {
                 let words = self.erofs_words("/target", inner.as_deref(), self.uuid_of(name), &[]);
                 let (_scratch, image) = self.tool_image("erofs", words, layers)?;
                 self.file(name, "erofs", &image, *compression)
+            }
+            ImageAction::Mender { disk, partition, artifact_name, device_type, compression } => {
+                let label = Label { name: artifact_name, device_type };
+                let root = kiln_disk::partition(tree, disk, self.plan.epoch, partition)?;
+                self.artifact(name, &label, root, *compression)
             }
             ImageAction::Disk { container, disk, compression } => {
                 self.disk(name, *container, disk, *compression, tree, layers)
@@ -184,7 +190,7 @@ impl Run<'_> {
     }
 
     /// Writes extents as a file, patching the one an earlier build left where that is still as it was written.
-    fn extents(
+    pub(super) fn extents(
         &self,
         name: &str,
         format: &str,
@@ -313,7 +319,7 @@ impl Run<'_> {
         self.options.out.join(format!(".{name}.partial"))
     }
 
-    fn counter(&self, name: &str, total: u64) -> impl Fn(u64) + use<'_> {
+    pub(super) fn counter(&self, name: &str, total: u64) -> impl Fn(u64) + use<'_> {
         let (done, name) = (std::cell::Cell::new(0), name.to_owned());
         move |more| {
             done.set(done.get() + more);

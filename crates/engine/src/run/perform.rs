@@ -7,6 +7,7 @@ use kiln_plan::accounts;
 use kiln_sandbox::Command;
 
 use super::Run;
+use super::install::Wanted;
 use crate::target::{Ids, Target};
 
 impl Run<'_> {
@@ -15,6 +16,10 @@ impl Run<'_> {
         match action {
             Action::Unpack { packages, bare, only } => self.unpack(stage, packages, (*bare, only), target),
             Action::Configure { hold, env } => self.configure(stage, hold, env, target),
+            Action::Install { packages, installed, world, env } => {
+                self.install(stage, Wanted { packages, installed: *installed, world, env }, target)
+            }
+            Action::Runlevels { services } => self.runlevels(services, target),
             Action::Run { name, r#in, argv, env, stdin } => {
                 let mut command = self.command_in(*r#in, argv, target)?;
                 command.env.extend(self.unveiled(env)?);

@@ -1,15 +1,20 @@
 //! Units: `systemctl` of the target works on its own tree without a running systemd; init scripts by `update-rc.d`.
 
+use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, StageKind};
 use kiln_plan::context::path;
 use kiln_sandbox::Command;
 
 use super::Run;
+use super::install::start;
 use crate::target::Target;
 
 impl Run<'_> {
     /// Enables, disables and masks units, in this order.
     pub fn services(&self, stage: StageKind, units: [&Vec<String>; 3], target: &Target) -> Result<(), Fault> {
+        if target.exists(&path("/sbin/openrc")) {
+            return openrc(units, target);
+        }
         let systemd = target.exists(&path("/usr/bin/systemctl"));
         for (verb, units) in ["enable", "disable", "mask"].into_iter().zip(units) {
             if units.is_empty() {
@@ -38,4 +43,21 @@ impl Run<'_> {
             self.command(stage, "update-rc.d", Command::new(target.root(), ["update-rc.d", unit, verb]))
         })
     }
+}
+
+/// OpenRC starts what is linked into a runlevel: what is enabled, in `default`.
+fn openrc([enable, disable, mask]: [&Vec<String>; 3], target: &Target) -> Result<(), Fault> {
+    let bare = |unit: &String| unit.strip_suffix(".service").unwrap_or(unit).to_owned();
+    for service in enable.iter().map(bare) {
+        if !target.exists(&path(&format!("/etc/init.d/{service}"))) {
+            let fault = Fault::recipe(format!("cannot enable `{service}`: the image has no service of that name"));
+            return Err(fault.hint("its package may keep it apart: `packages.include` with `NAME-openrc`"));
+        }
+        start("default", &service, target)?;
+    }
+    for service in disable.iter().chain(mask).map(bare) {
+        let links = target.glob(&format!("/etc/runlevels/*/{service}")).farm(|| "look for runlevels".into())?;
+        links.iter().try_for_each(|link| target.remove(link).farm(|| format!("remove `{link}` from the tree")))?;
+    }
+    Ok(())
 }

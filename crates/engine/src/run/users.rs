@@ -7,6 +7,7 @@ use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind, GuestPath};
 use kiln_plan::accounts::{self, Accounts, Home};
 use kiln_plan::context::path;
+use kiln_recipe::spec::Family;
 
 use super::Run;
 use crate::target::{Ids, Target};
@@ -18,8 +19,11 @@ impl Run<'_> {
         let [passwd, group, shadow, gshadow] = read(target)?;
         let before = Accounts { passwd, group, shadow, gshadow };
         let hashes = users.iter().filter_map(|user| Some((user, self.hash(&user.password).transpose()?)));
-        let hashes: BTreeMap<_, _> =
+        let mut hashes: BTreeMap<_, _> =
             hashes.map(|(user, hash)| Ok((user.name.clone(), hash?))).collect::<Result<_, Fault>>()?;
+        if self.loaded.completed.spec.base.family == Family::Apk {
+            open_to_keys(users, &before, &mut hashes);
+        }
         let (after, homes) =
             accounts::apply(&before, users, &hashes).fault(FaultKind::Recipe, || "add users".into())?;
         write(target, &after)?;
@@ -37,6 +41,14 @@ impl Run<'_> {
                 if value.starts_with('$') { Ok(Some(value.to_owned())) } else { hashed(value, salt).map(Some) }
             }
         }
+    }
+}
+
+/// Gives new accounts without a password a field that no password fits. Without PAM, sshd takes `!` for a word against keys too.
+fn open_to_keys(users: &[User], before: &Accounts, hashes: &mut BTreeMap<String, String>) {
+    let known = |name: &str| before.shadow.lines().any(|line| line.split(':').next() == Some(name));
+    for user in users.iter().filter(|user| !known(&user.name)) {
+        hashes.entry(user.name.clone()).or_insert_with(|| "*".to_owned());
     }
 }
 

@@ -50,6 +50,7 @@ impl Run<'_> {
             sandbox: self.kiln.sandbox()?,
             accel: None,
             seed: None,
+            jobs: self.kiln.config.jobs,
         };
         let firmware = if further { format!(".{}", board.firmware) } else { String::new() };
         let log = self.options.out.join(format!("{}{firmware}.console.log", self.plan.name));

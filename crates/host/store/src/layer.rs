@@ -133,11 +133,11 @@ impl Store {
             };
             match moved {
                 Ok(()) => return Ok(Placed::Ours),
-                Err(error) if taken(&error) => {
-                    if let Some(theirs) = self.tree(id)? {
-                        return Ok(Placed::Theirs(Box::new(theirs)));
-                    }
-                }
+                Err(error) if taken(&error) => match self.tree(id)? {
+                    Some(theirs) => return Ok(Placed::Theirs(Box::new(theirs))),
+                    None if folder.exists() => break,
+                    None => {}
+                },
                 Err(error) => return Err(Error::io("rename to", &folder)(error)),
             }
         }
@@ -195,7 +195,8 @@ impl Store {
                     id.0.short()
                 );
                 self.warn(what);
-                return Ok(());
+                // Those who come after must not take us for one who works with it.
+                return self.session.release(&lease(id));
             }
             self.session.trash(&self.layer_path(id))?
         };

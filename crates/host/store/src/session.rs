@@ -2,7 +2,7 @@
 //!
 //! A session is a locked file in `sessions/`. The kernel drops the lock when the process ends, however it ends; so a
 //! file that can be locked belongs to nobody, and its scratch folder may go. The file's lines name the entries its
-//! session used: those are never collected while it lives.
+//! session used: those are never collected while it lives. A line that begins with `!` gives one back.
 //!
 //! One lock file orders all of this: users hold it shared while they look an entry up and lease it, the collector
 //! holds it alone while it chooses its victims and renames them away.
@@ -74,6 +74,14 @@ impl Session {
         Ok(())
     }
 
+    /// Gives back an entry that turned out to be of no use.
+    pub fn release(&self, entry: &str) -> Result<()> {
+        let mut file = self.file.lock().expect("no panic while held");
+        file.write_all(format!("!{entry}\n").as_bytes()).map_err(Error::io("write", &self.lease))?;
+        self.held.lock().expect("no panic while held").remove(entry);
+        Ok(())
+    }
+
     /// Whether a living session other than this one leases an entry; the caller holds the store alone.
     pub fn others_hold(&self, entry: &str) -> Result<bool> {
         let mine = |name: &String| self.lease.file_name().is_some_and(|own| own == name.as_str());
@@ -141,7 +149,14 @@ fn leases(root: &Path, of: impl Fn(&String) -> bool) -> Result<HashSet<String>> 
     for name in names(&root.join("sessions"))?.iter().filter(|name| of(name) && !dead.contains(name)) {
         let lease = root.join("sessions").join(name);
         let text = fs::read_to_string(&lease).map_err(Error::io("read", &lease))?;
-        held.extend(text.lines().map(str::to_owned));
+        let mut own = HashSet::new();
+        for line in text.lines() {
+            match line.strip_prefix('!') {
+                Some(entry) => own.remove(entry),
+                None => own.insert(line),
+            };
+        }
+        held.extend(own.into_iter().map(str::to_owned));
     }
     Ok(held)
 }

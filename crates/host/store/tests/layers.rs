@@ -121,13 +121,26 @@ fn a_changed_layer_stays_while_another_kiln_works_with_it() {
     assert!(old.path.join("proc").exists());
     let fresh = publish(&store, "a");
     assert!(!fresh.path.join("proc").exists() && fresh.path.join("etc.conf").exists());
-    assert!(store.take_warnings()[0].contains("in use by another kiln"));
-    // Nobody works with it any more.
-    drop((other, store));
-    let store = Store::open(home.path(), None).unwrap();
+    assert_eq!(store.take_warnings().len(), 2, "once when it was looked for, once when it was in the way");
+    // Nobody works with it any more: who only looked at it does not.
+    drop(other);
+    let third = Store::open(home.path(), None).unwrap();
+    assert!(third.tree(&id("a")).unwrap().is_none());
+    assert!(!old.path.exists() && fresh.path.exists());
+    assert!(third.take_warnings()[0].contains("is dropped"));
+}
+
+#[test]
+fn a_layer_that_comes_back_after_it_was_given_up_is_leased_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (other, store) = (Store::open(home.path(), None).unwrap(), Store::open(home.path(), None).unwrap());
+    let old = publish(&other, "a");
+    fs::create_dir(old.path.join("proc")).unwrap();
     assert!(store.tree(&id("a")).unwrap().is_none());
-    assert!(!old.path.exists());
-    assert!(store.take_warnings()[0].contains("is dropped"));
+    drop(other);
+    let fresh = publish(&store, "a");
+    Store::open(home.path(), None).unwrap().gc(Some(0), false).unwrap();
+    assert!(fresh.path.exists());
 }
 
 type Change = fn(&Path);

@@ -1,11 +1,11 @@
 //! `kiln bsc`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kiln_adapter_pieman::bsc;
 
 use crate::command::Outcome;
+use crate::command::bscd::Place;
 use crate::out;
 
 /// Sends a build status code to `kiln bscd`, as Pieman's bsc.py does.
@@ -13,15 +13,8 @@ use crate::out;
 /// Ends with 1 when nobody listens, with 0 otherwise, whatever the request says.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The server's Unix socket
-    #[arg(
-        long,
-        short = 'a',
-        value_name = "SOCKET",
-        visible_alias = "unix-socket-name",
-        default_value = "/var/run/bscd.sock"
-    )]
-    socket: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Accepted, and of no effect
     #[arg(long, short = 'H', value_name = "HOST")]
     redis_host: Option<String>,
@@ -33,7 +26,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
-    match bsc::send(&args.socket, &args.request) {
+    match bsc::send(&args.place.socket, &args.request) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             out::talk(&format!("{error}\n"));

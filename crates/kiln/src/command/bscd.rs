@@ -11,13 +11,10 @@ use kiln_sandbox::Companion;
 
 use crate::command::Outcome;
 
-/// Publishes build status codes from a Unix socket to Redis, as Pieman's bscd.py does.
-///
-/// `kiln pieman` and `kiln build --channel` need no such server; this is for who sends codes with `kiln bsc`. The request
-/// EXIT ends it. It ends with 1 when the socket is in use, a folder is not writable, or Redis is not there.
+/// Where server and client meet.
 #[derive(Debug, clap::Args)]
-pub struct Args {
-    /// Unix socket to listen on
+pub struct Place {
+    /// The server's Unix socket
     #[arg(
         long,
         short = 'a',
@@ -25,7 +22,17 @@ pub struct Args {
         visible_alias = "unix-socket-name",
         default_value = "/var/run/bscd.sock"
     )]
-    socket: PathBuf,
+    pub socket: PathBuf,
+}
+
+/// Publishes build status codes from a Unix socket to Redis, as Pieman's bscd.py does.
+///
+/// `kiln pieman` and `kiln build --channel` need no such server; this is for who sends codes with `kiln bsc`. The request
+/// EXIT ends it. It ends with 1 when the socket is in use, a folder is not writable, or Redis is not there.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    place: Place,
     /// Who may connect (Pieman: 0777)
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = mode)]
     socket_mode: u32,
@@ -79,7 +86,7 @@ pub fn run(args: Args) -> Outcome {
 
 fn options(args: &Args) -> bscd::Options {
     bscd::Options {
-        socket: args.socket.clone(),
+        socket: args.place.socket.clone(),
         mode: args.socket_mode,
         pid: args.pid.clone(),
         log: args.log.clone(),

@@ -23,6 +23,9 @@ pub struct Args {
     /// Take the newest versions: of the named packages, or of all
     #[arg(long, value_name = "PACKAGE", num_args = 0..)]
     update: Option<Vec<String>>,
+    /// Download what was pinned, and the tools a build of it uses: then `kiln build --offline` needs no network
+    #[arg(long)]
+    fetch: bool,
     /// Print the lock as JSON
     #[arg(long)]
     json: bool,
@@ -42,14 +45,16 @@ fn work(args: Args) -> Outcome {
     let config = args.flags.config()?;
     let loaded = args.recipe.load(&config).map_err(|failure| args.display.refused(failure))?;
     let events = args.display.events(None)?;
-    let locked = Kiln::open(config).and_then(|kiln| kiln.lock(&loaded, &update(args.update), &events));
-    let lock = locked.inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
+    let locked = Kiln::open(config).and_then(|kiln| {
+        let lock = kiln.lock(&loaded, &update(args.update), &events)?;
+        let fetched = args.fetch.then(|| kiln.fetch(&loaded, &lock, &events)).transpose()?;
+        Ok((lock, fetched))
+    });
+    let (lock, fetched) = locked.inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
     drop(events);
-    out::talk(&format!(
-        "{}: {} pinned\n",
-        loaded.lock_path.display(),
-        text::count(lock.packages.len() as u64, "package")
-    ));
+    let pinned = text::count(lock.packages.len() as u64, "package");
+    let here = fetched.map(|bytes| format!("; they and the tools of a build are in the cache, {}", text::bytes(bytes)));
+    out::talk(&format!("{}: {pinned} pinned{}\n", loaded.lock_path.display(), here.unwrap_or_default()));
     if args.json {
         out::json(&lock)?;
     }

@@ -1,6 +1,8 @@
 //! What the tests of the binary share: a folder, the program in it, what it said.
 #![allow(dead_code)]
 
+pub mod alpine;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +12,14 @@ use std::process::{Command, Output, Stdio};
 pub struct Bench {
     folder: tempfile::TempDir,
     cache: PathBuf,
+    jobs: Option<usize>,
+}
+
+/// How many threads a test of the boot ring may use: nextest runs two at once (`.config/nextest.toml`), and two emulators that share
+/// every processor are slower than two that have one each.
+pub fn share() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    if std::env::var_os("NEXTEST").is_some() { processors.div_ceil(2) } else { processors }
 }
 
 /// How a run of kiln ended.
@@ -25,14 +35,14 @@ impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let cache = folder.path().join("cache");
-        Self { folder, cache }
+        Self { folder, cache, jobs: None }
     }
 
     /// A bench whose cache is shared by the tests of the boot ring and kept between runs.
     pub fn shared() -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boot-ring");
         fs::create_dir_all(&cache).expect("the shared cache");
-        Self { cache, ..Self::new() }
+        Self { cache, jobs: Some(share()), ..Self::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -65,6 +75,7 @@ impl Bench {
         let mut command = Command::new(kiln);
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("KILN_CACHE", &self.cache).env_remove("SOURCE_DATE_EPOCH").env_remove("KILN_JOBS");
+        self.jobs.map(|jobs| command.env("KILN_JOBS", jobs.to_string()));
         command
     }
 
@@ -97,6 +108,13 @@ impl Bench {
         let value = |key: &str| line.split_once(&format!("{key} = \"")).unwrap().1.split('"').next().unwrap();
         let sha256 = value("sha256");
         (value("name").to_owned(), self.cache.join("blobs/sha256").join(&sha256[..2]).join(&sha256[2..]))
+    }
+
+    /// Returns how many packages a lock has for the image.
+    pub fn lock_lines(&self, lock: &str) -> usize {
+        let text = fs::read_to_string(self.path(lock)).expect("the lock is there");
+        let image = text.split("\ntools = [").next().unwrap_or_default();
+        image.split("\npackages = [").nth(1).unwrap_or_default().matches("{ name = ").count()
     }
 
     /// Lets everybody in, for tests that change the user.

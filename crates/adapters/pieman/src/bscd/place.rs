@@ -37,6 +37,13 @@ fn is_in_use(socket: &Path) -> bool {
     }
 }
 
+/// Nobody else who takes a socket in this folder does so until the returned file is closed.
+fn turn(socket: &Path) -> io::Result<fs::File> {
+    let folder = fs::File::open(folder(socket))?;
+    rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive)?;
+    Ok(folder)
+}
+
 fn folder(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -54,9 +61,14 @@ fn writable(folder: &Path) -> Result<(), String> {
 impl Place {
     pub fn take(options: &Options) -> Result<Self, String> {
         let (socket, pid) = (options.socket.clone(), options.pid.clone());
-        // What `check` found was left behind.
-        let _ = fs::remove_file(&socket);
-        let listener = bind(&socket, options.mode).map_err(|error| format!("{}: {error}", socket.display()))?;
+        let listener = {
+            let _turn = turn(&socket).map_err(|error| format!("{}: {error}", folder(&socket).display()))?;
+            if is_in_use(&socket) {
+                return Err("Address already in use".into());
+            }
+            let _ = fs::remove_file(&socket);
+            bind(&socket, options.mode).map_err(|error| format!("{}: {error}", socket.display()))?
+        };
         let place = Self { listener, socket, pid };
         write_pid(&place.pid).map_err(|error| format!("{}: {error}", place.pid.display()))?;
         Ok(place)

@@ -1,8 +1,7 @@
-//! A real Redis on a port of its own, subscribers that are not ours, and a build to tell of.
+//! Subscribers that are not ours, and a build to tell of.
 #![allow(dead_code)]
 
 use std::io::{BufRead as _, BufReader, PipeWriter, Read};
-use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -11,80 +10,15 @@ use std::time::{Duration, Instant};
 
 use kiln_adapter_pieman::{Line, Relay, Server, Settings, Teller, relay_main};
 use kiln_model::{Digest, Event, EventKind, StageId, StageKind};
+pub use kiln_testkit::Redis;
 
-pub struct Redis {
-    pub port: u16,
-    pub folder: tempfile::TempDir,
-    words: Vec<String>,
-    process: Option<Child>,
+/// How this Redis is reached.
+pub fn server(redis: &Redis) -> Server {
+    Server { port: redis.port, ..Server::default() }
 }
 
-impl Redis {
-    pub fn start() -> Self {
-        Self::with(&[])
-    }
-
-    pub fn with(words: &[&str]) -> Self {
-        let mut redis = Self::absent();
-        redis.words = words.iter().map(|word| (*word).to_owned()).collect();
-        redis.up();
-        redis
-    }
-
-    /// A port on which nothing runs yet.
-    pub fn absent() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { port, folder: tempfile::tempdir().unwrap(), words: vec![], process: None }
-    }
-
-    pub fn up(&mut self) {
-        let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-        command.args(&self.words).current_dir(self.folder.path()).stdout(Stdio::null());
-        self.process = Some(command.spawn().expect("redis-server is there: scripts/setup --tests"));
-        let began = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(began.elapsed() < Duration::from_secs(20), "redis-server starts");
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    /// Kills it; it forgets everything.
-    pub fn down(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().unwrap();
-            process.wait().unwrap();
-        }
-    }
-
-    pub fn server(&self) -> Server {
-        Server { port: self.port, ..Server::default() }
-    }
-
-    pub fn settings(&self, project: &str) -> Settings {
-        Settings { image_id: Some(format!("{project}-image")), ..Settings::new(project, self.server()) }
-    }
-
-    /// Returns what redis-cli prints.
-    pub fn cli(&self, words: &[&str]) -> String {
-        let out = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output().unwrap();
-        String::from_utf8(out.stdout).unwrap()
-    }
-
-    /// Waits until a channel has so many listeners.
-    pub fn heard_by(&self, channel: &str, count: usize) {
-        let began = Instant::now();
-        while !self.cli(&["PUBSUB", "NUMSUB", channel]).ends_with(&format!("{count}\n")) {
-            assert!(began.elapsed() < Duration::from_secs(20), "{count} listeners of {channel}");
-            thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.down();
-    }
+pub fn settings(redis: &Redis, project: &str) -> Settings {
+    Settings { image_id: Some(format!("{project}-image")), ..Settings::new(project, server(redis)) }
 }
 
 /// A listener in a process of its own, and the lines it prints.
@@ -216,10 +150,6 @@ pub fn python(codes: &[u16]) -> Vec<String> {
 }
 
 pub fn wait_for(path: &Path) -> PathBuf {
-    let began = Instant::now();
-    while !path.exists() {
-        assert!(began.elapsed() < Duration::from_secs(20), "{} appears", path.display());
-        thread::sleep(Duration::from_millis(10));
-    }
+    kiln_testkit::eventually(&format!("{} appears", path.display()), || path.exists());
     path.to_owned()
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{CODE, Row, SECTOR, mbr, type_guid};
 use crate::Error;
-use crate::put::Put as _;
+use crate::put::{Put as _, crc32};
 
 /// Sectors of the array of 128 rows of 128 bytes.
 const ARRAY: u64 = 32;
@@ -88,20 +88,9 @@ fn header(disk: Uuid, places: [u64; 3], last: u64, array: &[u8]) -> Vec<u8> {
     header
 }
 
-/// CRC-32 as in Ethernet and zip (reflected 0xedb88320); a table is a few kilobytes, so bit by bit will do.
-fn crc32(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_checksum_is_the_known_one() {
-        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
-    }
 
     #[test]
     fn names_and_types_that_do_not_fit_are_told() {

@@ -2,7 +2,7 @@
 
 mod header;
 
-use kiln_model::{Entry, Extents, Kind, Tree};
+use kiln_model::{Entry, Extents, GuestPath, Kind, Tree};
 
 use self::header::{Member, headers};
 use crate::view::resolve;
@@ -21,8 +21,22 @@ pub fn layout(tree: &Tree) -> Result<Extents, Error> {
     for entry in &tree.entries {
         archive.add(tree, entry)?;
     }
-    archive.extents.size = (archive.at + 2 * BLOCK as u64).next_multiple_of(RECORD);
-    Ok(archive.extents.seal())
+    Ok(archive.finish())
+}
+
+/// Returns the archive of plain files under exactly these names, in this order: root's, mode 0644, all of the time `epoch` in
+/// seconds since 1970.
+pub fn files(members: Vec<(&str, Extents)>, epoch: i64) -> Extents {
+    let mut archive = Archive { extents: Extents::default(), at: 0 };
+    for (name, content) in members {
+        let entry = Entry::inline(GuestPath::root(), 0o644, epoch, Vec::new());
+        let member = Member { entry: &entry, name: name.as_bytes(), link: b"", size: content.size, kind: b'0' };
+        archive.bytes(headers(&member));
+        let size = content.size;
+        archive.extents.embed(archive.at, content);
+        archive.at += size.next_multiple_of(BLOCK as u64);
+    }
+    archive.finish()
 }
 
 struct Archive {
@@ -56,14 +70,23 @@ impl Archive {
         if kind == b'1' && real.kind == Kind::Socket {
             return Ok(());
         }
-        let bytes = headers(&Member { entry: real, name: &name, link: &target, size, kind });
-        let headers = bytes.len() as u64;
-        self.extents.bytes(self.at, bytes);
-        self.at += headers;
+        self.bytes(headers(&Member { entry: real, name: &name, link: &target, size, kind }));
         if let Kind::File(body) = &entry.kind {
             body::Content::new(body).put(&mut self.extents, self.at, 0, size);
         }
         self.at += size.next_multiple_of(BLOCK as u64);
         Ok(())
+    }
+
+    fn bytes(&mut self, bytes: Vec<u8>) {
+        let length = bytes.len() as u64;
+        self.extents.bytes(self.at, bytes);
+        self.at += length;
+    }
+
+    /// Two empty blocks end an archive.
+    fn finish(mut self) -> Extents {
+        self.extents.size = (self.at + 2 * BLOCK as u64).next_multiple_of(RECORD);
+        self.extents.seal()
     }
 }

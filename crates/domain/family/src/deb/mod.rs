@@ -2,7 +2,6 @@
 
 pub mod deb822;
 pub mod install;
-pub mod lock;
 pub mod package;
 pub mod packages;
 pub mod pin;
@@ -12,7 +11,6 @@ pub mod solve;
 pub mod trust;
 pub mod version;
 
-pub use lock::{Lock, Locked, LockedIndex, LockedRepository};
 pub use packages::{Index, Stanza};
 pub use release::Release;
 pub use solve::{Request, Solution, Universe, Unsatisfiable, solve};

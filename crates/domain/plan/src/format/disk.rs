@@ -15,10 +15,10 @@ pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
     ImageAction::Disk { container, disk: layout(inputs, disk), compression: output.compression }
 }
 
-fn layout(inputs: &Inputs<'_>, disk: &Disk) -> DiskLayout {
+pub(super) fn layout(inputs: &Inputs<'_>, disk: &Disk) -> DiskLayout {
     let partitions = disk.partitions.iter().map(|spec| partition(inputs, disk, spec)).collect();
     let blobs = inputs.spec.base.board.as_ref().map(|board| board.blobs.clone()).unwrap_or_default();
-    let (table, id, bios) = (disk.table, inputs.uuid("disk"), grub_core(inputs, disk));
+    let (table, id, bios) = (disk.table, inputs.lasting("disk"), grub_core(inputs, disk));
     DiskLayout { table, id, partitions, blobs, bios, size: disk.size }
 }
 
@@ -47,7 +47,7 @@ fn partition(inputs: &Inputs<'_>, disk: &Disk, spec: &PartitionSpec) -> Partitio
     Partition {
         name: spec.name.clone(),
         r#type,
-        id: id("partition"),
+        id: inputs.lasting(&format!("partition {}", spec.name)),
         mount: like.mount.clone(),
         filesystem,
         size: spec.size,

@@ -3,6 +3,7 @@
 mod dir;
 mod disk;
 mod erofs;
+mod mender;
 mod squashfs;
 mod tar;
 
@@ -24,6 +25,7 @@ fn action(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
         Format::Squashfs => squashfs::image(output),
         Format::Erofs => erofs::image(output),
         Format::Raw | Format::Qcow2 => disk::image(inputs, output),
+        Format::Mender => mender::image(inputs, output),
     }
 }
 

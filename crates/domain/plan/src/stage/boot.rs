@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::grow::grow;
 use super::readonly::is_read_only;
-use super::{grub, of, script_environment, slot};
+use super::{grub, mender, of, script_environment, slot};
 use crate::Inputs;
 use crate::context::write;
 
@@ -36,7 +36,9 @@ fn lines(inputs: &Inputs<'_>, disk: &Disk, at: usize, partition: &PartitionSpec)
         let swap = partition.filesystem == FilesystemKind::Swap;
         return if swap { format!("{source} none swap sw 0 0\n") } else { String::new() };
     };
-    let grows = inputs.spec.system.grow && disk.last_to_grow().is_some_and(|last| last.name == partition.name);
+    let grows = inputs.spec.system.grow
+        && !inputs.is_apk()
+        && disk.last_to_grow().is_some_and(|last| last.name == partition.name);
     let grows = grows.then_some("x-systemd.growfs");
     if !partition.subvolumes.is_empty() {
         let line = |one: &Subvolume| {
@@ -65,17 +67,23 @@ fn options<const N: usize>(words: [&str; N]) -> String {
 }
 
 /// Returns what finds the partition at this place of the table: its filesystem's UUID, as `blkid` prints it. A squashfs
-/// has none, so its partition's stands in; in an MBR that is the disk's id and the row.
+/// has none, so its partition's stands in; so it does where the filesystem is that of another build.
 fn source(inputs: &Inputs<'_>, disk: &Disk, at: usize) -> String {
     let partition = &disk.partitions[at];
-    match (partition.filesystem, disk.table) {
-        (FilesystemKind::Squashfs, TableKind::Gpt | TableKind::Hybrid) => {
-            format!("PARTUUID={}", inputs.uuid(&format!("partition {}", partition.name)))
+    let elsewhere = inputs.spec.mender.is_some() && !partition.is_root();
+    if elsewhere || partition.filesystem == FilesystemKind::Squashfs {
+        return format!("PARTUUID={}", partition_id(inputs, disk, at));
+    }
+    format!("UUID={}", filesystem_id(inputs, partition))
+}
+
+/// Returns the id of the partition at this place of the table, as `blkid` prints it; in an MBR that is the disk's id and the row.
+pub(super) fn partition_id(inputs: &Inputs<'_>, disk: &Disk, at: usize) -> String {
+    match disk.table {
+        TableKind::Gpt | TableKind::Hybrid => {
+            inputs.lasting(&format!("partition {}", disk.partitions[at].name)).to_string()
         }
-        (FilesystemKind::Squashfs, TableKind::Mbr) => {
-            format!("PARTUUID={:08x}-{:02x}", leading(inputs.uuid("disk")), at + 1)
-        }
-        _ => format!("UUID={}", filesystem_id(inputs, partition)),
+        TableKind::Mbr => format!("{:08x}-{:02x}", leading(inputs.lasting("disk")), at + 1),
     }
 }
 
@@ -110,8 +118,13 @@ fn mount_points(disk: &Disk) -> impl Iterator<Item = Action> {
 fn loader(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> {
     let name = match board.loader {
         Loader::None => return vec![],
+        _ if inputs.is_apk() => return super::alpine::loader(inputs, disk, board, &cmdline(inputs, disk, board)),
         Loader::Extlinux => return extlinux(inputs, disk, board),
-        Loader::RaspiFirmware => return super::raspi::generated(inputs, &cmdline(inputs, disk, board)),
+        Loader::RaspiFirmware => {
+            let mut actions = mender::start(inputs, disk);
+            actions.extend(super::raspi::generated(inputs, &cmdline(inputs, disk, board)));
+            return actions;
+        }
         Loader::ConfigTxt => return super::raspi::kept(inputs, disk, &cmdline(inputs, disk, board)),
         Loader::SystemdBoot => "systemd-boot",
         Loader::Uki => "uki",
@@ -187,12 +200,17 @@ pub fn cmdline(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> String {
         let flags = subvolume.map(|one| format!(" rootflags=subvol={}", one.name)).unwrap_or_default();
         format!("root={} {mode}{flags}", source(inputs, disk, at))
     });
-    let words = root.iter().chain(&board.kernel_arguments).chain(&inputs.spec.system.kernel_arguments);
+    // What Alpine's initrd loads before it looks for the root.
+    let initrd = disk.root().filter(|_| inputs.is_apk()).map(|root| {
+        let kind = if root.filesystem == FilesystemKind::Btrfs { "btrfs" } else { "ext4" };
+        format!("modules={kind} rootfstype={kind}")
+    });
+    let words = root.iter().chain(&initrd).chain(&board.kernel_arguments).chain(&inputs.spec.system.kernel_arguments);
     words.cloned().collect::<Vec<_>>().join(" ")
 }
 
 /// Returns where the boot partition is mounted; a disk without one keeps its loader in `/boot`.
-fn esp(disk: &Disk) -> kiln_model::GuestPath {
+pub(super) fn esp(disk: &Disk) -> kiln_model::GuestPath {
     let found = disk.partitions.iter().find(|partition| partition.role == "esp");
     found.and_then(|partition| partition.mount.clone()).unwrap_or_else(|| crate::context::path("/boot"))
 }

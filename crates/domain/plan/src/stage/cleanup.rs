@@ -38,9 +38,13 @@ const REMOVED: [&str; 24] = [
     "/run/*",
 ];
 
+/// What apk leaves besides.
+const OF_APK: [&str; 2] = ["/var/cache/apk/*", "/var/log/apk.log"];
+
 pub fn cleanup(inputs: &Inputs<'_>) -> Option<Stage> {
     let mut actions = scripts::at(inputs, Point::Cleanup);
-    actions.extend(REMOVED.map(|glob| Action::Remove { glob: glob.into() }));
+    let of_apk = OF_APK.iter().filter(|_| inputs.is_apk());
+    actions.extend(REMOVED.iter().chain(of_apk).map(|&glob| Action::Remove { glob: glob.into() }));
     actions.push(Action::Truncate { glob: "/var/log/*.log".into() });
     actions.extend(machine_id(inputs));
     actions.push(Action::Mkdir { path: path("/tmp"), mode: 0o1777, owner: Owner::default() });

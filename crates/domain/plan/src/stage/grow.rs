@@ -1,15 +1,32 @@
 //! The last partition takes what the medium has, at first boot.
 
 use kiln_model::Action;
+use kiln_model::action::FilesystemKind;
 use kiln_recipe::spec::{Disk, PartitionSpec};
 
+use super::openrc::starts;
 use crate::Inputs;
 use crate::context::{symlink, write, write_mode};
 
-/// systemd-repart(8) grows the partition of a GPT, a unit of ours that of an MBR; `x-systemd.growfs` the filesystem in it.
+/// systemd-repart(8) grows the partition of a GPT, a unit of ours that of an MBR; `x-systemd.growfs` the filesystem in it. Under
+/// OpenRC a service does it all.
 pub fn grow(inputs: &Inputs<'_>, disk: &Disk) -> Vec<Action> {
     let Some(last) = disk.last_to_grow().filter(|_| inputs.spec.system.grow) else { return vec![] };
+    if inputs.is_apk() {
+        return openrc(last);
+    }
     if disk.table.has_gpt() { definitions(disk, last) } else { unit(last) }
+}
+
+fn openrc(last: &PartitionSpec) -> Vec<Action> {
+    let mount = last.mount.as_ref().map_or_else(String::new, ToString::to_string);
+    let after = if last.is_root() { "need root\n    after dev\n    before localmount" } else { "need localmount" };
+    let resize = match last.filesystem {
+        FilesystemKind::Btrfs => format!("btrfs filesystem resize max '{}'", mount.replace('\'', "'\\''")),
+        _ => "resize2fs \"/dev/${part##*/}\"".to_owned(),
+    };
+    let text = include_str!("grow-root.openrc").replace("@AFTER@", after).replace("@RESIZE@", &resize);
+    vec![write_mode("/etc/init.d/kiln-grow-root", text, 0o755), starts("boot", &["kiln-grow-root"])]
 }
 
 /// Definitions take partitions of their type in the order on the disk, so those before the last one have theirs too; they have

@@ -19,9 +19,10 @@ versions() {
     done
 }
 
-# One entry on the input becomes GRUB's. A word of the kernel's command line may have spaces between double quotes.
+# One entry on the input becomes GRUB's, called by the path of its file. A word of the kernel's command line may have spaces between
+# double quotes.
 translated() {
-    awk '
+    awk -v file="$1" '
         function quoted(text) { gsub(/\047/, "\047\\\047\047", text); return "\047" text "\047" }
         function words(text,    at, c, open, word, out) {
             for (at = 1; at <= length(text) + 1; at++) {
@@ -40,16 +41,17 @@ translated() {
         key == "options" { options = options " " value }
         END {
             if (kernel == "") exit
-            printf "menuentry %s {\n    linux %s%s\n", quoted(title " (" version ")"), quoted(kernel), words(options)
+            printf "menuentry %s --id %s {\n", quoted(title " (" version ")"), quoted(file)
+            printf "    linux %s%s\n", quoted(kernel), words(options)
             if (initrd != "") printf "    initrd%s\n", initrd
-            print "}"
+            printf "}\nentry %s\n", quoted(file)
         }
     '
 }
 
 new=$boot/grub/entries.cfg.new
 versions | LC_ALL=C sort -rV | while read -r _ entry; do
-    translated <"$entry"
+    translated "loader/entries/${entry##*/}" <"$entry"
 done >"$new"
 [ -s "$new" ] || echo 'echo "There is no kernel to start."' >"$new"
 sync "$new"

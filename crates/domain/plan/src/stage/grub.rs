@@ -2,7 +2,8 @@
 //!
 //! Its core image finds the EFI system partition and reads `grub/grub.cfg` there. GRUB of Debian does not read the entries of
 //! the Boot Loader Specification, so a plugin of kernel-install(8) says them again in GRUB's words: once when the image is
-//! made, and on the device whenever a kernel comes or goes. Nothing of GRUB itself is installed in the image.
+//! made, and on the device whenever a kernel comes or goes. Which of them starts is said in `loader.conf`, under both. Nothing of
+//! GRUB itself is installed in the image.
 
 use kiln_model::action::{Bios, TableKind};
 use kiln_model::{Action, RunIn};
@@ -13,8 +14,8 @@ use super::script_environment;
 use crate::Inputs;
 use crate::context::{write, write_mode};
 
-/// Disks, tables and FAT; the configuration's language; Linux; consoles; and a little for whoever has to help himself.
-const MODULES: &str = "biosdisk part_gpt part_msdos fat search_fs_uuid normal configfile eval test echo sleep keystatus linux \
+/// Disks, tables and FAT; the configuration's language with patterns; Linux; consoles; a little for whoever must help himself.
+const MODULES: &str = "biosdisk part_gpt part_msdos fat search_fs_uuid normal configfile eval test regexp echo sleep keystatus linux \
                        serial terminal ls cat halt reboot";
 
 const PLUGIN: &str = "/usr/lib/kernel/install.d/95-kiln-grub.install";

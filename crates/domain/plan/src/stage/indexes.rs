@@ -4,11 +4,14 @@ use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::{Repository, Trust};
 
 use super::of;
-use crate::Inputs;
 use crate::context::write;
+use crate::{Inputs, apk};
 
 pub fn indexes(inputs: &Inputs<'_>) -> Option<Stage> {
     let base = &inputs.spec.base;
+    if inputs.is_apk() {
+        return of(StageKind::Indexes, apk(inputs));
+    }
     let listed: Vec<_> = base.repositories.iter().filter(|repository| repository.in_image).collect();
     if listed.is_empty() || !inputs.has("apt") {
         return None;
@@ -19,6 +22,20 @@ pub fn indexes(inputs: &Inputs<'_>) -> Option<Stage> {
     actions.push(write(&file, stanzas.join("\n")));
     actions.extend(preferences(inputs, &listed));
     of(StageKind::Indexes, actions)
+}
+
+/// `/etc/apk`: the lists, and the keys that the recipe brings for them.
+fn apk(inputs: &Inputs<'_>) -> Vec<Action> {
+    let base = &inputs.spec.base;
+    let lines: String = apk::repositories(inputs).iter().map(|line| format!("{line}\n")).collect();
+    let mut actions = vec![
+        write("/etc/apk/arch", format!("{}\n", base.architecture.alpine())),
+        write("/etc/apk/repositories", lines),
+    ];
+    let mut keys: Vec<_> = base.repositories.iter().filter(|repository| repository.in_image).filter_map(key).collect();
+    keys.dedup();
+    actions.extend(keys);
+    actions
 }
 
 /// A deb822 source as sources.list(5) describes it.

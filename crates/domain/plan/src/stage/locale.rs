@@ -2,7 +2,7 @@
 
 use kiln_model::action::PackageRef;
 use kiln_model::{Action, RunIn, Stage, StageKind};
-use kiln_recipe::spec::Keyboard;
+use kiln_recipe::spec::{Keyboard, System};
 
 use super::{install, of, script_environment};
 use crate::Inputs;
@@ -10,6 +10,9 @@ use crate::context::write;
 
 pub fn locale(inputs: &Inputs<'_>) -> Option<Stage> {
     let system = &inputs.spec.system;
+    if inputs.is_apk() {
+        return of(StageKind::Locale, apk(system));
+    }
     let mut actions = generate(inputs);
     let default = format!("LANG={}\n", system.locale);
     actions.push(write("/etc/locale.conf", default.as_str()));
@@ -18,6 +21,12 @@ pub fn locale(inputs: &Inputs<'_>) -> Option<Stage> {
     actions.extend(system.keyboard.as_ref().into_iter().flat_map(keyboard));
     let plain = system.locale == "C.UTF-8" && actions.len() == 3 && !inputs.has_kernel();
     if plain { None } else { of(StageKind::Locale, actions) }
+}
+
+/// musl knows UTF-8 and nothing else of locales; what programs say in is read from here by login shells.
+fn apk(system: &System) -> Vec<Action> {
+    let text = format!("export LANG={}\n", system.locale);
+    if built_in(&system.locale) { vec![] } else { vec![write("/etc/profile.d/10kiln-locale.sh", text)] }
 }
 
 /// Whether glibc has the locale without generating it.

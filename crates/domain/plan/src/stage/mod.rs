@@ -1,5 +1,6 @@
 //! One file a stage: what it does to the tree, or nothing where the spec does not ask for it.
 
+mod alpine;
 mod boot;
 mod bootstrap;
 mod cleanup;
@@ -9,7 +10,9 @@ mod grub;
 mod indexes;
 mod kernel;
 mod locale;
+mod mender;
 mod network;
+mod openrc;
 mod packages;
 mod raspi;
 mod readonly;
@@ -26,6 +29,7 @@ pub use grub::core as grub_core;
 pub use indexes::indexes;
 pub use kernel::kernel;
 pub use locale::{locale, packages as locale_packages};
+pub use mender::JSON_SECRET_PREFIX;
 pub use network::network;
 pub use packages::packages;
 pub use scripts::SECRET_PREFIX;
@@ -36,6 +40,8 @@ pub use wifi::PSK_PREFIX;
 
 use kiln_model::action::PackageRef;
 use kiln_model::{Action, Stage, StageKind};
+
+use crate::Inputs;
 
 /// Returns a stage, or none where there is nothing to do.
 fn of(kind: StageKind, actions: Vec<Action>) -> Option<Stage> {
@@ -52,6 +58,23 @@ fn install(packages: Vec<PackageRef>, hold: &[&str], epoch: i64) -> Vec<Action> 
         Action::Unpack { packages, bare: false, only: vec![] },
         Action::Configure { hold, env: script_environment(epoch) },
     ]
+}
+
+/// Installs Alpine's packages: the base alone, or everything on top of it.
+fn install_apk(inputs: &Inputs<'_>, base: bool) -> Vec<Action> {
+    let (all, world) = (inputs.base_packages(), &inputs.spec.packages.set);
+    let further = inputs.further_packages();
+    let (packages, installed, world) = match base {
+        true => (all, 0, world.clone()),
+        false => {
+            let installed = all.len();
+            (all.into_iter().chain(further).collect(), installed, crate::apk::world(inputs.spec))
+        }
+    };
+    if packages.len() == installed && (base || world == crate::apk::sorted(&inputs.spec.packages.set)) {
+        return vec![];
+    }
+    vec![Action::Install { packages, installed, world, env: script_environment(inputs.epoch()) }]
 }
 
 /// Returns the environment of package scripts.

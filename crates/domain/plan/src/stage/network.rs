@@ -3,7 +3,7 @@
 use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::{Interface, Network, NetworkBackend, Point};
 
-use super::{cloud_init, of, scripts, wifi};
+use super::{cloud_init, mender, of, openrc, scripts, wifi};
 use crate::Inputs;
 use crate::context::{symlink, write};
 
@@ -14,6 +14,7 @@ pub fn network(inputs: &Inputs<'_>) -> Option<Stage> {
     actions.extend(resolver(inputs));
     actions.extend(wifi::actions(inputs));
     actions.extend(cloud_init::actions(inputs));
+    actions.extend(mender::client(inputs));
     actions.extend(scripts::at(inputs, Point::Network));
     of(StageKind::Network, actions)
 }
@@ -34,11 +35,29 @@ fn interfaces(inputs: &Inputs<'_>) -> Vec<Action> {
     match network.backend {
         NetworkBackend::None => vec![],
         NetworkBackend::Networkd => networkd(inputs),
+        NetworkBackend::Ifupdown if inputs.is_apk() => alpine(network),
         NetworkBackend::Ifupdown => {
             let stanzas: String = network.interfaces.iter().map(|one| ifupdown(one, network)).collect();
             vec![write("/etc/network/interfaces", format!("auto lo\niface lo inet loopback\n{stanzas}"))]
         }
     }
+}
+
+/// busybox reads no patterns and knows no wireless; its kernel calls the first wired interface `eth0`.
+fn alpine(network: &Network) -> Vec<Action> {
+    let named = network.interfaces.iter().filter_map(|one| {
+        let name = match one.name.as_str() {
+            "en*" => return None,
+            name => name.replace('*', "0"),
+        };
+        Some(Interface { name, required: true, ..one.clone() })
+    });
+    let plain = Network { wifi: vec![], ..network.clone() };
+    let stanzas: String = named.map(|one| ifupdown(&one, &plain)).collect();
+    vec![
+        write("/etc/network/interfaces", format!("auto lo\niface lo inet loopback\n{stanzas}")),
+        openrc::starts("boot", &["networking"]),
+    ]
 }
 
 /// One systemd.network(5) file an interface, and the service enabled.
@@ -110,7 +129,12 @@ fn resolver(inputs: &Inputs<'_>) -> Vec<Action> {
     let servers = network.dns.iter().map(|server| format!("nameserver {server}\n"));
     let search = (!network.search.is_empty()).then(|| format!("search {}\n", network.search.join(" ")));
     let text: String = search.into_iter().chain(servers).collect();
-    if network.dns.is_empty() { vec![] } else { vec![write("/etc/resolv.conf", text)] }
+    if network.dns.is_empty() {
+        return vec![];
+    }
+    // Else busybox's DHCP client writes what it was told.
+    let kept = inputs.is_apk().then(|| write("/etc/udhcpc/udhcpc.conf", "RESOLV_CONF=\"no\"\n"));
+    std::iter::once(write("/etc/resolv.conf", text)).chain(kept).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::{Loader, Point};
 
-use super::{install, of, scripts};
+use super::{alpine, install, install_apk, of, openrc, scripts};
 use crate::Inputs;
 
 /// Programs that package scripts call once each and that need to run only once: depmod at the end of this stage, the others in
@@ -12,6 +12,14 @@ const HELD: [&str; 2] = ["update-initramfs", "depmod"];
 const HELD_FOR_U_BOOT: [&str; 1] = ["u-boot-update"];
 
 pub fn packages(inputs: &Inputs<'_>) -> Option<Stage> {
+    if inputs.is_apk() {
+        // Alpine's kernels bring the indexes of their modules.
+        let mut actions: Vec<_> = alpine::initrd(inputs).into_iter().collect();
+        actions.extend(install_apk(inputs, false));
+        actions.extend(openrc::usual(inputs));
+        actions.extend(scripts::at(inputs, Point::Packages));
+        return of(StageKind::Packages, actions);
+    }
     let loader = inputs.spec.base.board.as_ref().map(|board| board.loader);
     let more = if loader == Some(Loader::Extlinux) { &HELD_FOR_U_BOOT[..] } else { &[] };
     let mut actions = install(inputs.further_packages(), &[&HELD, more].concat(), inputs.epoch());

@@ -9,6 +9,9 @@ use super::script_environment;
 use crate::Inputs;
 use crate::context::write;
 
+/// What U-Boot is called on the FAT.
+pub const U_BOOT: &str = "u-boot.bin";
+
 /// Debian's package writes both files anew for every kernel, from what is said here; its hook makes the first ones now.
 ///
 /// The device trees reserve memory for graphics themselves: saying it again keeps a Raspberry Pi 4 from starting.
@@ -17,10 +20,13 @@ pub fn generated(inputs: &Inputs<'_>, cmdline: &str) -> Vec<Action> {
     let (consoles, rest): (Vec<&str>, Vec<&str>) =
         rest.split(' ').filter(|word| *word != "rw").partition(|word| word.starts_with("console="));
     let consoles: Vec<&str> = consoles.iter().map(|word| &word["console=".len()..]).collect();
+    // What U-Boot starts is in its own root, and not on the FAT.
+    let program = inputs.spec.mender.as_ref().map(|_| format!("KERNEL=\"{U_BOOT}\"\nINITRAMFS=\"no\"\n"));
     let text = format!(
         "# Read by /etc/kernel/postinst.d/z50-raspi-firmware, which writes config.txt and cmdline.txt for every kernel.\n\
-         CMA=0\nROOTPART=\"{root}\"\nCONSOLES=\"{}\"\n",
-        consoles.join(" ")
+         CMA=0\nROOTPART=\"{root}\"\nCONSOLES=\"{}\"\n{}",
+        consoles.join(" "),
+        program.unwrap_or_default()
     );
     let mut actions = vec![write("/etc/default/raspi-firmware", text)];
     if !rest.is_empty() {
@@ -40,6 +46,25 @@ pub fn generated(inputs: &Inputs<'_>, cmdline: &str) -> Vec<Action> {
         stdin: None,
     });
     actions
+}
+
+/// Alpine's kernels keep their names; both files are the owner's from now on.
+pub fn of_alpine(inputs: &Inputs<'_>, flavour: &str, cmdline: &str) -> Vec<Action> {
+    // By the kernel's name the firmware cannot tell.
+    let mode = if inputs.spec.base.architecture == Arch::Arm64 { "arm_64bit=1\n" } else { "arm_64bit=0\n" };
+    let config = format!(
+        "# What is possible here: Raspberry Pi's documentation of config.txt.\n\
+         kernel=vmlinuz-{flavour}\ninitramfs initramfs-{flavour} followkernel\n{mode}enable_uart=1\n\
+         dtparam=audio=on\n\n[all]\n{}",
+        lines(inputs)
+    );
+    vec![write("/boot/config.txt", config), write("/boot/cmdline.txt", format!("{}\n", with_ports(cmdline)))]
+}
+
+/// The firmware puts the model's port in place of `serial0`.
+fn with_ports(cmdline: &str) -> String {
+    let words = cmdline.split(' ').filter(|word| !word.starts_with("console="));
+    ["console=serial0,115200", "console=tty1"].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns what the recipe adds to `config.txt`.
@@ -62,8 +87,7 @@ pub fn kept(inputs: &Inputs<'_>, disk: &Disk, cmdline: &str) -> Vec<Action> {
          enable_uart=1\n\n[cm4]\notg_mode=1\n\n[cm5]\ndtoverlay=dwc2,dr_mode=host\n\n[all]\n{}",
         lines(inputs)
     );
-    let words = cmdline.split(' ').filter(|word| !word.starts_with("console="));
-    let words = ["console=serial0,115200", "console=tty1"].into_iter().chain(words).collect::<Vec<_>>().join(" ");
+    let words = with_ports(cmdline);
     vec![
         write(&format!("{fat}/config.txt"), config),
         write(&format!("{fat}/cmdline.txt"), format!("{words} fsck.repair=yes rootwait\n")),

@@ -63,7 +63,8 @@ fn sudo(user: &UserSpec) -> Option<Action> {
 
 /// Host keys are never shipped: a unit makes them before the first sshd starts.
 fn host_keys(inputs: &Inputs<'_>) -> Vec<Action> {
-    if !inputs.has("openssh-server") {
+    // OpenRC's service makes them itself.
+    if !inputs.has("openssh-server") || inputs.is_apk() {
         return vec![];
     }
     let unit = "[Unit]\nDescription=Make this machine's SSH host keys\nConditionPathExists=!/etc/ssh/ssh_host_ed25519_key\n\

@@ -19,6 +19,11 @@ pub fn actions(inputs: &Inputs<'_>) -> Vec<Action> {
     let head = "ctrl_interface=DIR=/run/wpa_supplicant GROUP=netdev\nupdate_config=1\n".to_owned();
     let networks = network.wifi.iter().map(|wifi| stanza(inputs, wifi));
     let text: String = std::iter::once(head).chain(country).chain(networks).collect();
+    if inputs.is_apk() {
+        // One service for all interfaces.
+        let file = write_mode("/etc/wpa_supplicant/wpa_supplicant.conf", text, 0o600);
+        return vec![file, super::openrc::starts("boot", &["wpa_supplicant"])];
+    }
     let names = interfaces(network);
     let mut actions = vec![Action::Mkdir { path: path("/etc/wpa_supplicant"), mode: 0o755, owner: Owner::default() }];
     actions.extend(names.iter().map(|name| write_mode(&configuration(name), text.as_str(), 0o600)));

@@ -51,6 +51,11 @@ mod tests {
         assert_eq!(
             names,
             [
+                "Alpine 3.20",
+                "Alpine 3.21",
+                "Alpine 3.22",
+                "Alpine 3.23",
+                "Alpine edge",
                 "Debian 12",
                 "Debian 13",
                 "Debian sid",
@@ -71,7 +76,7 @@ mod tests {
                 assert_eq!(unique.len(), repositories.len(), "{} {arch}", release.title);
             }
         }
-        // Those of Kali, Devuan and Raspberry Pi OS are the recipe's to bring.
+        // Those of Alpine, Kali, Devuan and Raspberry Pi OS are the recipe's to bring.
         for name in ["debian.pgp", "ubuntu.pgp"] {
             assert!(has_keyring(name), "{name}");
         }
@@ -79,7 +84,9 @@ mod tests {
             assert!(release::find(&ended.distribution, &ended.successor).is_some(), "{ended:?}");
         }
         for board in board::all() {
-            assert!(layout::find(&board.layout).is_some(), "{}", board.name);
+            for release in releases {
+                assert!(layout::find(board.layout_in(release, false)).is_some(), "{}", board.name);
+            }
             // Both would lie before the first partition.
             assert!(!board.bios || board.blobs.is_empty(), "{}", board.name);
         }

@@ -6,12 +6,16 @@ use std::sync::LazyLock;
 use kiln_model::Arch;
 use serde::Deserialize;
 
+use crate::spec::{BaseSet, Family};
+
 /// A release of a distribution.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Release {
     /// For people: `Debian 13`.
     pub title: String,
+    #[serde(default)]
+    pub family: Family,
     pub distribution: String,
     /// As people say it: `13`.
     pub release: String,
@@ -28,11 +32,23 @@ pub struct Release {
     #[serde(default)]
     pub keeps_config_txt: bool,
     pub init: Init,
+    /// The login shell of people.
+    #[serde(default = "bash")]
+    pub shell: String,
+    /// That of system accounts.
+    #[serde(default = "nologin")]
+    pub nologin: String,
     /// The package that keeps the archive's keys current in the image.
     pub keyring_package: String,
     /// Words for mke2fs that keep its filesystems readable for its own tools.
     pub ext4_features: Vec<String>,
     merged_usr: Vec<MergedLink>,
+    /// The sets that a recipe starts from, where packages do not say themselves what they are to them.
+    #[serde(default)]
+    base_sets: BTreeMap<String, Vec<String>>,
+    /// What OpenRC starts, by runlevel.
+    #[serde(default)]
+    pub runlevels: BTreeMap<String, Vec<String>>,
     /// Whether kiln's own tools come from here.
     #[serde(default)]
     tools: bool,
@@ -49,6 +65,15 @@ pub struct Release {
 pub enum Init {
     Systemd,
     Sysvinit,
+    Openrc,
+}
+
+fn bash() -> String {
+    "/bin/bash".into()
+}
+
+fn nologin() -> String {
+    "/usr/sbin/nologin".into()
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -165,6 +190,17 @@ impl Release {
     /// Returns the packages that a feature needs; none when it is not to be had in this release.
     pub fn feature(&self, name: &str) -> Option<&[String]> {
         self.features.get(name).map(Vec::as_slice)
+    }
+
+    /// Returns the packages of a base set by name; none where packages say themselves what they are to it.
+    pub fn base_set(&self, set: BaseSet) -> Vec<String> {
+        let name = match set {
+            BaseSet::Essential => "essential",
+            BaseSet::Minbase => "minbase",
+            BaseSet::Important => "important",
+            BaseSet::Standard => "standard",
+        };
+        self.base_sets.get(name).cloned().unwrap_or_default()
     }
 
     /// Returns path and target of the links that must be there before packages are unpacked.

@@ -177,6 +177,9 @@ fn check_board(ground: &Ground, wanted: Option<Said<&str>>, desk: &Desk<'_>) {
         });
     } else if board.kernel_in(ground.release, ground.architecture).is_none() {
         let message = match board.architectures.contains_key(&ground.release.distribution) {
+            true if !board.starts_in(ground.release) => {
+                format!("{} has no boot loader for board `{}`", ground.release.title, board.name)
+            }
             true => {
                 format!("{} has no `{}` kernel for board `{}`", ground.release.title, ground.architecture, board.name)
             }

@@ -72,7 +72,7 @@ pub fn board(root: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) ->
     for feature in ["init", "initrd", "filesystem-check"] {
         needs.feature(feature, &*why, said.span);
     }
-    board.packages.iter().chain(&board.firmware).for_each(|package| needs.package(package, &*why, said.span));
+    board.packages_in(ground.release).into_iter().for_each(|package| needs.package(package, &*why, said.span));
     let span = view.text("loader").map_or(said.span, |loader| loader.span);
     match loader {
         Loader::SystemdBoot => needs.feature("systemd-boot", "boot loader `systemd-boot`", span),

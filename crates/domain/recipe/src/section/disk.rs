@@ -11,7 +11,7 @@ use crate::forms::{LABEL, LINE, MOUNT_POINT, NAME, SIZE, SIZE_OR_AUTO};
 use crate::needs::Needs;
 use crate::node::Span;
 use crate::shape::{Form, Shape, Table, Wrong, did_you_mean, key};
-use crate::spec::{BoardSpec, Disk, PartitionSpec};
+use crate::spec::{BoardSpec, Disk, Family, Loader, PartitionSpec};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
@@ -141,7 +141,7 @@ pub fn read(
         }
         return None;
     }
-    let layout = the_layout(view, ground)?;
+    let layout = the_layout(root, view, ground)?;
     let table = table(view).unwrap_or(layout.table);
     let own = view.tables("partition");
     let mut partitions = if own.is_empty() {
@@ -153,6 +153,9 @@ pub fn read(
     adjust(view, size, &mut partitions, desk);
     division::check(view, &partitions, table, board, desk);
     division::sizes(view, &partitions, desk);
+    if ground.release.family == Family::Apk {
+        of_alpine(view, &partitions, board, ground, desk);
+    }
     features(&mut partitions, ground);
     division::needs(view, &partitions, ground, needs);
     if let Some(fat) = partitions.iter().find(|partition| partition.filesystem == FilesystemKind::Fat) {
@@ -163,9 +166,9 @@ pub fn read(
     Some(Disk { layout: name, table, size, partitions })
 }
 
-fn the_layout(view: View<'_>, ground: &Ground) -> Option<&'static Layout> {
+fn the_layout(root: View<'_>, view: View<'_>, ground: &Ground) -> Option<&'static Layout> {
     let said = view.text("layout").map(|said| said.value);
-    let of_board = || ground.board.map(|board| board.value.layout.as_str());
+    let of_board = || Some(ground.board?.value.layout_in(ground.release, root.has("mender")));
     layout::find(said.or_else(of_board).unwrap_or("efi"))
 }
 
@@ -307,6 +310,34 @@ fn adjust(view: View<'_>, size: Size, partitions: &mut [PartitionSpec], desk: &D
 fn no_such(span: Option<Span>, what: &str, desk: &Desk<'_>) {
     if let Some(span) = span {
         desk.say(Note::error(span, "contradiction", format!("the disk has no {}", what.trim_start_matches("an "))));
+    }
+}
+
+/// Says what Alpine's kernels and initrd cannot do.
+fn of_alpine(
+    view: View<'_>,
+    partitions: &[PartitionSpec],
+    board: Option<&BoardSpec>,
+    ground: &Ground,
+    desk: &Desk<'_>,
+) {
+    let Some(board) = board.filter(|board| board.loader != Loader::None) else { return };
+    let span = |key: &str| view.key_span(key).or_else(|| view.key_span("layout")).unwrap_or(ground.span);
+    let say = |span, message: String, hint: String| desk.say(Note::error(span, "contradiction", message).hint(hint));
+    let reads = |part: &&PartitionSpec| matches!(part.role.as_str(), "esp" | "firmware");
+    if !partitions.iter().filter(reads).any(|part| part.mount.as_ref().is_some_and(|at| at.as_bytes() == b"/boot")) {
+        let layout = ground.board.map_or("efi-boot", |board| board.value.layout_in(ground.release, false));
+        let message =
+            format!("Alpine's kernels lie in `/boot`, and what starts `{}` reads another partition", board.name);
+        say(span("partition"), message, format!("mount that one at \"/boot\", as layout = \"{layout}\" does"));
+    }
+    if let Some(root) = partitions.iter().find(|part| part.is_root() && part.filesystem.is_read_only()) {
+        let message = format!("Alpine's initrd mounts no `{}` that nothing is written to", root.name);
+        say(span("filesystem"), message, "take ext4 or btrfs".into());
+    }
+    if partitions.iter().any(|part| part.slot.is_some() && part.role == "root") {
+        let message = "Alpine's kernels lie in one `/boot`, which two roots cannot share".to_owned();
+        say(span("partition"), message, "take a layout with one root".into());
     }
 }
 

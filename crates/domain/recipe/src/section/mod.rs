@@ -6,6 +6,7 @@ pub mod cloud_init;
 pub mod disk;
 pub mod division;
 pub mod files;
+pub mod mender;
 pub mod network;
 pub mod outputs;
 pub mod packages;

@@ -86,7 +86,7 @@ fn backend(interfaces: &[Interface], ground: &Ground) -> NetworkBackend {
     match (interfaces.is_empty(), ground.release.init) {
         (true, _) => NetworkBackend::None,
         (false, Init::Systemd) => NetworkBackend::Networkd,
-        (false, Init::Sysvinit) => NetworkBackend::Ifupdown,
+        (false, Init::Sysvinit | Init::Openrc) => NetworkBackend::Ifupdown,
     }
 }
 

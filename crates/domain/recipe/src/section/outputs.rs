@@ -39,6 +39,7 @@ static FORMATS: &[(&str, &str)] = &[
     ("squashfs", "the tree as a squashfs filesystem"),
     ("erofs", "the tree as an erofs filesystem"),
     ("dir", "the tree as a folder"),
+    ("mender", "the root filesystem as an update for devices with Mender's client: an artifact of format version 3"),
 ];
 
 static COMPRESSIONS: &[(&str, &str)] =
@@ -66,6 +67,11 @@ impl Format {
         matches!(self, Self::Raw | Self::Qcow2)
     }
 
+    /// Whether it is made of partitions, all of them or one.
+    pub const fn is_divided(self) -> bool {
+        self.is_disk() || matches!(self, Self::Mender)
+    }
+
     /// Returns the word it has in recipes and as a file's ending.
     pub const fn name(self) -> &'static str {
         match self {
@@ -75,11 +81,12 @@ impl Format {
             Self::Squashfs => "squashfs",
             Self::Erofs => "erofs",
             Self::Dir => "dir",
+            Self::Mender => "mender",
         }
     }
 
     fn of(word: &str) -> Option<Self> {
-        let all = [Self::Raw, Self::Qcow2, Self::Tar, Self::Squashfs, Self::Erofs, Self::Dir];
+        let all = [Self::Raw, Self::Qcow2, Self::Tar, Self::Squashfs, Self::Erofs, Self::Dir, Self::Mender];
         all.into_iter().find(|format| format.name() == word)
     }
 }
@@ -96,6 +103,10 @@ pub fn read(root: View<'_>, name: &str, ground: &Ground, desk: &Desk<'_>) -> Vec
         if outputs.iter().any(|other| other.file == output.file) {
             let message = format!("two outputs are called `{}`", output.file);
             desk.say(Note::error(format.span, "duplicate", message).hint("give one of them a `name`"));
+        }
+        if output.format == Format::Mender && !root.has("mender") {
+            let note = Note::error(format.span, "contradiction", "an artifact for Mender without a name");
+            desk.say(note.hint("add a part headed `[mender]` with an `artifact-name`"));
         }
         outputs.push(output);
     }

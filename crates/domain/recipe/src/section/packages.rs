@@ -9,7 +9,7 @@ use crate::desk::{Desk, Note};
 use crate::forms::{LOCAL_PATH, PACKAGE, PACKAGE_NAME, split};
 use crate::needs::Needs;
 use crate::shape::{Shape, Table, key};
-use crate::spec::{BaseSet, LocalFile, Packages, Wanted};
+use crate::spec::{BaseSet, Family, LocalFile, Packages, Wanted};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
@@ -64,6 +64,9 @@ pub fn foreign(view: View<'_>, ground: &Ground, desk: &Desk<'_>) -> Vec<Arch> {
 
 pub fn read(view: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) -> Packages {
     let include = include(view, desk);
+    if ground.release.family == Family::Apk {
+        only_of_deb(view, &include, desk);
+    }
     let exclude = view.texts("exclude");
     exclude.iter().for_each(|said| desk.package(said.value, said.span));
     contradictions(&include, &exclude, desk);
@@ -75,11 +78,34 @@ pub fn read(view: View<'_>, ground: &Ground, needs: &Needs, desk: &Desk<'_>) -> 
     let asked = include.iter().map(|said| Wanted { package: said.value.to_owned(), why: "recipe".into() });
     Packages {
         base,
+        set: ground.release.base_set(base),
         include: asked.chain(needs.wanted(ground, &names, &exclude, desk)).collect(),
         exclude: exclude.iter().map(|said| said.value.to_owned()).collect(),
         recommends: view.bool("recommends").unwrap_or(false),
-        files: view.texts("files").into_iter().filter_map(|said| file(said, desk)).collect(),
+        files: view
+            .texts("files")
+            .into_iter()
+            .filter(|_| ground.release.family == Family::Deb)
+            .filter_map(|said| file(said, desk))
+            .collect(),
         foreign: foreign(view, ground, desk),
+    }
+}
+
+/// Says what there is for Debian's packages alone.
+fn only_of_deb(view: View<'_>, include: &[Said<&str>], desk: &Desk<'_>) {
+    for said in include.iter().filter(|said| said.value.contains(['/', ':', '^'])) {
+        let message = "apk knows neither suites nor foreign architectures nor tasks";
+        let name = split(said.value).0;
+        desk.say(Note::error(said.span, "contradiction", message).hint(format!("`{name}`, or `{name}=1.2-r3`")));
+    }
+    for (key, what) in [("files", "package files beside a recipe"), ("foreign", "foreign architectures")] {
+        if let Some(span) = view.key_span(key) {
+            let message = format!("{what} are for Debian's family only");
+            let hint =
+                if key == "files" { "put them into a repository: `[[base.repository]]`" } else { "leave it out" };
+            desk.say(Note::error(span, "contradiction", message).hint(hint));
+        }
     }
 }
 

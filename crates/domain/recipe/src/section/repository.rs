@@ -8,7 +8,7 @@ use crate::catalogue::release::{self, Archive};
 use crate::desk::{Desk, Note};
 use crate::forms::{ARMOUR, COMPONENT, FINGERPRINT, LOCAL_PATH, NAME, SUITE, URI, stamp};
 use crate::shape::{Shape, Table, did_you_mean, key};
-use crate::spec::{Repository, Trust};
+use crate::spec::{Family, Repository, Trust};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
@@ -26,8 +26,9 @@ pub static KEYS: Table = Table {
         .here()
         .example("\"https://packages.example.org/debian\"")
         .replaces(),
-        key("suite", Shape::Text(&SUITE), "Its suite.").default("the release's codename").example("\"stable\""),
-        key("components", Shape::List(&Shape::Text(&COMPONENT)), "Its components.").default("[\"main\"]").replaces(),
+        key("suite", Shape::Text(&SUITE), "Its suite; of an Alpine repository, the folder that follows the address.")
+            .default("the release's codename; none for Alpine").example("\"stable\""),
+        key("components", Shape::List(&Shape::Text(&COMPONENT)), "Its components.").default("[\"main\"]; none for Alpine").replaces(),
         key("key", Shape::Text(&LOCAL_PATH), "A file with the public keys it is signed with, armoured or binary."),
         key("keys", Shape::Text(&ARMOUR), "The armoured public keys themselves."),
         key(
@@ -123,7 +124,9 @@ fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_
         suite: archive.suite.clone(),
         components: if own.is_empty() || archive.components.is_some() { usual() } else { own },
         architectures: Vec::new(),
-        signed_by: Some(keys.as_ref().map_or_else(|| archive.signed_by.clone(), |keys| key_path("base", keys))),
+        signed_by: Some(
+            keys.as_ref().map_or_else(|| archive.signed_by.clone(), |keys| key_path("base", keys, base, ground)),
+        ),
         trust: keys.unwrap_or_else(|| Trust::Keyring(archive.keyring.clone())),
         priority: archive.priority,
         check_valid_until,
@@ -265,14 +268,24 @@ fn of_recipe(view: View<'_>, name: Said<&str>, ground: &Ground, architectures: &
     let taken = release::all().iter().flat_map(release::Release::mirrors).any(|name| name == key);
     let environment = desk.options.mirrors.get(&key).filter(|_| !taken).cloned();
     let trust = trust(view, name, desk);
-    let signed_by = matches!(trust, Trust::Keys { .. }).then(|| key_path(name.value, &trust));
-    let components = view.strings("components");
+    let apk = ground.release.family == Family::Apk;
+    if let (true, Some(span)) = (apk, view.key_span("keys")) {
+        let note = Note::error(span, "contradiction", "apk finds a key by the name of its file");
+        desk.say(note.hint("put it into a file of that name, and say key = \"NAME.rsa.pub\""));
+    }
+    let signed_by = matches!(trust, Trust::Keys { .. }).then(|| key_path(name.value, &trust, view, ground));
+    let (components, suite) = (view.strings("components"), view.string("suite"));
+    // What is an address and nothing more is one list of packages to apk.
+    let (usual_suite, usual_components) = match apk {
+        true => (String::new(), vec![]),
+        false => (ground.release.codename.clone(), vec!["main".into()]),
+    };
     Repository {
         name: name.value.to_owned(),
         uri_in_image: own.first().cloned().unwrap_or_default(),
         uris: unique(environment.into_iter().flatten().chain(own).collect()),
-        suite: view.string("suite").unwrap_or_else(|| ground.release.codename.clone()),
-        components: if components.is_empty() { vec!["main".into()] } else { components },
+        suite: suite.unwrap_or(usual_suite),
+        components: if components.is_empty() { usual_components } else { components },
         architectures: architectures.to_vec(),
         trust,
         priority: view.integer("priority").map_or(500, |said| said.value as i32),
@@ -318,8 +331,12 @@ fn fingerprints(view: View<'_>) -> Vec<String> {
     view.texts("fingerprints").iter().map(plain).collect()
 }
 
-/// Returns where the image gets a repository's keys.
-fn key_path(name: &str, trust: &Trust) -> String {
+/// Returns where the image gets a repository's keys. apk finds one by the name of its file, which signatures say.
+fn key_path(name: &str, trust: &Trust, view: View<'_>, ground: &Ground) -> String {
+    if ground.release.family == Family::Apk {
+        let file = view.text("key").map_or("kiln.rsa.pub", |said| said.value);
+        return format!("/etc/apk/keys/{}", file.rsplit('/').next().unwrap_or(file));
+    }
     let armoured = matches!(trust, Trust::Keys { armored, .. } if armored.starts_with("-----BEGIN"));
     format!("/usr/share/keyrings/kiln-{name}.{}", if armoured { "asc" } else { "gpg" })
 }

@@ -4,6 +4,7 @@ use crate::desk::{Desk, Note};
 use crate::forms::{FIELD, GROUP, GUEST_PATH, LOCAL_PATH, PASSWORD_HASH, SSH_KEY, USER, ssh_key};
 use crate::needs::Needs;
 use crate::node::Span;
+use crate::section::base::Ground;
 use crate::section::secrets::Secrets;
 use crate::shape::{Shape, Table, key};
 use crate::spec::{PasswordSpec, Sudo, UserSpec};
@@ -21,7 +22,7 @@ pub static KEYS: Table = Table {
         key("home", Shape::Text(&GUEST_PATH), "The home directory.")
             .default("`/home/NAME`; for system users `/nonexistent`"),
         key("shell", Shape::Text(&GUEST_PATH), "The login shell.")
-            .default("`/bin/bash`; for system users `/usr/sbin/nologin`"),
+            .default("`/bin/bash`; for system users `/usr/sbin/nologin`; on Alpine `/bin/ash` and `/sbin/nologin`"),
         key("groups", Shape::List(&Shape::Text(&GROUP)), "Further groups; made when missing.").example("[\"video\"]"),
         key("system", Shape::Bool, "Whether it is an account for a service.").default("false"),
         key(
@@ -53,13 +54,13 @@ static KEY_FILE: Table = Table {
 static SUDO: &[(&str, &str)] =
     &[("no", "not at all"), ("password", "after giving the own password"), ("no-password", "without being asked")];
 
-pub fn read(root: View<'_>, secrets: &Secrets<'_>, needs: &Needs, desk: &Desk<'_>) -> Vec<UserSpec> {
+pub fn read(root: View<'_>, ground: &Ground, secrets: &Secrets<'_>, needs: &Needs, desk: &Desk<'_>) -> Vec<UserSpec> {
     let mut users: Vec<UserSpec> = Vec::new();
     let mut names: Vec<Said<&str>> = Vec::new();
     for view in root.tables("user") {
         let Some(name) = view.text("name") else {
             // Its other keys are checked for the mistakes they make by themselves.
-            one(view, Said { value: "", span: view.span }, secrets, needs, desk);
+            one(view, Said { value: "", span: view.span }, ground, secrets, needs, desk);
             continue;
         };
         if let Some(first) = names.iter().find(|other| other.value == name.value) {
@@ -67,7 +68,7 @@ pub fn read(root: View<'_>, secrets: &Secrets<'_>, needs: &Needs, desk: &Desk<'_
             desk.say(Note::error(name.span, "duplicate", message).also(first.span, "first here"));
         }
         names.push(name);
-        let user = one(view, name, secrets, needs, desk);
+        let user = one(view, name, ground, secrets, needs, desk);
         if let Some(other) = users.iter().find(|other| user.uid.is_some() && other.uid == user.uid) {
             let span = view.integer("uid").map_or(name.span, |uid| uid.span);
             let message = format!("`{}` and `{}` have the same uid", other.name, user.name);
@@ -79,20 +80,27 @@ pub fn read(root: View<'_>, secrets: &Secrets<'_>, needs: &Needs, desk: &Desk<'_
     users
 }
 
-fn one(view: View<'_>, name: Said<&str>, secrets: &Secrets<'_>, needs: &Needs, desk: &Desk<'_>) -> UserSpec {
+fn one(
+    view: View<'_>,
+    name: Said<&str>,
+    ground: &Ground,
+    secrets: &Secrets<'_>,
+    needs: &Needs,
+    desk: &Desk<'_>,
+) -> UserSpec {
     let system = view.bool("system").unwrap_or(false);
     let home = match (name.value, system) {
         ("root", _) => "/root".to_owned(),
         (_, true) => "/nonexistent".to_owned(),
         (name, false) => format!("/home/{name}"),
     };
-    let shell = if system { "/usr/sbin/nologin" } else { "/bin/bash" };
+    let shell = if system { &ground.release.nologin } else { &ground.release.shell };
     let user = UserSpec {
         name: name.value.to_owned(),
         uid: view.integer("uid").and_then(|said| u32::try_from(said.value).ok()),
         gecos: view.string("gecos").unwrap_or_default(),
         home: view.string("home").unwrap_or(home),
-        shell: view.string("shell").unwrap_or_else(|| shell.into()),
+        shell: view.string("shell").unwrap_or_else(|| shell.clone()),
         groups: view.strings("groups"),
         system,
         password: password(view, secrets, desk),

@@ -14,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_family::deb::install::lend::{LENT, PERL, is_perl, same_sources};
-use kiln_family::deb::lock::{Lock, Locked};
+use kiln_family::lock::{Lock, Locked};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Fault, FaultKind, GuestPath, StageKind};
 use kiln_plan::context::path;
+use kiln_recipe::spec::Family;
 use kiln_sandbox::{Command, Emulator, Scratch};
 
 use super::Run;
@@ -69,7 +70,9 @@ impl Run<'_> {
 
     /// Whether native helpers are lent at all: they stand in for programs in the sandbox, never on the whole machine.
     fn lends(&self) -> Result<bool, Fault> {
-        Ok(self.kiln.config.lend && !self.kiln.sandbox()?.foreign().on_host)
+        // Alpine's shell and tools are one program with its own library, which no Debian build stands for.
+        let deb = self.loaded.completed.spec.base.family == Family::Deb;
+        Ok(deb && self.kiln.config.lend && !self.kiln.sandbox()?.foreign().on_host)
     }
 
     /// Whether a program of the tree, where it has it, does what it does on a machine of its own.

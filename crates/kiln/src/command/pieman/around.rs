@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
-use kiln_recipe::pieman::{self, Given, HookFile, PairFiles, Parameters, Place, Surroundings};
+use kiln_recipe::pieman::{self, Given, HookFile, Made, PairFiles, Parameters, Place, Surroundings};
 
 use super::{Ending, Environment};
 
@@ -112,7 +112,8 @@ pub fn give(parameters: &Parameters, place: &Place, owner: Option<(u32, u32)>) -
     let own =
         |name: &String| name == "SHA256SUMS" || name.strip_prefix(project).is_some_and(|rest| rest.starts_with('.'));
     let files = names(Path::new(folder)).into_iter().filter(own).map(|name| format!("{folder}/{name}"));
-    let all = [folder.to_owned()].into_iter().chain(files).chain(place.chroot.then(|| place.folder.clone()));
+    let all =
+        [folder.to_owned()].into_iter().chain(files).chain((place.made == Made::Chroot).then(|| place.folder.clone()));
     for path in all {
         // What the owner of the folder put there may lead anywhere.
         lchown(&path, Some(uid), Some(gid)).farm(|| format!("give `{path}` to {uid}:{gid}"))?;

@@ -14,7 +14,7 @@ use kiln_engine::load::{self, Choices, Loaded};
 use kiln_engine::{BuildOptions, Kiln};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{EventKind, Fault};
-use kiln_recipe::pieman::{self, Order, Parameters, Place, Refused};
+use kiln_recipe::pieman::{self, Made, Order, Parameters, Place, Refused};
 
 use self::status::Status;
 use self::talk::{Level, say};
@@ -89,7 +89,9 @@ pub fn run(args: Args) -> Outcome {
 fn work(args: &Args, status: &mut Status) -> Result<(), Ending> {
     let environment = around::environment();
     let dotenv = around::dotenv()?;
-    let mut parameters = pieman::declare(&around::given(&environment, dotenv.as_deref())?, &mut talk::Person)?;
+    let given = around::given(&environment, dotenv.as_deref())?;
+    *status = Status::of_given(&given);
+    let mut parameters = pieman::declare(&given, &mut talk::Person)?;
     *status = Status::of(&parameters);
     pieman::check(&parameters)?;
     let owner = around::owner(&parameters)?;
@@ -164,7 +166,7 @@ fn lock_beside(parameters: &Parameters) -> PathBuf {
 
 /// Makes room for the result, and takes nothing away that somebody may want to keep.
 fn prepare(args: &Args, parameters: &Parameters, place: &Place, loaded: &Loaded) -> Result<(), Ending> {
-    if place.chroot && Path::new(&place.result).exists() {
+    if place.made == Made::Chroot && Path::new(&place.result).exists() {
         let fault = Fault::recipe(format!("{} already exists", place.result));
         return Err(fault.hint("take another `PROJECT_NAME`, or remove that folder yourself").into());
     }
@@ -193,13 +195,17 @@ fn options(args: &Args, place: &Place) -> BuildOptions {
 }
 
 fn success(place: &Place) -> String {
-    if place.chroot {
+    if place.made == Made::Chroot {
         let how = "Now you can speed up next builds by passing it to Pieman via the BASE_DIR parameter.";
         return format!("Chroot environment {} is done. {how}", place.result);
     }
     let name = Path::new(&place.result).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let shown = if Path::new("/.dockerenv").exists() { &name } else { &place.result };
-    format!("{shown} was built. Use balenaEtcher (https://balena.io/etcher/) to burn it to your SD card.")
+    let next = match place.made {
+        Made::Artifact => "Upload it to hosted.mender.io to provide for OTA updates.",
+        Made::Image | Made::Chroot => "Use balenaEtcher (https://balena.io/etcher/) to burn it to your SD card.",
+    };
+    format!("{shown} was built. {next}")
 }
 
 impl From<Refused> for Ending {

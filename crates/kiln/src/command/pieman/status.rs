@@ -5,7 +5,7 @@ use std::env;
 use kiln_adapter_pieman::{Server, Settings};
 use kiln_engine::Events;
 use kiln_model::{EventKind, FaultKind};
-use kiln_recipe::pieman::Parameters;
+use kiln_recipe::pieman::{Given, Parameters};
 
 use super::Ending;
 use crate::channel::Channel;
@@ -18,19 +18,23 @@ pub struct Status {
 }
 
 impl Status {
-    /// What the environment alone says, for when the parameters cannot be read at all.
+    /// What the environment alone says, for when `.env` cannot be read at all.
     pub fn of_environment() -> Self {
-        let text = |name: &str| env::var(name).unwrap_or_default();
-        Self::new(&text("ENABLE_BSC_CHANNEL"), &text("PROJECT_NAME"), &text("REDIS_HOST"), &text("REDIS_PORT"))
+        Self::by(|name| env::var(name).unwrap_or_default())
+    }
+
+    /// What is said, for when a parameter turns out to be wrong.
+    pub fn of_given(given: &Given<'_>) -> Self {
+        Self::by(|name| given.said(name).unwrap_or_default())
     }
 
     pub fn of(parameters: &Parameters) -> Self {
-        let text = |name: &str| parameters.text(name);
-        Self::new(text("ENABLE_BSC_CHANNEL"), text("PROJECT_NAME"), text("REDIS_HOST"), text("REDIS_PORT"))
+        Self::by(|name| parameters.text(name).to_owned())
     }
 
-    fn new(enabled: &str, project: &str, host: &str, port: &str) -> Self {
-        if enabled != "true" || project.is_empty() {
+    fn by(text: impl Fn(&str) -> String) -> Self {
+        let (project, host, port) = (&text("PROJECT_NAME"), &text("REDIS_HOST"), &text("REDIS_PORT"));
+        if text("ENABLE_BSC_CHANNEL") != "true" || project.is_empty() {
             return Self { settings: None, trouble: None };
         }
         // With a password, TLS or another database; not among Pieman's parameters.
@@ -43,9 +47,9 @@ impl Status {
             Ok(server) => server,
             Err(trouble) => return Self { settings: None, trouble: Some(trouble) },
         };
-        let mut settings = Settings::new(project, server);
+        let mut settings = Settings::new(project.as_str(), server);
         // CusDeb's own builds are called by their image, and its client follows `build-log-IMAGE`.
-        settings.image_id = uuid::Uuid::try_parse(project).is_ok().then(|| project.to_owned());
+        settings.image_id = uuid::Uuid::try_parse(project).is_ok().then(|| project.clone());
         Self { settings: Some(settings), trouble: None }
     }
 

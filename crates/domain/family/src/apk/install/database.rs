@@ -107,7 +107,7 @@ fn paths(text: &mut String, record: &Record, keeps: impl Fn(&GuestPath) -> bool)
         let path = &file.member.path;
         let is_dir = file.member.kind == Kind::Dir;
         let folder = if is_dir { path.clone() } else { path.parent().unwrap_or_else(GuestPath::root) };
-        if !folders.contains_key(&folder) && !(is_dir && path.relative().is_empty()) {
+        if !(folders.contains_key(&folder) || is_dir && path.relative().is_empty()) {
             order.push(folder.clone());
         }
         let (own, files) = folders.entry(folder).or_default();

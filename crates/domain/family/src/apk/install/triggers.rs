@@ -27,6 +27,11 @@ fn watches(record: &Record) -> bool {
     !record.info.triggers.is_empty() && record.scripts.contains_key("trigger")
 }
 
+/// Returns the directories that packages have.
+pub fn directories(records: &[Record]) -> BTreeSet<String> {
+    records.iter().flat_map(folders).collect()
+}
+
 /// Returns the triggers that run after all of `records` went into a tree that had the directories `before`. The new ones among
 /// the packages, which begin at `new`, are told of every directory, the others of those that were changed.
 pub fn fired(records: &[Record], new: usize, before: &BTreeSet<String>) -> Vec<Fired> {

@@ -20,6 +20,8 @@ mod search;
 mod state;
 mod universe;
 
+use std::collections::BTreeSet;
+
 use super::index::{Entry, Index};
 use super::relation::{Atom, NotARelation};
 
@@ -116,6 +118,47 @@ pub fn solve<'a>(repositories: &'a [Repository], request: &Request<'a>) -> Resul
     let order = order::install_order(&universe, &state, &world);
     let packages = order.into_iter().map(|package| chosen(&universe, &state, package)).collect();
     Ok(Solution { packages })
+}
+
+impl Solution<'_> {
+    /// Returns which packages the atoms of `world` alone would bring, by their places in the answer.
+    pub fn closure(&self, world: &[String]) -> BTreeSet<usize> {
+        let mut found = BTreeSet::new();
+        world.iter().filter_map(|text| Atom::parse_world(text).ok()).for_each(|atom| self.reach(&atom, &mut found));
+        // A package that comes by its conditions may meet another's.
+        loop {
+            let holds = |atom: &Atom<'_>| found.iter().any(|&at| self.provides(at, atom)) != atom.conflict;
+            let met = |atom: &&str| Atom::parse(atom).is_ok_and(|atom| holds(&atom));
+            let brought = (0..self.packages.len()).find(|at| {
+                let conditions = &self.packages[*at].entry.install_if;
+                !found.contains(at) && !conditions.is_empty() && conditions.iter().all(met)
+            });
+            let Some(brought) = brought else { return found };
+            self.enter(brought, &mut found);
+        }
+    }
+
+    fn reach(&self, atom: &Atom<'_>, found: &mut BTreeSet<usize>) {
+        let places = || 0..self.packages.len();
+        let own = places().find(|&at| self.packages[at].entry.name == atom.name);
+        if let Some(at) = own.or_else(|| places().find(|&at| self.provides(at, atom))).filter(|_| !atom.conflict) {
+            self.enter(at, found);
+        }
+    }
+
+    fn enter(&self, at: usize, found: &mut BTreeSet<usize>) {
+        if found.insert(at) {
+            let depends = self.packages[at].entry.depends.iter().filter_map(|text| Atom::parse(text).ok());
+            depends.for_each(|atom| self.reach(&atom, found));
+        }
+    }
+
+    fn provides(&self, at: usize, atom: &Atom<'_>) -> bool {
+        let entry = &self.packages[at].entry;
+        let mut provided = entry.provides.iter().filter_map(|text| Atom::parse(text).ok());
+        let itself = entry.name == atom.name && atom.positive().accepts(Some(entry.version));
+        itself || provided.any(|provided| provided.name == atom.name)
+    }
 }
 
 fn chosen<'a>(universe: &Universe<'a>, state: &state::State<'_, 'a>, package: PackageId) -> Chosen<'a> {

@@ -4,7 +4,7 @@
 //! Not lent are programs that tell which machine they run on (`uname`, `arch`, `dpkg`, `dpkg-query`, `getconf`), that look at
 //! the tree's own programs (`ldconfig`, `ldd`, `stdbuf`), or that nobody waits for.
 
-use crate::deb::lock::Locked;
+use crate::lock::Locked;
 
 /// A package, and its programs: names below `/usr/bin` and `/usr/sbin`, or whole paths.
 pub type Lent = (&'static str, &'static [&'static str]);

@@ -11,7 +11,8 @@
 //! The base is one such run, what a recipe includes a second one upon it (`answer`). Relations are read only of versions that
 //! are looked at (`depends`, `state`), so that an answer costs milliseconds once the lists are scanned (`universe`).
 
-use super::lock::Locked;
+use crate::lock::Locked;
+
 use super::packages;
 
 mod answer;

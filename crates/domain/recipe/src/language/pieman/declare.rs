@@ -22,6 +22,15 @@ pub struct Given<'a> {
     pub project: String,
 }
 
+impl Given<'_> {
+    /// Returns a parameter as it is said, right or wrong, for whoever must hear of a build even where its parameters are none.
+    pub fn said(&self, name: &str) -> Option<String> {
+        let assignments = dotenv::read(self.dotenv.unwrap_or_default(), Sheets::DOTENV).unwrap_or_default();
+        let own = assignments.into_iter().rfind(|said| said.name == name).map(|said| said.value);
+        own.or_else(|| self.environment.get(name).cloned())
+    }
+}
+
 /// Whoever sees the parameters and is asked for secrets.
 pub trait Person {
     /// Shows a line `+ NAME=value`.
@@ -106,7 +115,8 @@ impl Parameters {
     fn default(&self, parameter: &Parameter, given: &Given<'_>) -> String {
         match parameter.default {
             Default::Word(word) => word.to_owned(),
-            Default::HostName => format!("pieman-{}", self.text("DEVICE")),
+            // Boards of kiln's own have names that hosts cannot have.
+            Default::HostName => format!("pieman-{}", self.text("DEVICE").replace('_', "-")),
             Default::Folder => given.folder.clone(),
             Default::Project => given.project.clone(),
             Default::Owner => given.owner.clone(),

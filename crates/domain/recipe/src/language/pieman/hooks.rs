@@ -58,13 +58,22 @@ fn program(parameters: &Parameters, text: &str) -> String {
         ("USR_BIN", "/usr/bin".into()),
         ("BOOT", "/boot/firmware".into()),
         ("UBOOT_VER", "2019.01".into()),
-        ("BUILD_TYPE", "1".into()),
+        ("BUILD_TYPE", build_type(parameters).into()),
     ];
     known.extend(parameters.visible().map(|(name, value)| (name, quoted(value))));
     let lines =
         known.iter().filter(|(name, _)| names(text, name)).map(|(name, value)| format!("export {name}={value}\n"));
     let pieces = if names(text, "PIECES") { format!("PIECES=({os})\n") } else { String::new() };
     format!("#!/bin/bash\nset -e\n{}{pieces}{}", lines.collect::<String>(), text.trim_start_matches("#!/bin/bash\n"))
+}
+
+/// Pieman's numbers: an image, one with Mender's client, an artifact.
+fn build_type(parameters: &Parameters) -> &'static str {
+    match (parameters.is_on("ENABLE_MENDER"), parameters.is_on("CREATE_ONLY_MENDER_ARTIFACT")) {
+        (true, _) => "2",
+        (_, true) => "3",
+        _ => "1",
+    }
 }
 
 /// Whether a program names a variable.

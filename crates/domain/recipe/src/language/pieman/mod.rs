@@ -22,4 +22,4 @@ pub use rules::{check, owner};
 pub use sheets::Refused;
 pub use system::pieces;
 pub use table::reference;
-pub use translate::{Order, Place, Surroundings, order};
+pub use translate::{Made, Order, Place, Surroundings, order};

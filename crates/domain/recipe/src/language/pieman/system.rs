@@ -8,6 +8,7 @@ use super::sheets::Refused;
 use crate::catalogue::{Board, Release, board, release};
 use crate::desk::Note;
 use crate::shape::did_you_mean;
+use crate::spec::Family;
 
 /// What an image is made of and for.
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +58,9 @@ fn piemans(distribution: &str) -> &str {
 
 /// Returns the `OS` that means a release.
 fn os_name(release: &Release, architecture: Arch) -> String {
-    let codename = release.codename.strip_prefix(&format!("{}-", release.distribution)).unwrap_or(&release.codename);
+    // Alpine's releases have numbers alone; `v3.22` is a folder.
+    let name = if release.family == Family::Apk { &release.release } else { &release.codename };
+    let codename = name.strip_prefix(&format!("{}-", release.distribution)).unwrap_or(name);
     format!("{}-{codename}-{architecture}", piemans(&release.distribution))
 }
 
@@ -80,9 +83,7 @@ fn release(
         ended.distribution == distribution && ended.names.iter().map(String::as_str).any(|name| named(&name))
     });
     let successor = ended.and_then(|ended| release::find(distribution, &ended.successor));
-    let (code, message) = if distribution == "alpine" {
-        ("not-in-kiln", "kiln builds no Alpine yet".to_owned())
-    } else if ended.is_some() {
+    let (code, message) = if ended.is_some() {
         ("ended-release", format!("`{}-{codename}` is no longer supported by its makers", piemans(distribution)))
     } else {
         ("unknown-release", format!("kiln knows no `{}-{codename}`", piemans(distribution)))

@@ -65,8 +65,6 @@ const fn computed(name: &'static str, default: Default, becomes: &'static str) -
     Parameter { name, kind: Kind::Text, default, becomes }
 }
 
-const MENDER: &str = "not in kiln yet; no effect without Mender";
-
 pub static TABLE: &[Parameter] = &[
     switch("ALLOW_UNAUTHENTICATED", "false", "`unsigned = true` of the further `[[base.repository]]` of `pieman.yml`"),
     text("BASE_DIR", "", "refused: unchanged stages come from the cache by themselves"),
@@ -74,7 +72,7 @@ pub static TABLE: &[Parameter] = &[
     switch("COMPRESS_WITH_BZIP2", "false", "`output.compression = \"bz2\"`"),
     switch("COMPRESS_WITH_GZIP", "false", "`output.compression = \"gz\"`"),
     switch("COMPRESS_WITH_XZ", "false", "`output.compression = \"xz\"`"),
-    switch("CREATE_ONLY_MENDER_ARTIFACT", "false", "refused: not in kiln yet"),
+    switch("CREATE_ONLY_MENDER_ARTIFACT", "false", "`output.format = \"mender\"` and `[mender]`"),
     switch("CREATE_ONLY_CHROOT", "false", "`output.format = \"dir\"`, and nothing of what follows the packages"),
     text("DEVICE", "rpi-3-b", "`base.board`"),
     text("ENABLE_CUSTOM_DNS", "", "`network.dns`"),
@@ -83,7 +81,7 @@ pub static TABLE: &[Parameter] = &[
     switch("ENABLE_FAMILY_YANDEX_DNS", "false", "`network.dns`"),
     switch("ENABLE_GOOGLE_DNS", "false", "`network.dns`"),
     switch("ENABLE_SUDO", "true", "`user.sudo`; without `ENABLE_USER` the package alone"),
-    switch("ENABLE_MENDER", "false", "refused: not in kiln yet"),
+    switch("ENABLE_MENDER", "false", "`[mender]`, and with it two roots"),
     switch("ENABLE_NONFREE", "false", "`contrib` and `non-free` in `base.components`; on Debian too"),
     switch("ENABLE_UNATTENDED_INSTALLATION", "false", "nothing: kiln never asks"),
     switch("ENABLE_UNIVERSE", "false", "nothing: kiln's Ubuntu has `universe`"),
@@ -94,13 +92,13 @@ pub static TABLE: &[Parameter] = &[
     number("IMAGE_ROOTFS_SIZE", "0", "`size` of the root's `[[disk.partition]]`, in MiB"),
     text("INCLUDES", "", "`packages.include`"),
     text("LOCALE", "en_US.UTF-8", "`system.locale`"),
-    text("MENDER_ARTIFACT_NAME", "release-1_1.7.0", MENDER),
-    number("MENDER_DATA_SIZE", "128", MENDER),
-    number("MENDER_INVENTORY_POLL_INTERVAL", "86400", MENDER),
-    number("MENDER_RETRY_POLL_INTERVAL", "300", MENDER),
-    text("MENDER_SERVER_URL", "https://hosted.mender.io", MENDER),
-    parameter("MENDER_TENANT_TOKEN", Kind::Hidden, "", MENDER),
-    number("MENDER_UPDATE_POLL_INTERVAL", "1800", MENDER),
+    text("MENDER_ARTIFACT_NAME", "release-1_1.7.0", "`mender.artifact-name`"),
+    number("MENDER_DATA_SIZE", "128", "`size` of the data's `[[disk.partition]]`, in MiB"),
+    number("MENDER_INVENTORY_POLL_INTERVAL", "86400", "`mender.inventory-poll-interval`"),
+    number("MENDER_RETRY_POLL_INTERVAL", "300", "`mender.retry-poll-interval`"),
+    text("MENDER_SERVER_URL", "https://hosted.mender.io", "`mender.server-url`"),
+    parameter("MENDER_TENANT_TOKEN", Kind::Hidden, "", "`mender.tenant-token`, by `[secrets]`"),
+    number("MENDER_UPDATE_POLL_INTERVAL", "1800", "`mender.update-poll-interval`"),
     text("OS", "raspberrypios-buster-armhf", "`base.distribution`, `base.release`, `base.architecture`"),
     protected("PASSWORD", "secret", "`password` of the `[[user]]` `root`, by `[secrets]`"),
     computed("PIEMAN_DIR", Default::Folder, "where `devices/` and `keys/` are looked for"),
@@ -122,7 +120,12 @@ pub static TABLE: &[Parameter] = &[
     text("WPA_SSID", "", "`ssid` of a `[[network.wifi]]`"),
     protected("WPA_PSK", "", "`psk` of a `[[network.wifi]]`, by `[secrets]`"),
     switch("XFCE4", "false", "`xfce4`, `lxdm`, `xfce4-goodies` in `packages.include`; `system.keyboard = \"us\"`"),
-    parameter("ENABLE_COMMUNITY", Kind::Undeclared, "", "nothing: a matter of Alpine's"),
+    parameter(
+        "ENABLE_COMMUNITY",
+        Kind::Undeclared,
+        "",
+        "`community` in `base.components`; Alpine's, and on unless it is `false`",
+    ),
 ];
 
 /// Names that Pieman once had, and what is to be said to those who still use them.

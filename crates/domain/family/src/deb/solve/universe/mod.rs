@@ -11,8 +11,8 @@ use names::Names;
 
 use super::nearest::Spellings;
 use super::{Chosen, Why};
-use crate::deb::lock::Locked;
 use crate::deb::packages::{self, Head, Index, Span, Stanza};
+use crate::lock::Locked;
 
 /// A repository's list for one component and architecture.
 #[derive(Clone)]

@@ -7,6 +7,7 @@ use crate::language::pieman::pair::Word;
 use crate::language::pieman::sheets::Refused;
 use crate::language::pieman::tree::Tree;
 use crate::node::Span;
+use crate::spec::Family;
 
 impl Work<'_> {
     pub(super) fn base(&mut self) -> Result<(), Refused> {
@@ -18,23 +19,24 @@ impl Work<'_> {
         if let Some(board) = self.target.board {
             self.tree.set("base.board", board.name.as_str(), device);
         }
-        self.components();
+        self.components()?;
         self.keys(os)?;
         self.mirrors()
     }
 
-    fn components(&mut self) {
+    fn components(&mut self) -> Result<(), Refused> {
         let span = self.parameters.span("ENABLE_NONFREE");
         let release = self.target.release;
+        self.community()?;
         if !self.parameters.is_on("ENABLE_NONFREE") {
-            return;
+            return Ok(());
         }
         let known = |name: &&str| release.known_components.iter().any(|known| known == name);
         let further: Vec<&str> = ["contrib", "non-free"].into_iter().filter(known).collect();
         if further.is_empty() {
             let message = format!("{} has no `non-free`", release.title);
             self.warnings.push(Note::warning(span, "without-effect", message));
-            return;
+            return Ok(());
         }
         let own = release.components.iter().chain(&release.firmware_components).map(String::as_str);
         let mut all: Vec<&str> = Vec::new();
@@ -44,6 +46,23 @@ impl Work<'_> {
             }
         });
         all.into_iter().for_each(|name| self.tree.item("base.components", name, span));
+        Ok(())
+    }
+
+    /// Alpine's further packages, which Pieman takes unless it is told not to, whatever its documentation says.
+    fn community(&mut self) -> Result<(), Refused> {
+        let (word, span) = (self.parameters.text("ENABLE_COMMUNITY"), self.parameters.span("ENABLE_COMMUNITY"));
+        match word {
+            _ if self.target.release.family != Family::Apk => {}
+            "" | "true" => {}
+            "false" => self.tree.item("base.components", "main", span),
+            word => {
+                let note = Note::error(span, "parameter", format!("`ENABLE_COMMUNITY` cannot be `{word}`"));
+                let note = note.hint("write `ENABLE_COMMUNITY=true` or `ENABLE_COMMUNITY=false`");
+                return Err(self.parameters.sheets.refuse("ENABLE_COMMUNITY must be a boolean", note));
+            }
+        }
+        Ok(())
     }
 
     /// The keys of an archive that kiln does not bring are looked for where Pieman has them.
@@ -60,10 +79,17 @@ impl Work<'_> {
             }
             [first, ..] => {
                 let folder = first.rsplit_once('/').map_or("keys", |(folder, _)| folder);
+                let hint = match self.target.release.family {
+                    Family::Deb => {
+                        format!("put them into one: `cat {folder}/* > all.gpg`, and leave only that in `{folder}`")
+                    }
+                    Family::Apk => {
+                        format!("leave only the one in `{folder}` that signs the lists of this architecture")
+                    }
+                };
                 let note =
-                    Note::error(span, "parameter", format!("`{folder}` holds several files, and kiln takes one")).hint(
-                        format!("put them into one: `cat {folder}/* > all.gpg`, and leave only that in `{folder}`"),
-                    );
+                    Note::error(span, "parameter", format!("`{folder}` holds several files, and kiln takes one"))
+                        .hint(hint);
                 Err(self.parameters.sheets.refuse("cannot read the archive's keys", note))
             }
         }

@@ -2,7 +2,7 @@
 
 use kiln_model::action::{FilesystemKind, Size, TableKind};
 
-use super::{Place, Work};
+use super::{Made, Place, Work};
 use crate::catalogue::layout;
 use crate::language::pieman::tree::Tree;
 use crate::node::Span;
@@ -20,9 +20,12 @@ impl Work<'_> {
             output.set("format", "dir", self.parameters.span("CREATE_ONLY_CHROOT"));
             output.set("name", "chroot", span);
         } else {
-            self.root_size();
-            output.set("format", "raw", span);
-            output.set("ending", "img", span);
+            self.sizes();
+            let artifact = self.parameters.is_on("CREATE_ONLY_MENDER_ARTIFACT");
+            output.set("format", if artifact { "mender" } else { "raw" }, span);
+            if !artifact {
+                output.set("ending", "img", span);
+            }
             if let Some((switch, word)) = self.compressor() {
                 output.set("compression", word, self.parameters.span(switch));
             }
@@ -34,18 +37,31 @@ impl Work<'_> {
         COMPRESSORS.iter().copied().find(|(switch, _)| self.parameters.is_on(switch))
     }
 
-    /// A root of a fixed size takes a division of its own: the board's, with that size in it.
-    fn root_size(&mut self) {
-        let size = self.parameters.text("IMAGE_ROOTFS_SIZE").trim_start_matches('0').to_owned();
-        let Some(layout) = self.target.board.and_then(|board| layout::find(&board.layout)) else { return };
-        if size.is_empty() {
+    /// A root or data of a fixed size take a division of their own: the board's, with that size in it.
+    fn sizes(&mut self) {
+        let Some(board) = self.target.board else { return };
+        let updated = self.mendered().is_some();
+        let Some(layout) = layout::find(board.layout_in(self.target.release, updated)) else { return };
+        let parameters = self.parameters;
+        let root = parameters.text("IMAGE_ROOTFS_SIZE").trim_start_matches('0');
+        let data = parameters.text("MENDER_DATA_SIZE");
+        let usual = !updated || !parameters.is_given("MENDER_DATA_SIZE");
+        if root.is_empty() && usual {
             return;
         }
-        let span = self.parameters.span("IMAGE_ROOTFS_SIZE");
+        let fixed = |part: &PartitionSpec| match part.role.as_str() {
+            "root" if !root.is_empty() => Some(("IMAGE_ROOTFS_SIZE", root)),
+            "data" if !usual => Some(("MENDER_DATA_SIZE", data)),
+            _ => None,
+        };
+        let span = parameters.span(if root.is_empty() { "MENDER_DATA_SIZE" } else { "IMAGE_ROOTFS_SIZE" });
         let table = if layout.table == TableKind::Mbr { "mbr" } else { "gpt" };
         self.tree.set("disk.table", table, span);
         for part in layout.partitions.iter().map(|part| part.spec()) {
-            let size = if part.role == "root" { format!("{size}MiB").into() } else { written(part.size, span) };
+            let (size, span) = match fixed(&part) {
+                Some((name, size)) => (format!("{size}MiB").into(), parameters.span(name)),
+                None => (written(part.size, span), span),
+            };
             self.tree.add("disk.partition", partition(&part, size, span), span);
         }
     }
@@ -55,16 +71,25 @@ impl Work<'_> {
         let (folder, name) = (self.parameters.text("BUILD_DIR"), self.parameters.text("PROJECT_NAME"));
         if self.parameters.is_on("CREATE_ONLY_CHROOT") {
             let folder = format!("{folder}/{name}");
-            return Place { result: format!("{folder}/chroot"), folder, chroot: true };
+            return Place { result: format!("{folder}/chroot"), folder, made: Made::Chroot };
         }
+        let artifact = self.parameters.is_on("CREATE_ONLY_MENDER_ARTIFACT");
+        let (ending, made) = if artifact { ("mender", Made::Artifact) } else { ("img", Made::Image) };
         let packed = self.compressor().map(|(_, word)| format!(".{word}")).unwrap_or_default();
-        Place { result: format!("{folder}/{name}.img{packed}"), folder: folder.to_owned(), chroot: false }
+        Place { result: format!("{folder}/{name}.{ending}{packed}"), folder: folder.to_owned(), made }
     }
 }
 
 fn partition(part: &PartitionSpec, size: crate::node::Value, span: Span) -> Tree {
     let mut tree = Tree::default();
     tree.set("name", part.name.as_str(), span);
+    if let Some(slot) = &part.slot {
+        // All else is the first one's.
+        tree.set("slot-of", slot.of.as_str(), span);
+        tree.set("filled", slot.filled, span);
+        tree.set("label", part.label.as_str(), span);
+        return tree;
+    }
     tree.set("role", part.role.as_str(), span);
     if let Some(mount) = &part.mount {
         tree.set("mount", mount.to_string(), span);
@@ -74,6 +99,9 @@ fn partition(part: &PartitionSpec, size: crate::node::Value, span: Span) -> Tree
     tree.set("size", size, span);
     if !part.mount_options.is_empty() {
         tree.set("mount-options", part.mount_options.as_str(), span);
+    }
+    if part.grow {
+        tree.set("grow", true, span);
     }
     tree
 }

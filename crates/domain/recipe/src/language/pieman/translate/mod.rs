@@ -2,6 +2,7 @@
 
 mod base;
 mod image;
+mod mender;
 mod network;
 mod own_board;
 mod packages;
@@ -19,6 +20,7 @@ use super::{hooks, pair, system, table};
 use crate::complete::Written;
 use crate::desk::Note;
 use crate::forms;
+use crate::spec::Family;
 
 /// What lies beside the parameters, and how strict to be.
 #[derive(Clone, Debug, Default)]
@@ -48,8 +50,18 @@ pub struct Place {
     pub folder: String,
     /// The result's path.
     pub result: String,
-    /// Whether it is the tree alone.
-    pub chroot: bool,
+    pub made: Made,
+}
+
+/// What a build makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// An image for a memory card.
+    Image,
+    /// The tree alone, as a folder.
+    Chroot,
+    /// An update by Mender.
+    Artifact,
 }
 
 /// A recipe in the making.
@@ -80,22 +92,13 @@ pub fn order(parameters: &mut Parameters, surroundings: &Surroundings) -> Result
 
 /// Says what kiln does not do, and why.
 fn refused(parameters: &Parameters) -> Result<(), Refused> {
-    let mender = "cannot create Mender compatible image for the specified device and operating system. \
-                  OS=raspberrypios-buster-armhf and DEVICE=rpi-3-b is supported only.";
-    let cannot: [(&str, &str, &str, &str); 3] = [
-        ("ENABLE_MENDER", mender, "kiln makes no images with Mender's client yet", "leave it out"),
-        ("CREATE_ONLY_MENDER_ARTIFACT", mender, "kiln makes no artifacts for Mender yet", "leave it out"),
-        (
-            "BASE_DIR",
-            "BASE_DIR cannot be used",
-            "kiln starts from no tree whose origin it does not know",
-            "leave it out: what has not changed since the last build comes from the cache by itself",
-        ),
-    ];
-    let said = |(name, ..): &&(&str, &str, &str, &str)| !matches!(parameters.text(name), "" | "false");
-    let Some((name, fatal, message, hint)) = cannot.iter().find(said) else { return Ok(()) };
-    let note = Note::error(parameters.span(name), "not-in-kiln", format!("`{name}`: {message}")).hint(*hint);
-    Err(parameters.sheets.refuse(*fatal, note))
+    if matches!(parameters.text("BASE_DIR"), "" | "false") {
+        return Ok(());
+    }
+    let message = "`BASE_DIR`: kiln starts from no tree whose origin it does not know";
+    let hint = "leave it out: what has not changed since the last build comes from the cache by itself";
+    let note = Note::error(parameters.span("BASE_DIR"), "not-in-kiln", message).hint(hint);
+    Err(parameters.sheets.refuse("BASE_DIR cannot be used", note))
 }
 
 /// Switches on what the definition asks for, unless the user chose something else that excludes it.
@@ -129,6 +132,7 @@ impl Work<'_> {
             }
             self.network();
         }
+        self.mender()?;
         if self.owns_board() {
             self.own_board()?;
         }
@@ -155,9 +159,13 @@ impl Work<'_> {
             return Err(self.parameters.sheets.refuse(format!("could not find locale {locale}"), wrong.at(span)));
         }
         self.copy("HOST_NAME", "system.hostname");
-        self.copy("LOCALE", "system.locale");
+        // On Alpine it has no effect, as with Pieman: musl has no locales.
+        let deb = self.target.release.family == Family::Deb;
+        if deb {
+            self.copy("LOCALE", "system.locale");
+        }
         self.copy("TIME_ZONE", "system.timezone");
-        if self.parameters.is_on("XFCE4") {
+        if deb && self.parameters.is_on("XFCE4") {
             self.tree.set("system.keyboard", "us", self.parameters.span("XFCE4"));
         }
         Ok(())

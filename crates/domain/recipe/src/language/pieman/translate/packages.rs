@@ -3,6 +3,7 @@
 use super::Work;
 use crate::language::pieman::pair::Word;
 use crate::node::Span;
+use crate::spec::Family;
 
 /// What every image of Pieman's has, and kiln's own parts do not bring.
 const EVERYWHERE: [&str; 3] = ["netbase", "net-tools", "inetutils-ping"];
@@ -15,8 +16,11 @@ impl Work<'_> {
         if self.parameters.is_on("ENABLE_SUDO") {
             all.push(("sudo".into(), self.parameters.span("ENABLE_SUDO")));
         }
-        all.extend(EVERYWHERE.map(|name| (name.to_owned(), os)));
-        if self.parameters.is_on("ENABLE_WIRELESS") {
+        let deb = self.target.release.family == Family::Deb;
+        if deb {
+            all.extend(EVERYWHERE.map(|name| (name.to_owned(), os)));
+        }
+        if deb && self.parameters.is_on("ENABLE_WIRELESS") {
             all.push(("wpasupplicant".into(), self.parameters.span("ENABLE_WIRELESS")));
         }
         let pair = self.pair.iter().flat_map(|pair| pair.base.iter().chain(&pair.includes));
@@ -25,7 +29,9 @@ impl Work<'_> {
             let span = self.parameters.span("XFCE4");
             all.extend(["xfce4", "lxdm", "xfce4-goodies"].map(|name| (name.to_owned(), span)));
         }
-        self.tree.set("packages.recommends", true, includes);
+        if deb {
+            self.tree.set("packages.recommends", true, includes);
+        }
         let mut seen: Vec<String> = Vec::new();
         for (name, span) in all {
             if !seen.contains(&name) {

@@ -17,7 +17,7 @@ pub struct Lock {
     pub spec: Digest,
     pub architecture: Arch,
     pub repositories: Vec<LockedRepository>,
-    /// The image's packages, by name, then architecture.
+    /// The image's packages, by name, then architecture; Alpine's in the order of their installation.
     pub packages: Vec<Locked>,
     /// The tools tree's packages, in the same form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -42,10 +42,11 @@ pub struct LockedRepository {
     pub label: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codename: Option<String>,
-    /// Digest of the InRelease (or Release) file; absent for an unsigned local folder.
+    /// Digest of the InRelease (or Release) file; absent for an unsigned local folder, and for Alpine, whose lists are signed
+    /// themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Digest>,
-    /// The `Date` of the release file, in seconds since 1970.
+    /// The `Date` of the release file, or when the newest package of its lists was built, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub date: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
