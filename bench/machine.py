@@ -1,9 +1,11 @@
 """This machine: its mirror, its packages, and what a command costs on it."""
 
+import atexit
 import glob
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -62,6 +64,22 @@ def register(architecture):
         subprocess.run(["mount", "-t", "binfmt_misc", "binfmt_misc", folder], check=True)
     if not (folder / f"qemu-{QEMU[architecture]}").exists():
         subprocess.run(["update-binfmts", "--enable", f"qemu-{QEMU[architecture]}"], check=True)
+
+
+def redis():
+    """Starts a Redis that ends with this program; returns its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    atexit.register(server.kill)
+    for _ in range(100):
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return port
+        time.sleep(0.05)
+    sys.exit("redis-server does not come up")
 
 
 def mirror():

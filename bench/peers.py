@@ -1,6 +1,6 @@
 """What is timed: kiln and its peers, each in the states cold, warm and hostname."""
 
-from machine import ROOT, WORK as FOLDER, Command, empty, kiln, mirror, register
+from machine import ROOT, WORK as FOLDER, Command, empty, kiln, mirror, redis, register
 from mkosi import Mkosi
 
 # Debian package → the program that tells it is there.
@@ -10,6 +10,7 @@ PACKAGES = {
     "qemu-user-static": "qemu-aarch64-static",
     "binfmt-support": "update-binfmts",
     "arch-test": "arch-test",
+    "redis-server": "redis-server",
 }
 
 SUITE = "trixie"
@@ -73,6 +74,27 @@ class KilnDisk(Kiln):
     work, recipe, output = "disk", "debian-minimal.toml", "debian-minimal.raw"
 
 
+class KilnUntold(KilnTree):
+    """The minbase tree, and nobody is told."""
+
+    work = "channel"
+
+
+class KilnTold(KilnUntold):
+    """The same, with status codes, events and the log going to a Redis of its own."""
+
+    name = "told"
+
+    def __init__(self):
+        super().__init__()
+        self.port = redis()
+
+    def ready(self, state, number):
+        command = super().ready(state, number)
+        words = [*command.words, "--channel", "bench", "--redis-port", str(self.port)]
+        return Command(words, command.output, command.folder)
+
+
 class Debootstrap(Subject):
     """A folder, then tar."""
 
@@ -129,4 +151,5 @@ WORK = {
     "tree": [KilnTree, Mmdebstrap, Debootstrap],
     "foreign": [KilnForeign, MmdebstrapForeign],
     "disk": [KilnDisk, Mkosi],
+    "channel": [KilnUntold, KilnTold],
 }

@@ -118,15 +118,17 @@ fn told(bench: &Bench, image: &Path, firmware: Firmware) -> Vec<String> {
     let file = |path: &Path| format!("format=raw,file={}", path.display());
     let mut machine = Command::new("qemu-system-x86_64");
     machine.args(["-nodefaults", "-display", "none", "-machine", "q35", "-accel", "tcg", "-cpu", "max"]);
-    machine.args(["-m", "1024", "-smp", &share().to_string(), "-device", "virtio-rng-pci"]);
-    machine.args(["-nic", "user,model=virtio-net-pci", "-serial", &format!("file:{}", console.display())]);
+    machine.args(["-m", "1024", "-smp", &share().to_string(), "-serial", &format!("file:{}", console.display())]);
+    // In kiln's order: cloud-init keeps what it calls its network card, and cards are called by their slots.
+    machine.args(["-drive", &format!("if=none,id=disk,cache=unsafe,{}", file(image))]);
+    machine.args(["-device", "virtio-blk-pci,drive=disk,bootindex=0", "-netdev", "user,id=net"]);
+    machine.args(["-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"]);
     if firmware == Firmware::Uefi {
         fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &vars).unwrap();
         let code = "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd";
         machine.args(["-drive", code, "-drive", &format!("if=pflash,unit=1,{}", file(&vars))]);
     }
-    machine.args(["-drive", &format!("if=virtio,cache=unsafe,{}", file(image))]).stdin(Stdio::null());
-    let mut machine = machine.spawn().expect("`scripts/setup --tests` installs QEMU");
+    let mut machine = machine.stdin(Stdio::null()).spawn().expect("`scripts/setup --tests` installs QEMU");
     let deadline = Instant::now() + Duration::from_secs(900);
     while machine.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {

@@ -89,6 +89,9 @@ pub struct Locked {
     /// Whether the recipe or the base set names it, rather than another package needing it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub manual: bool,
+    /// Whether the tree that is built upon has it already, at this version.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_tree: bool,
     /// Why it is here, in words: `recipe`, `base`, ``needed by `x` ``.
     pub why: String,
     /// Source package, where its name differs.
@@ -272,6 +275,7 @@ mod write {
         table.flag("base", package.base);
         table.flag("essential", package.essential);
         table.flag("manual", package.manual);
+        table.flag("in_tree", package.in_tree);
         table.text("why", &package.why);
         table.maybe("source", package.source.as_deref());
         table.maybe("source_version", package.source_version.as_deref());
@@ -336,6 +340,7 @@ mod tests {
             base: name == "base-files",
             essential: name == "base-files",
             manual: false,
+            in_tree: false,
             why: "needed by `it's \"x\"`".into(),
             source: (name == "libc6").then(|| "glibc".into()),
             source_version: None,

@@ -10,6 +10,11 @@ use crate::{Digest, GuestPath};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Action {
+    /// Copies a folder with all that files have (owners, modes, times, links, devices, extended attributes): the tree that is
+    /// built upon.
+    Tree {
+        from: LocalInput,
+    },
     /// Unpacks package archives natively and records them in the family's database as unpacked.
     Unpack {
         packages: Vec<PackageRef>,
@@ -163,7 +168,8 @@ pub enum Content {
     },
 }
 
-/// A file or folder beside the recipe, pinned by the digest of its content (for a folder: of its listing).
+/// A file or folder beside the recipe, pinned by the digest of its content (for a folder: of its listing; for a tree to build upon:
+/// of that with owners, modes, times and extended attributes).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalInput {
     /// Relative to the recipe's folder.

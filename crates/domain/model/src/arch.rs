@@ -49,6 +49,14 @@ impl Arch {
         }
     }
 
+    /// Returns the width of its addresses, in bits.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Amd64 | Self::Arm64 | Self::Ppc64el | Self::Riscv64 => 64,
+            Self::Armel | Self::Armhf | Self::I386 => 32,
+        }
+    }
+
     /// Returns Debian's multiarch tuple, as in `/usr/lib/x86_64-linux-gnu`.
     pub const fn multiarch(self) -> &'static str {
         match self {

@@ -59,7 +59,7 @@ fn spdx_package(facts: &Facts<'_>, locked: &Locked) -> Value {
         "downloadLocation": location(facts, locked),
         "filesAnalyzed": false,
         "primaryPackagePurpose": "INSTALL",
-        "checksums": [{ "algorithm": "SHA256", "checksumValue": locked.sha256.to_string() }],
+        "checksums": checksum(locked, |sum| json!({ "algorithm": "SHA256", "checksumValue": sum })),
         "sourceInfo": format!("built from {} {}", source(locked).0, source(locked).1),
         "externalRefs": [{
             "referenceCategory": "PACKAGE-MANAGER",
@@ -67,6 +67,11 @@ fn spdx_package(facts: &Facts<'_>, locked: &Locked) -> Value {
             "referenceLocator": purl(facts, locked),
         }],
     })
+}
+
+/// Returns the digest of a package's archive; of what came with a tree no archive was seen.
+fn checksum(locked: &Locked, say: impl Fn(String) -> Value) -> Vec<Value> {
+    if locked.in_tree { vec![] } else { vec![say(locked.sha256.to_string())] }
 }
 
 fn relation(from: &str, kind: &str, to: &str) -> Value {
@@ -94,7 +99,7 @@ pub fn cyclonedx(facts: &Facts<'_>) -> Value {
             "name": locked.name,
             "version": locked.version,
             "purl": purl,
-            "hashes": [{ "alg": "SHA-256", "content": locked.sha256.to_string() }],
+            "hashes": checksum(locked, |sum| json!({ "alg": "SHA-256", "content": sum })),
         })
     };
     let base = &facts.spec.base;
@@ -133,7 +138,7 @@ pub fn provenance(facts: &Facts<'_>) -> Value {
             "downloadLocation": location(facts, locked),
         })
     };
-    let packages = facts.lock.packages.iter().chain(&facts.lock.tools);
+    let packages = facts.lock.packages.iter().filter(|locked| !locked.in_tree).chain(&facts.lock.tools);
     json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": facts.artifacts.iter().map(subject).collect::<Vec<_>>(),
@@ -207,7 +212,8 @@ fn escaped(text: &str) -> String {
 }
 
 fn location(facts: &Facts<'_>, locked: &Locked) -> String {
-    let repository = facts.lock.repository(&locked.repository);
+    // Nobody knows where the one who made the tree had it from.
+    let repository = facts.lock.repository(&locked.repository).filter(|_| !locked.in_tree);
     repository.map_or_else(|| "NOASSERTION".into(), |repository| format!("{}/{}", repository.uri, locked.filename))
 }
 

@@ -45,20 +45,24 @@ impl Inputs<'_> {
         self.spec.base.family == Family::Apk
     }
 
-    /// Returns the packages of the bootstrap stage.
+    /// Returns the packages of the bootstrap stage; a tree that is built upon has its own.
     pub fn base_packages(&self) -> Vec<PackageRef> {
-        self.packages(|locked| locked.base)
+        self.packages(|locked| !self.is_further(locked) && !locked.in_tree)
+    }
+
+    fn is_further(&self, locked: &Locked) -> bool {
+        !locked.in_tree && (!locked.base || self.spec.base.tree.is_some())
     }
 
     /// Returns those of `names` that are on top of the base.
     pub fn further_named(&self, names: &[&str]) -> Vec<PackageRef> {
-        self.packages(|locked| !locked.base && names.contains(&locked.name.as_str()))
+        self.packages(|locked| self.is_further(locked) && names.contains(&locked.name.as_str()))
     }
 
     /// Returns the packages that come on top of the base, without what an earlier stage installs for itself.
     pub fn further_packages(&self) -> Vec<PackageRef> {
         let early = crate::stage::locale_packages(self);
-        let further = self.packages(|locked| !locked.base).into_iter();
+        let further = self.packages(|locked| self.is_further(locked)).into_iter();
         further.filter(|package| !early.contains(package)).collect()
     }
 

@@ -67,6 +67,7 @@ fn line(action: &Action) -> String {
         }
         Action::Services { enable, disable, mask } => services(enable, disable, mask),
         Action::Copy { path, from, .. } => format!("copy {} to {path} {}", from.path, from.digest.short()),
+        Action::Tree { from } => format!("build upon {} {}", from.path, from.digest.short()),
         Action::Depmod => "index kernel modules".into(),
         Action::Initrd { .. } => "make the initrd".into(),
         Action::Boot { loader, cmdline, .. } => format!("boot by {loader}: {cmdline}"),

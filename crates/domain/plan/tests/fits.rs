@@ -19,6 +19,7 @@ fn lock(kernel: u64, installed: Option<u64>) -> Lock {
         base: false,
         essential: false,
         manual: true,
+        in_tree: false,
         why: "board".into(),
         source: None,
         source_version: None,

@@ -29,6 +29,7 @@ fn package(name: &str, base: bool) -> Locked {
         base,
         essential: base,
         manual: !base,
+        in_tree: false,
         why: "recipe".into(),
         source: None,
         source_version: None,

@@ -169,6 +169,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
         repositories,
         tools: section::repository::tools(base, &ground, desk),
         epoch: base.integer("epoch").map(|said| said.value).or(desk.options.epoch),
+        tree: section::base::tree(base, &ground, desk),
         merged_usr: release.merged_usr(ground.architecture),
         runlevels: runlevels(),
     };

@@ -71,6 +71,11 @@ pub trait Sources {
     /// Returns the digest of a file's content, or for a folder of its listing (names, kinds, modes, contents). A link is
     /// followed.
     fn digest(&self, path: &str) -> io::Result<Local>;
+
+    /// Returns the digest of a folder with all that its files have: owners, modes, times, links, extended attributes.
+    fn tree(&self, path: &str) -> io::Result<Digest> {
+        self.digest(path).map(|local| local.digest)
+    }
 }
 
 /// What a path beside the recipe is.

@@ -76,6 +76,9 @@ pub struct Base {
     pub tools: Repository,
     /// SOURCE_DATE_EPOCH; none means the newest `Date` of the locked Release files.
     pub epoch: Option<i64>,
+    /// A tree that is there already, to build upon; none: one is made from the base set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tree: Option<LocalFile>,
     /// Links that the merged-/usr layout needs before packages are unpacked, where the release does not ship them.
     pub merged_usr: Vec<(String, String)>,
     /// What OpenRC starts where the image holds it, by runlevel; empty without OpenRC.

@@ -124,3 +124,17 @@ fn every_release_of_the_catalogue_can_be_ordered() {
         assert!(order.recipe.toml().contains(&format!("board = \"{device}\"")), "{os}");
     }
 }
+
+/// The list that user interfaces show.
+#[test]
+fn devices_are_listed_as_they_were() {
+    let devices = pieman::devices();
+    let text = serde_json::to_string_pretty(&devices["rpi-3-b"]).unwrap() + "\n";
+    assert_eq!(golden(&checkout().join("corpus/pieman/devices.rpi-3-b.json"), Some(&text)), None);
+    let names: Vec<&str> = devices.as_object().unwrap().keys().map(String::as_str).collect();
+    for known in
+        ["opi-pc-plus", "opi-zero", "rpi-b", "rpi-2-b", "rpi-3-b", "rpi-3-b-plus", "rpi-4-b", "rpi-zero", "rpi-zero-w"]
+    {
+        assert!(names.contains(&known), "{known}: {names:?}");
+    }
+}

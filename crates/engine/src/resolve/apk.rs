@@ -132,6 +132,7 @@ impl Kiln {
         let lock = |(at, (chosen, sha256)): (usize, (&Chosen<'_>, Digest))| {
             let (entry, place) = (&chosen.entry, &lists.places[chosen.repository]);
             Locked {
+                in_tree: false,
                 name: entry.name.to_owned(),
                 version: entry.version.to_owned(),
                 architecture: entry.arch.to_owned(),

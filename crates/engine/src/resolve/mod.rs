@@ -9,6 +9,7 @@ mod release;
 mod solve;
 #[cfg(test)]
 mod tests;
+mod tree;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -163,7 +164,7 @@ impl Kiln {
         let wanted = kiln_plan::tools::wanted(spec);
         let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;
         let repositories = own.into_iter().chain(tools_repository);
-        let repositories: Vec<_> = repositories.chain(solve::local_repository(spec)).collect();
+        let repositories: Vec<_> = repositories.chain(solve::local_repositories(spec)).collect();
         Ok(Lock { edition: EDITION, spec: asked, architecture: spec.base.architecture, repositories, packages, tools })
     }
 

@@ -15,7 +15,7 @@ use kiln_recipe::spec::{BaseSet, LocalFile};
 use kiln_recipe::{Diagnostic, Place, Severity, Spec};
 
 use super::elsewhere::Components;
-use super::{Archive, Update};
+use super::{Archive, Update, tree};
 use crate::events::Events;
 use crate::load::Loaded;
 
@@ -41,7 +41,11 @@ pub fn image(
     let solution = solve::solve(&universe, &request);
     let solution =
         solution.map_err(|error| located(&Asked { loaded, archives, elsewhere }, &universe, &request, error))?;
-    solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())
+    let packages = solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())?;
+    Ok(match tree::Existing::of(loaded)? {
+        Some(tree) => tree.told(packages, &loaded.completed.spec),
+        None => packages,
+    })
 }
 
 /// Returns what is wrong with the packages the recipe asks for, at their places. Of a recipe that has other mistakes, only
@@ -160,7 +164,10 @@ fn question(
 ) -> Result<(Universe, Request), Fault> {
     let spec = &loaded.completed.spec;
     let (local, names) = local_source(loaded)?;
-    let sources = archives.iter().flat_map(|archive| archive.sources.clone()).chain(local).collect();
+    let tree = tree::Existing::of(loaded)?;
+    let existing = tree.as_ref().map(tree::Existing::source).transpose()?;
+    let names = names.into_iter().chain(tree.iter().flat_map(tree::Existing::names));
+    let sources = archives.iter().flat_map(|archive| archive.sources.clone()).chain(local).chain(existing).collect();
     let request = Request {
         base: base(spec.packages.base),
         include: spec.packages.include.iter().map(|wanted| wanted.package.clone()).chain(names).collect(),
@@ -261,11 +268,16 @@ pub fn start(loaded: &Loaded) -> Place {
     Place { file: loaded.path.display().to_string(), line: 1, column: 1, offset: 0, len: 0 }
 }
 
-/// Returns the repository that stands for the recipe's own package files.
-pub fn local_repository(spec: &Spec) -> Option<LockedRepository> {
-    let repository =
-        LockedRepository { name: LOCAL.into(), uri: "file:.".into(), suite: LOCAL.into(), ..Default::default() };
-    (!spec.packages.files.is_empty()).then_some(repository)
+/// Returns the repositories that stand for the recipe's own package files and for the tree that it builds upon.
+pub fn local_repositories(spec: &Spec) -> impl Iterator<Item = LockedRepository> {
+    let repository = |name: &str| LockedRepository {
+        name: name.into(),
+        uri: "file:.".into(),
+        suite: name.into(),
+        ..Default::default()
+    };
+    let files = (!spec.packages.files.is_empty()).then(|| repository(LOCAL));
+    files.into_iter().chain(spec.base.tree.is_some().then(|| repository(tree::NAME)))
 }
 
 /// Makes an index of the recipe's own package files, and asks for every one of them.

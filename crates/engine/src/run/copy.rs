@@ -6,9 +6,9 @@ use std::path::{Component, Path};
 
 use kiln_model::action::LocalInput;
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Fault, FaultKind, GuestPath};
+use kiln_model::{Digest, Fault, FaultKind, GuestPath};
 
-use super::Run;
+use super::{Run, folder};
 use crate::local::{self, Taker};
 use crate::target::{Ids, Target};
 
@@ -26,6 +26,21 @@ impl Run<'_> {
         let doing = || format!("copy `{}` to `{to}`", path.display());
         // The digest is of the bytes that were written: a look before or after could see others.
         let digest = local::take(&path, &mut Into { to, mode, ids, target }).fault(FaultKind::Recipe, doing)?;
+        self.unchanged(&path, digest, from)
+    }
+}
+
+impl Run<'_> {
+    /// Copies the tree that is built upon; one that changed since is an error.
+    pub fn tree(&self, from: &LocalInput, target: &Target) -> Result<(), Fault> {
+        let path = self.loaded.folder.join(&from.path);
+        let doing = || format!("copy the tree `{}`", path.display());
+        let tree = crate::load::tree(&path).fault(FaultKind::Recipe, doing)?;
+        folder::fill(&tree, target.root()).fault(FaultKind::Recipe, doing)?;
+        self.unchanged(&path, folder::digest(&tree).fault(FaultKind::Recipe, doing)?, from)
+    }
+
+    fn unchanged(&self, path: &Path, digest: Digest, from: &LocalInput) -> Result<(), Fault> {
         if digest == from.digest {
             return Ok(());
         }

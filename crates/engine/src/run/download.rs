@@ -151,7 +151,8 @@ impl Kiln {
     /// Returns their sizes together, in bytes.
     pub fn fetch(&self, loaded: &Loaded, lock: &Lock, events: &Events) -> Result<u64, Fault> {
         let mut seen = HashSet::new();
-        let fresh = lock.packages.iter().chain(&lock.tools).filter(|locked| seen.insert(locked.sha256));
+        let packages = lock.packages.iter().filter(|locked| !locked.in_tree);
+        let fresh = packages.chain(&lock.tools).filter(|locked| seen.insert(locked.sha256));
         let requests: Vec<_> = fresh.map(|locked| request(loaded, lock, locked)).collect();
         let progress = |progress: kiln_fetch::Progress| {
             events.progress(None, "download", Unit::Bytes, progress.done, Some(progress.total));

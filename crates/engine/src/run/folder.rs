@@ -15,15 +15,23 @@ use rustix::fs::{
 /// Writes `tree` to the fresh folder `to`; returns the bytes of its files and the digest of its listing.
 pub fn write(tree: &Tree, to: &Path) -> io::Result<(u64, Digest)> {
     std::fs::create_dir(to)?;
+    fill(tree, to)?;
+    Ok((tree.content_size(), digest(tree)?))
+}
+
+/// Writes `tree` into the empty folder `to`.
+pub fn fill(tree: &Tree, to: &Path) -> io::Result<()> {
     for entry in &tree.entries {
         put(entry, to)?;
     }
     // Directories last: what is made in them changes their times.
-    for entry in tree.entries.iter().rev() {
-        dress(entry, to)?;
-    }
+    tree.entries.iter().rev().try_for_each(|entry| dress(entry, to))
+}
+
+/// Returns the digest of everything that a tree holds.
+pub fn digest(tree: &Tree) -> io::Result<Digest> {
     let listing = serde_json::to_vec(&tree.entries.iter().map(description).collect::<io::Result<Vec<_>>>()?)?;
-    Ok((tree.content_size(), Digest::of(listing)))
+    Ok(Digest::of(listing))
 }
 
 fn put(entry: &Entry, to: &Path) -> io::Result<()> {

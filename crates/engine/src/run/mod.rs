@@ -10,7 +10,7 @@ mod copy;
 mod disguise;
 mod download;
 mod emulate;
-mod folder;
+pub(crate) mod folder;
 mod initrd;
 mod install;
 mod lend;

@@ -14,6 +14,7 @@ impl Run<'_> {
     /// Does `action` to the tree at `target`.
     pub fn perform(&self, stage: StageKind, action: &Action, target: &Target) -> Result<(), Fault> {
         match action {
+            Action::Tree { from } => self.tree(from, target),
             Action::Unpack { packages, bare, only } => self.unpack(stage, packages, (*bare, only), target),
             Action::Configure { hold, env } => self.configure(stage, hold, env, target),
             Action::Install { packages, installed, world, env } => {

@@ -38,6 +38,7 @@ pub use layer::{Layer, Meta};
 pub use list::{EntryInfo, EntryKind};
 pub use manifest::{Item, Manifest, Mark};
 pub use merge::merge;
+pub use scan::tree;
 pub use store::Store;
 pub use verify::{Finding, VerifyProgress};
 

@@ -40,6 +40,19 @@ pub(crate) fn scan(stage: StageId, root: &Path) -> Result<Scanned> {
     Ok(Scanned { manifest: Manifest { stage, root: root.to_owned(), items }, bytes })
 }
 
+/// Reads any folder as a tree: every name in it with owners, modes, times, links and extended attributes.
+///
+/// On one thread, which is gone afterwards: a process that will be forked has none of rayon's.
+pub fn tree(folder: &Path) -> Result<kiln_model::Tree> {
+    let scan = || scan(StageId(kiln_model::Digest::of("")), folder);
+    let alone = || match rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() {
+        Ok(pool) => pool.install(scan),
+        Err(error) => Err(Error::io("list", folder)(std::io::Error::other(error))),
+    };
+    let scanned = std::thread::scope(|scope| scope.spawn(alone).join().expect("a scan does not panic"))?;
+    Ok(crate::merge(&[&scanned.manifest]))
+}
+
 struct Scan<'a> {
     stage: StageId,
     root: &'a Path,

@@ -20,6 +20,8 @@ pub struct Release {
     /// As people say it: `13`.
     pub release: String,
     pub codename: String,
+    /// Where people look at its packages, up to a package's name; `{architecture}` is the archive's word for one.
+    pub packages_url: String,
     pub aliases: Vec<String>,
     pub architectures: Vec<Arch>,
     /// What is used unless the recipe says otherwise.
@@ -163,6 +165,12 @@ pub fn distributions() -> Vec<&'static str> {
 }
 
 impl Release {
+    /// Returns the distribution's name as people say it: the title up to the release.
+    pub fn name(&self) -> &str {
+        let at = self.title.find(&format!(" {}", self.release)).unwrap_or(self.title.len());
+        &self.title[..at]
+    }
+
     pub fn is_called(&self, word: &str) -> bool {
         self.words().any(|own| own == word)
     }

@@ -8,6 +8,7 @@ use crate::desk::{Desk, Note};
 use crate::forms::{COMPONENT, FINGERPRINT, LOCAL_PATH, SNAPSHOT, URI};
 use crate::node::Span;
 use crate::shape::{Form, Shape, Table, Wrong, did_you_mean, key, nearest};
+use crate::spec::{Family, LocalFile};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
@@ -68,6 +69,13 @@ pub static KEYS: Table = Table {
             .default("true; never with `snapshot`"),
         key("epoch", Shape::Integer { from: 0, to: 1 << 40 }, "SOURCE_DATE_EPOCH: no file of the image is newer. Seconds since 1970.")
             .default("the environment's SOURCE_DATE_EPOCH, else the date of the newest package index"),
+        key(
+            "tree",
+            Shape::Text(&LOCAL_PATH),
+            "A folder with a system of this distribution to build upon, such as an earlier output of format `dir`: it is copied as it \
+             is, what it has installed is upgraded, and the rest is added. Not for Alpine.",
+        )
+        .default("a new one, from the base set"),
         key("repository", Shape::Tables(&repository::KEYS), ""),
     ],
     more: None,
@@ -131,6 +139,32 @@ impl Ground {
         if needed { self.release.firmware_components.clone() } else { vec![] }
     }
 }
+
+/// Returns the tree to build upon.
+pub fn tree(view: View<'_>, ground: &Ground, desk: &Desk<'_>) -> Option<LocalFile> {
+    let said = view.text("tree")?;
+    if ground.release.family != Family::Deb {
+        let message = format!("kiln builds upon no tree of {}", ground.release.title);
+        let hint = "leave `tree` out: what has not changed since the last build comes from the cache by itself";
+        desk.say(Note::error(said.span, "contradiction", message).hint(hint));
+        return None;
+    }
+    let host = desk.host_path(said.span, said.value);
+    let unreadable = |label: String| {
+        let note = Note::error(said.span, "unreadable", format!("cannot read `{}`", said.value)).label(label);
+        desk.say(if host == said.value { note } else { note.hint(format!("looked for `{host}`")) });
+    };
+    let status = desk.sources.read(&format!("{host}/{DPKG_STATUS}"));
+    match (desk.sources.tree(&host), status) {
+        (Err(error), _) => unreadable(error.to_string()),
+        (_, Err(error)) => unreadable(format!("it has no `{DPKG_STATUS}`: {error}")),
+        (Ok(digest), Ok(_)) => return Some(LocalFile { path: desk.spec_path(&host), digest }),
+    }
+    None
+}
+
+/// Where a tree of Debian's family says what it has.
+pub const DPKG_STATUS: &str = "var/lib/dpkg/status";
 
 /// Finds release, architecture and board, and sees to it that they fit each other.
 pub fn ground(view: View<'_>, desk: &Desk<'_>) -> Option<Ground> {

@@ -27,6 +27,11 @@ impl Sources for Folder {
         let digest = if folder { Digest::of(listing(&path)?) } else { Digest::of(std::fs::read(&path)?) };
         Ok(Local { digest, folder, executable })
     }
+
+    /// Of trees the name stands for all that they have.
+    fn tree(&self, path: &str) -> io::Result<Digest> {
+        std::fs::read_dir(self.0.join(path)).map(|_| Digest::of(path)).map_err(plain)
+    }
 }
 
 /// Operating systems word their errors differently; goldens do not.

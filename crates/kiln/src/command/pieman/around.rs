@@ -1,8 +1,8 @@
 //! What lies around the parameters: the environment, `.env`, a pair's files, keys, and whom the artifacts belong to.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::lchown;
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::Path;
 
 use kiln_model::fault::OrFault as _;
@@ -105,6 +105,28 @@ pub fn owner(parameters: &Parameters) -> Result<Option<(u32, u32)>, Fault> {
     }
 }
 
+/// Moves the result into a folder, which may lie on another filesystem: what has its name there is whole.
+pub fn deliver(place: &mut Place, folder: &Path) -> Result<(), Fault> {
+    let from = Path::new(&place.result);
+    let name = from.file_name().unwrap_or_default();
+    let to = folder.join(name);
+    let doing = || format!("move `{}` to `{}`", from.display(), folder.display());
+    match fs::rename(from, &to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            let partial = tempfile::Builder::new().prefix(".kiln-").tempfile_in(folder).farm(doing)?;
+            let owner = fs::metadata(from).farm(doing)?;
+            io::copy(&mut File::open(from).farm(doing)?, &mut partial.as_file()).farm(doing)?;
+            partial.as_file().set_permissions(owner.permissions()).farm(doing)?;
+            let _ = lchown(partial.path(), Some(owner.uid()), Some(owner.gid()));
+            partial.persist(&to).map_err(|error| error.error).farm(doing)?;
+            fs::remove_file(from).farm(doing)?;
+        }
+        moved => moved.farm(doing)?,
+    }
+    place.result = to.display().to_string();
+    Ok(())
+}
+
 /// Gives the folder of the artifacts and this build's files in it to their owner.
 pub fn give(parameters: &Parameters, place: &Place, owner: Option<(u32, u32)>) -> Result<(), Fault> {
     let Some((uid, gid)) = owner else { return Ok(()) };
@@ -112,8 +134,12 @@ pub fn give(parameters: &Parameters, place: &Place, owner: Option<(u32, u32)>) -
     let own =
         |name: &String| name == "SHA256SUMS" || name.strip_prefix(project).is_some_and(|rest| rest.starts_with('.'));
     let files = names(Path::new(folder)).into_iter().filter(own).map(|name| format!("{folder}/{name}"));
-    let all =
-        [folder.to_owned()].into_iter().chain(files).chain((place.made == Made::Chroot).then(|| place.folder.clone()));
+    let mut all: Vec<String> = [folder.to_owned()].into_iter().chain(files).collect();
+    if place.made == Made::Chroot {
+        // What lies in the tree belongs to the accounts of the tree.
+        let beside = names(Path::new(&place.folder)).into_iter().map(|name| format!("{}/{name}", place.folder));
+        all.extend(beside.filter(|path| *path != place.result).chain([place.folder.clone()]));
+    }
     for path in all {
         // What the owner of the folder put there may lead anywhere.
         lchown(&path, Some(uid), Some(gid)).farm(|| format!("give `{path}` to {uid}:{gid}"))?;

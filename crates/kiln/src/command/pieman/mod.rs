@@ -34,6 +34,9 @@ pub struct Args {
     /// Print the recipe that the parameters come to, as kiln.toml, and build nothing
     #[arg(long)]
     print_recipe: bool,
+    /// Print the devices and the systems for each as JSON, as Pieman's `get_devices()` gives them to user interfaces
+    #[arg(long)]
+    list_devices: bool,
     /// Let `secret` be a password where none is set, as Pieman does
     #[arg(long)]
     insecure_defaults: bool,
@@ -43,6 +46,9 @@ pub struct Args {
     /// Say what no parameter can, as in `--set network.wifi-country=DE`
     #[arg(long, value_name = "KEY=VALUE", value_parser = recipe::setting)]
     set: Vec<(String, String)>,
+    /// Move the image there when it is done, as Pieman's container moves it to `/result`
+    #[arg(long, value_name = "DIR")]
+    move_to: Option<PathBuf>,
     /// Keep the tree of a stage that fails, for `kiln shell --failed`
     #[arg(long)]
     keep_failed: bool,
@@ -62,6 +68,10 @@ enum Ending {
 }
 
 pub fn run(args: Args) -> Outcome {
+    if args.list_devices {
+        out::json(&pieman::devices())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut status = Status::of_environment();
     let ending = match work(&args, &mut status) {
         Ok(()) => return Ok(ExitCode::SUCCESS),
@@ -128,7 +138,7 @@ fn build(
     status: &mut Status,
 ) -> Result<(), Ending> {
     let config = args.flags.config()?;
-    let place = order.place.clone();
+    let mut place = order.place.clone();
     let loaded = complete(args, &config, order, &lock_beside(parameters))?;
     prepare(args, parameters, &place, &loaded)?;
     let sandbox = settings::enter().map_err(|fault| args.display.refused(fault.into()))?;
@@ -143,6 +153,9 @@ fn build(
     channel.into_iter().for_each(Channel::say_goodbye);
     let report = built?;
     around::give(parameters, &place, owner)?;
+    if let Some(folder) = &args.move_to {
+        around::deliver(&mut place, folder)?;
+    }
     let cached = report.stages.iter().filter(|stage| stage.cached).count();
     let stages = report.stages.len();
     say(Level::Info, &format!("built in {}, {cached} of {stages} stages from cache", text::time(report.millis)));
@@ -169,6 +182,15 @@ fn prepare(args: &Args, parameters: &Parameters, place: &Place, loaded: &Loaded)
     if place.made == Made::Chroot && Path::new(&place.result).exists() {
         let fault = Fault::recipe(format!("{} already exists", place.result));
         return Err(fault.hint("take another `PROJECT_NAME`, or remove that folder yourself").into());
+    }
+    if let Some(folder) = &args.move_to {
+        let shown = folder.display();
+        if place.made == Made::Chroot {
+            let fault = Fault::recipe(format!("there will be no image to move to `{shown}`"));
+            return Err(fault.hint("leave out `CREATE_ONLY_CHROOT`, or `--move-to`").into());
+        }
+        // The build would be in vain.
+        fs::read_dir(folder).farm(|| format!("look into `{shown}`, where the image shall go"))?;
     }
     let folder = parameters.text("BUILD_DIR");
     fs::create_dir_all(folder).farm(|| format!("make `{folder}`"))?;

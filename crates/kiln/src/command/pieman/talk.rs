@@ -1,8 +1,10 @@
 //! How Pieman talks: a coloured word, a colon, the text; everything on stderr.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Stdin};
 
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_process};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
 use crate::out;
 
@@ -36,19 +38,43 @@ impl kiln_recipe::pieman::Person for Person {
     /// Reads one line of stdin; a terminal is told what to type, and does not show it.
     fn ask(&mut self, name: &str) -> String {
         let stdin = io::stdin();
-        let before = tcgetattr(&stdin).ok().filter(|_| stdin.is_terminal());
-        if let Some(modes) = &before {
-            out::talk(&format!("Enter {name} value: "));
-            let mut silent = modes.clone();
-            silent.local_modes.remove(LocalModes::ECHO);
-            let _ = tcsetattr(&stdin, OptionalActions::Now, &silent);
-        }
-        let mut line = String::new();
-        let _ = stdin.lock().read_line(&mut line);
-        if let Some(modes) = before {
-            let _ = tcsetattr(&stdin, OptionalActions::Now, &modes);
-            out::talk("\n");
-        }
+        let line = match tcgetattr(&stdin).ok().filter(|_| stdin.is_terminal()) {
+            Some(modes) => {
+                out::talk(&format!("Enter {name} value: "));
+                silently(&stdin, &modes)
+            }
+            None => {
+                let mut line = String::new();
+                let _ = stdin.lock().read_line(&mut line);
+                line
+            }
+        };
         line.trim_end_matches(['\r', '\n']).to_owned()
     }
+}
+
+/// Reads a line that the terminal does not show. The key that interrupts ends the line here, so that the terminal is itself
+/// again before it ends kiln.
+fn silently(terminal: &Stdin, modes: &Termios) -> String {
+    let interrupts = modes.special_codes[SpecialCodeIndex::VINTR];
+    let mut silent = modes.clone();
+    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+    silent.special_codes[SpecialCodeIndex::VEOL] = interrupts;
+    let _ = tcsetattr(terminal, OptionalActions::Now, &silent);
+    let mut line = Vec::new();
+    let mut some = [0; 4096];
+    while !line.ends_with(b"\n") && !line.ends_with(&[interrupts]) {
+        match rustix::io::read(terminal, &mut some) {
+            Ok(0) => break,
+            Ok(count) => line.extend_from_slice(&some[..count]),
+            Err(Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    let _ = tcsetattr(terminal, OptionalActions::Now, modes);
+    out::talk("\n");
+    if line.ends_with(&[interrupts]) {
+        let _ = kill_process(getpid(), Signal::INT);
+    }
+    String::from_utf8_lossy(&line).into_owned()
 }

@@ -169,6 +169,7 @@ mod tests {
             base: true,
             essential: true,
             manual: false,
+            in_tree: false,
             why: "base".into(),
             source: None,
             source_version: source_version.map(str::to_owned),

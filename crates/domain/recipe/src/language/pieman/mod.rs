@@ -4,6 +4,7 @@
 //! them. What is wrong is said in Pieman's words first and explained after that, at its place in `.env` or the environment.
 
 mod declare;
+mod devices;
 mod dotenv;
 mod hooks;
 mod pair;
@@ -17,6 +18,7 @@ mod tree;
 mod yaml;
 
 pub use declare::{Given, Parameters, Person, declare};
+pub use devices::devices;
 pub use pair::{HookFile, PairFiles, folder as pair_folder};
 pub use rules::{check, owner};
 pub use sheets::Refused;

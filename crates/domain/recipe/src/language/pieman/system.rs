@@ -57,7 +57,7 @@ fn piemans(distribution: &str) -> &str {
 }
 
 /// Returns the `OS` that means a release.
-fn os_name(release: &Release, architecture: Arch) -> String {
+pub fn os_name(release: &Release, architecture: Arch) -> String {
     // Alpine's releases have numbers alone; `v3.22` is a folder.
     let name = if release.family == Family::Apk { &release.release } else { &release.codename };
     let codename = name.strip_prefix(&format!("{}-", release.distribution)).unwrap_or(name);

@@ -67,7 +67,7 @@ const fn computed(name: &'static str, default: Default, becomes: &'static str) -
 
 pub static TABLE: &[Parameter] = &[
     switch("ALLOW_UNAUTHENTICATED", "false", "`unsigned = true` of the further `[[base.repository]]` of `pieman.yml`"),
-    text("BASE_DIR", "", "refused: unchanged stages come from the cache by themselves"),
+    text("BASE_DIR", "", "`base.tree`"),
     text("BUILD_DIR", "build", "the folder of the artifacts (`kiln build --out`)"),
     switch("COMPRESS_WITH_BZIP2", "false", "`output.compression = \"bz2\"`"),
     switch("COMPRESS_WITH_GZIP", "false", "`output.compression = \"gz\"`"),

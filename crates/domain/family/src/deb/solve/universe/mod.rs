@@ -133,6 +133,7 @@ impl Universe {
             base: chosen.base,
             essential: stanza.is_essential(),
             manual: matches!(chosen.why, Why::Base(_) | Why::Asked(_)),
+            in_tree: false,
             why: self.why(&chosen.why),
             source: (source != stanza.name()).then(|| source.to_owned()),
             source_version: (source_version != stanza.version()).then(|| source_version.to_owned()),

@@ -19,6 +19,10 @@ impl Work<'_> {
         if let Some(board) = self.target.board {
             self.tree.set("base.board", board.name.as_str(), device);
         }
+        if !matches!(self.parameters.text("BASE_DIR"), "" | "false") {
+            let (folder, span) = (self.parameters.text("BASE_DIR"), self.parameters.span("BASE_DIR"));
+            self.tree.set("base.tree", folder, span);
+        }
         self.components()?;
         self.keys(os)?;
         self.mirrors()

@@ -79,7 +79,6 @@ struct Work<'a> {
 pub fn order(parameters: &mut Parameters, surroundings: &Surroundings) -> Result<Order, Refused> {
     let pair = surroundings.pair.as_ref().map(|files| pair::read(parameters, files)).transpose()?;
     let target = system::target(parameters, pair.as_ref())?;
-    refused(parameters)?;
     if let Some(pair) = &pair {
         switches(parameters, pair)?;
     }
@@ -88,17 +87,6 @@ pub fn order(parameters: &mut Parameters, surroundings: &Surroundings) -> Result
     let mut work = Work { parameters, target, pair, surroundings, tree: Tree::default(), secrets, warnings };
     work.recipe()?;
     Ok(work.finish())
-}
-
-/// Says what kiln does not do, and why.
-fn refused(parameters: &Parameters) -> Result<(), Refused> {
-    if matches!(parameters.text("BASE_DIR"), "" | "false") {
-        return Ok(());
-    }
-    let message = "`BASE_DIR`: kiln starts from no tree whose origin it does not know";
-    let hint = "leave it out: what has not changed since the last build comes from the cache by itself";
-    let note = Note::error(parameters.span("BASE_DIR"), "not-in-kiln", message).hint(hint);
-    Err(parameters.sheets.refuse("BASE_DIR cannot be used", note))
 }
 
 /// Switches on what the definition asks for, unless the user chose something else that excludes it.
@@ -115,7 +103,7 @@ fn switches(parameters: &mut Parameters, pair: &Pair) -> Result<(), Refused> {
             parameters.switch_on(known.name, word.span);
         }
     }
-    refused(parameters)
+    Ok(())
 }
 
 impl Work<'_> {
