@@ -20,6 +20,7 @@ pub mod start;
 mod target;
 pub mod twice;
 pub mod unpack;
+mod upon;
 
 pub use build::BuildOptions;
 pub use config::Config;

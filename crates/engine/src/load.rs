@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Arch, Digest, Fault, Tree};
+use kiln_model::{Arch, Digest, Fault};
 use kiln_recipe::{Completed, Diagnostic, Files, HostSource, Local, Options, Rejected, Severity, Sources, Written};
 
 use crate::config::Config;
 use crate::local;
-use crate::run::folder;
 use crate::secrets::Secrets;
+use crate::upon;
 
 /// A recipe that was read and completed.
 #[derive(Clone, Debug)]
@@ -72,12 +72,6 @@ impl Draft {
     pub fn is_sound(&self) -> bool {
         self.loaded.is_some() && self.diagnostics.iter().all(|said| said.severity == Severity::Warning)
     }
-}
-
-/// Reads a folder as a tree, where every one of its files may be read.
-pub fn tree(folder: &Path) -> io::Result<Tree> {
-    fs::read_dir(folder)?;
-    kiln_store::tree(folder).map_err(io::Error::other)
 }
 
 /// Reads and completes the recipe at `recipe`.
@@ -185,6 +179,6 @@ impl Sources for Disk {
     }
 
     fn tree(&self, path: &str) -> io::Result<Digest> {
-        folder::digest(&tree(Path::new(path))?)
+        upon::digest(&upon::read(Path::new(path))?)
     }
 }

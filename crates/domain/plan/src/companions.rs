@@ -139,6 +139,10 @@ pub fn provenance(facts: &Facts<'_>) -> Value {
         })
     };
     let packages = facts.lock.packages.iter().filter(|locked| !locked.in_tree).chain(&facts.lock.tools);
+    let tree =
+        facts.spec.base.tree.iter().map(
+            |tree| json!({ "name": "the tree that is built upon", "digest": { "sha256": tree.digest.to_string() } }),
+        );
     json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": facts.artifacts.iter().map(subject).collect::<Vec<_>>(),
@@ -152,7 +156,7 @@ pub fn provenance(facts: &Facts<'_>) -> Value {
                     "lock": facts.plan.lock.to_string(),
                     "epoch": facts.plan.epoch,
                 },
-                "resolvedDependencies": packages.map(material).collect::<Vec<_>>(),
+                "resolvedDependencies": packages.map(material).chain(tree).collect::<Vec<_>>(),
             },
             "runDetails": {
                 "builder": { "id": "urn:kiln:local", "version": { "kiln": env!("CARGO_PKG_VERSION") } },

@@ -54,15 +54,15 @@ impl Inputs<'_> {
         !locked.in_tree && (!locked.base || self.spec.base.tree.is_some())
     }
 
-    /// Returns those of `names` that are on top of the base.
-    pub fn further_named(&self, names: &[&str]) -> Vec<PackageRef> {
-        self.packages(|locked| self.is_further(locked) && names.contains(&locked.name.as_str()))
+    /// Returns those on top of the base (or of the tree that is built upon) that are wanted.
+    pub fn further(&self, wanted: impl Fn(&Locked) -> bool) -> Vec<PackageRef> {
+        self.packages(|locked| self.is_further(locked) && wanted(locked))
     }
 
     /// Returns the packages that come on top of the base, without what an earlier stage installs for itself.
     pub fn further_packages(&self) -> Vec<PackageRef> {
         let early = crate::stage::locale_packages(self);
-        let further = self.packages(|locked| self.is_further(locked)).into_iter();
+        let further = self.further(|_| true).into_iter();
         further.filter(|package| !early.contains(package)).collect()
     }
 

@@ -35,7 +35,9 @@ fn root(disk: &Disk, lock: &Lock) -> Option<Misfit> {
     if disk.partitions.iter().filter_map(|part| part.mount.as_ref()).any(filled) {
         return None;
     }
-    let installed: u64 = lock.packages.iter().filter_map(|package| package.installed).sum();
+    // Of a tree nobody knows what was left out of it.
+    let fresh = lock.packages.iter().filter(|package| !package.in_tree);
+    let installed: u64 = fresh.filter_map(|package| package.installed).sum();
     let needed = installed / 10 * 9;
     let (place, size) = room(disk, root)?;
     let text = format!(

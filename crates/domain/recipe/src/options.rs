@@ -72,7 +72,8 @@ pub trait Sources {
     /// followed.
     fn digest(&self, path: &str) -> io::Result<Local>;
 
-    /// Returns the digest of a folder with all that its files have: owners, modes, times, links, extended attributes.
+    /// Returns the digest of a folder that holds a system, with all that its files have: owners, modes, times, links, extended
+    /// attributes; an error where it holds none.
     fn tree(&self, path: &str) -> io::Result<Digest> {
         self.digest(path).map(|local| local.digest)
     }

@@ -10,6 +10,7 @@ mod solve;
 #[cfg(test)]
 mod tests;
 mod tree;
+pub(crate) use tree::NAME as TREE;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -176,6 +177,8 @@ impl Kiln {
         events: &Events,
     ) -> Result<(Vec<LockedRepository>, Vec<Locked>), Fault> {
         let spec = &loaded.completed.spec;
+        // A tree that cannot be built upon is told before anything is downloaded.
+        tree::Existing::of(loaded)?;
         let archives =
             self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
         let elsewhere: solve::Elsewhere<'_> = &|names| self.elsewhere(spec, names, events);

@@ -166,7 +166,9 @@ fn question(
     let (local, names) = local_source(loaded)?;
     let tree = tree::Existing::of(loaded)?;
     let existing = tree.as_ref().map(tree::Existing::source).transpose()?;
-    let names = names.into_iter().chain(tree.iter().flat_map(tree::Existing::names));
+    let existing_names = tree.as_ref().map(|tree| tree.names(spec)).transpose()?.unwrap_or_default();
+    let names = names.into_iter().chain(existing_names);
+    let prefer = old.map(|lock| preferred(&lock.packages, update)).unwrap_or_default();
     let sources = archives.iter().flat_map(|archive| archive.sources.clone()).chain(local).chain(existing).collect();
     let request = Request {
         base: base(spec.packages.base),
@@ -174,7 +176,10 @@ fn question(
         exclude: spec.packages.exclude.clone(),
         recommends: spec.packages.recommends,
         installed: vec![],
-        prefer: old.map(|lock| preferred(&lock.packages, update)).unwrap_or_default(),
+        prefer: match &tree {
+            Some(tree) => tree.preferred(prefer),
+            None => prefer,
+        },
     };
     Ok((Universe::new(spec.base.architecture, &spec.packages.foreign, sources), request))
 }

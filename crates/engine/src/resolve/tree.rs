@@ -5,14 +5,18 @@ use std::collections::BTreeSet;
 use kiln_family::deb::deb822;
 use kiln_family::deb::install::status::{self, Installed};
 use kiln_family::deb::package::Stanza;
-use kiln_family::deb::solve::{Repository, Source};
+use kiln_family::deb::solve::{Pin, Repository, Source};
+use kiln_family::deb::version::Version;
 use kiln_family::deb::{Index, pin};
 use kiln_family::lock::Locked;
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Arch, Digest, Fault, FaultKind};
+use kiln_model::{Digest, Fault, FaultKind};
 use kiln_recipe::Spec;
+use kiln_recipe::spec::Base;
 
 use crate::load::Loaded;
+use crate::target::Target;
+use crate::upon;
 
 /// Its name in a lock.
 pub const NAME: &str = "tree";
@@ -31,11 +35,13 @@ impl Existing {
         let Some(tree) = &loaded.completed.spec.base.tree else { return Ok(None) };
         let folder = loaded.folder.join(&tree.path);
         let doing = || format!("read the packages of the tree `{}`", folder.display());
-        let text = std::fs::read_to_string(folder.join("var/lib/dpkg/status")).fault(FaultKind::Recipe, doing)?;
-        let states = std::fs::read_to_string(folder.join("var/lib/apt/extended_states")).unwrap_or_default();
+        let target = Target::open(&folder).fault(FaultKind::Recipe, doing)?;
+        let text = |file: &str| target.text(&kiln_plan::context::path(file)).fault(FaultKind::Recipe, doing);
+        let (states, release) = (text("/var/lib/apt/extended_states")?, text("/etc/os-release")?);
+        let text = text(upon::STATUS)?;
         let mut packages = status::parse(&text).fault(FaultKind::Recipe, doing)?;
         packages.retain(Installed::is_unpacked);
-        if let Some(fault) = unfit(&packages, loaded.completed.spec.base.architecture) {
+        if let Some(fault) = unfit(&packages, &release, &loaded.completed.spec.base) {
             return Err(fault.doing(doing()));
         }
         let stanzas = deb822::parse(&states).fault(FaultKind::Recipe, doing)?;
@@ -46,18 +52,37 @@ impl Existing {
         Ok(Some(Self { packages, automatic: automatic.collect(), doing: doing() }))
     }
 
-    /// Returns them as an archive that has nothing else.
+    /// Returns them as an archive that has nothing else. It counts as much as the others, so that the newest version is taken and
+    /// none goes backwards.
     pub fn source(&self) -> Result<Source, Fault> {
         let text: Vec<String> = self.packages.iter().map(stanza).collect();
         let index = Index::parse(text.join("\n")).fault(FaultKind::Recipe, || self.doing.clone())?;
         let repository =
-            Repository { name: NAME.into(), suite: NAME.into(), codename: NAME.into(), priority: pin::INSTALLED };
+            Repository { name: NAME.into(), suite: NAME.into(), codename: NAME.into(), priority: pin::DEFAULT };
         Ok(Source { repository, index })
     }
 
-    /// Returns the words that ask for each of them, in whatever version.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        self.packages.iter().map(word)
+    /// Returns the versions of an older lock, but for those that would lead backwards.
+    pub fn preferred(&self, mut all: Vec<Pin>) -> Vec<Pin> {
+        all.retain(|pin| {
+            let mut own = self.packages.iter().filter(|installed| installed.name() == pin.name);
+            own.all(|installed| Version::raw(installed.version()) <= Version::raw(&pin.version))
+        });
+        all
+    }
+
+    /// Returns the words that ask for each of them, in whatever version, but for those that the recipe has an own word for.
+    pub fn names(&self, spec: &Spec) -> Result<Vec<String>, Fault> {
+        let excluded = |installed: &&Installed| spec.packages.exclude.iter().any(|name| name == installed.name());
+        if let Some(installed) = self.packages.iter().find(excluded) {
+            let fault = Fault::recipe(format!("`{}` is excluded, and the tree has it", installed.name()));
+            return Err(fault.hint("remove it from the tree, or leave it out of `exclude`"));
+        }
+        let asked = |installed: &&Installed| {
+            let names = |wanted: &str| wanted.split(['=', '/', ':']).next() == Some(installed.name());
+            spec.packages.include.iter().any(|wanted| names(&wanted.package))
+        };
+        Ok(self.packages.iter().filter(|installed| !asked(installed)).map(word).collect())
     }
 
     /// Returns the answer with what is in the tree already, and why it is there.
@@ -79,7 +104,7 @@ impl Existing {
 }
 
 /// Returns what no build can start from: a package that is half there, and a system for another machine.
-fn unfit(packages: &[Installed], architecture: Arch) -> Option<Fault> {
+fn unfit(packages: &[Installed], os_release: &str, base: &Base) -> Option<Fault> {
     let state = |installed: &Installed| installed.stanza.get("Status").unwrap_or_default().to_owned();
     if let Some(broken) = packages.iter().find(|installed| !state(installed).ends_with(" ok installed")) {
         let fault = Fault::recipe(format!("`{}` is `{}`", broken.name(), state(broken)));
@@ -88,10 +113,18 @@ fn unfit(packages: &[Installed], architecture: Arch) -> Option<Fault> {
     let Some(dpkg) = packages.iter().find(|installed| installed.name() == "dpkg") else {
         return Some(Fault::recipe("it has no `dpkg`").hint("name the root folder of a whole system"));
     };
-    let other = dpkg.architecture() != architecture.debian();
-    other.then(|| {
-        let fault = Fault::recipe(format!("it is of architecture `{}`, not `{architecture}`", dpkg.architecture()));
-        fault.hint(format!("say `architecture = \"{}\"` under `[base]`", dpkg.architecture()))
+    if dpkg.architecture() != base.architecture.debian() {
+        let message = format!("it is of architecture `{}`, not `{}`", dpkg.architecture(), base.architecture);
+        let hint = format!("say `architecture = \"{}\"` under `[base]`", dpkg.architecture());
+        return Some(Fault::recipe(message).hint(hint));
+    }
+    // Releases that are never done have the name of the next one, or none.
+    let codename = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    let codename =
+        codename.map(|name| name.trim_matches('"')).filter(|_| base.release.starts_with(|c: char| c.is_ascii_digit()));
+    codename.filter(|name| *name != base.codename).map(|name| {
+        let fault = Fault::recipe(format!("it is a `{name}`, not a `{}`", base.codename));
+        fault.hint("name its own release under `[base]`: kiln upgrades within a release")
     })
 }
 

@@ -11,6 +11,7 @@ use kiln_model::{Digest, Fault, FaultKind, GuestPath};
 use super::{Run, folder};
 use crate::local::{self, Taker};
 use crate::target::{Ids, Target};
+use crate::upon;
 
 impl Run<'_> {
     /// Copies what the plan pinned; a file that changed since is an error, not a surprise.
@@ -35,9 +36,17 @@ impl Run<'_> {
     pub fn tree(&self, from: &LocalInput, target: &Target) -> Result<(), Fault> {
         let path = self.loaded.folder.join(&from.path);
         let doing = || format!("copy the tree `{}`", path.display());
-        let tree = crate::load::tree(&path).fault(FaultKind::Recipe, doing)?;
+        let tree = upon::read(&path).fault(FaultKind::Recipe, doing)?;
         folder::fill(&tree, target.root()).fault(FaultKind::Recipe, doing)?;
-        self.unchanged(&path, folder::digest(&tree).fault(FaultKind::Recipe, doing)?, from)
+        let digest = upon::digest(&tree).fault(FaultKind::Recipe, doing)?;
+        match upon::unmapped(&tree).filter(|_| digest != from.digest) {
+            Some(name) => {
+                Err(Fault::recipe(format!("`{name}` belongs to an account that you have no subordinate id for"))
+                    .hint("build as root, or make a copy of the tree that is yours")
+                    .doing(doing()))
+            }
+            None => self.unchanged(&path, digest, from),
+        }
     }
 
     fn unchanged(&self, path: &Path, digest: Digest, from: &LocalInput) -> Result<(), Fault> {

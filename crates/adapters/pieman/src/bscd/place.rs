@@ -61,14 +61,12 @@ fn writable(folder: &Path) -> Result<(), String> {
 impl Place {
     pub fn take(options: &Options) -> Result<Self, String> {
         let (socket, pid) = (options.socket.clone(), options.pid.clone());
-        let listener = {
-            let _turn = turn(&socket).map_err(|error| format!("{}: {error}", folder(&socket).display()))?;
-            if is_in_use(&socket) {
-                return Err("Address already in use".into());
-            }
-            let _ = fs::remove_file(&socket);
-            bind(&socket, options.mode).map_err(|error| format!("{}: {error}", socket.display()))?
-        };
+        let _turn = turn(&socket).map_err(|error| format!("{}: {error}", folder(&socket).display()))?;
+        if is_in_use(&socket) {
+            return Err("Address already in use".into());
+        }
+        let _ = fs::remove_file(&socket);
+        let listener = bind(&socket, options.mode).map_err(|error| format!("{}: {error}", socket.display()))?;
         let place = Self { listener, socket, pid };
         write_pid(&place.pid).map_err(|error| format!("{}: {error}", place.pid.display()))?;
         Ok(place)
@@ -96,6 +94,8 @@ fn write_pid(path: &Path) -> io::Result<()> {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        // Not while a successor takes them.
+        let _turn = turn(&self.socket);
         let _ = fs::remove_file(&self.socket);
         let _ = fs::remove_file(&self.pid);
     }

@@ -35,9 +35,13 @@ fn built_in(locale: &str) -> bool {
 }
 
 /// Returns the packages that make locales. They are installed here, once the base works: their scripts ask for what an
-/// essential package has (`awk`) without saying so, and a changed locale leaves the base alone.
+/// essential package has (`awk`) without saying so, and a changed locale leaves the base alone. Where the base is that of a tree, what
+/// is newer of it comes with them: they want the libc that they were made with.
 pub fn packages(inputs: &Inputs<'_>) -> Vec<PackageRef> {
-    if wanted(inputs).is_empty() { vec![] } else { inputs.further_named(&["locales", "libc-l10n"]) }
+    if wanted(inputs).is_empty() {
+        return vec![];
+    }
+    inputs.further(|locked| locked.base || ["locales", "libc-l10n"].contains(&locked.name.as_str()))
 }
 
 /// Returns the locales to make, sorted.

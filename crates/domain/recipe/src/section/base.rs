@@ -150,21 +150,16 @@ pub fn tree(view: View<'_>, ground: &Ground, desk: &Desk<'_>) -> Option<LocalFil
         return None;
     }
     let host = desk.host_path(said.span, said.value);
-    let unreadable = |label: String| {
-        let note = Note::error(said.span, "unreadable", format!("cannot read `{}`", said.value)).label(label);
-        desk.say(if host == said.value { note } else { note.hint(format!("looked for `{host}`")) });
-    };
-    let status = desk.sources.read(&format!("{host}/{DPKG_STATUS}"));
-    match (desk.sources.tree(&host), status) {
-        (Err(error), _) => unreadable(error.to_string()),
-        (_, Err(error)) => unreadable(format!("it has no `{DPKG_STATUS}`: {error}")),
-        (Ok(digest), Ok(_)) => return Some(LocalFile { path: desk.spec_path(&host), digest }),
+    match desk.sources.tree(&host) {
+        Ok(digest) => Some(LocalFile { path: desk.spec_path(&host), digest }),
+        Err(error) => {
+            let note = Note::error(said.span, "unreadable", format!("cannot read the tree `{}`", said.value));
+            let note = note.label(error.to_string());
+            desk.say(if host == said.value { note } else { note.hint(format!("looked for `{host}`")) });
+            None
+        }
     }
-    None
 }
-
-/// Where a tree of Debian's family says what it has.
-pub const DPKG_STATUS: &str = "var/lib/dpkg/status";
 
 /// Finds release, architecture and board, and sees to it that they fit each other.
 pub fn ground(view: View<'_>, desk: &Desk<'_>) -> Option<Ground> {

@@ -44,8 +44,8 @@ pub static KEYS: Table = Table {
     more: None,
 };
 
-/// What locks call the packages beside the recipe, and the archive of kiln's own tools.
-const RESERVED: [&str; 2] = ["local", "tools"];
+/// What locks call the packages beside the recipe, the archive of kiln's own tools, and the tree that is built upon.
+const RESERVED: [&str; 3] = ["local", "tools", "tree"];
 
 /// Returns every repository: the release's, then the recipe's.
 pub fn all(base: View<'_>, ground: &Ground, foreign: &[Arch], desk: &Desk<'_>) -> Vec<Repository> {

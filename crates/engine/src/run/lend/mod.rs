@@ -108,7 +108,9 @@ impl Run<'_> {
             let own = |locked: &&Locked| locked.name == name && locked.architecture == self.plan.arch.debian();
             self.lock.packages.iter().find(own)
         };
-        let perl: Vec<&Locked> = self.lock.packages.iter().filter(|locked| is_perl(&locked.name)).collect();
+        // What no archive has is not to be had for this machine.
+        let of_archives = self.lock.packages.iter().filter(|locked| locked.repository != crate::resolve::TREE);
+        let perl: Vec<&Locked> = of_archives.filter(|locked| is_perl(&locked.name)).collect();
         let perl = perl.iter().filter(|locked| locked.architecture != "all").map(|locked| locked.name.as_str());
         let programs = LENT.iter().map(|(name, _)| *name).filter(|name| of_tree(name).is_some());
         let mut wanted: Vec<&str> = programs.chain(perl.clone()).collect();

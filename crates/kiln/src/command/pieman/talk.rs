@@ -58,7 +58,8 @@ impl kiln_recipe::pieman::Person for Person {
 fn silently(terminal: &Stdin, modes: &Termios) -> String {
     let interrupts = modes.special_codes[SpecialCodeIndex::VINTR];
     let mut silent = modes.clone();
-    silent.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+    silent.local_modes.remove(LocalModes::ECHO);
+    silent.special_codes[SpecialCodeIndex::VINTR] = 0;
     silent.special_codes[SpecialCodeIndex::VEOL] = interrupts;
     let _ = tcsetattr(terminal, OptionalActions::Now, &silent);
     let mut line = Vec::new();
@@ -75,6 +76,8 @@ fn silently(terminal: &Stdin, modes: &Termios) -> String {
     out::talk("\n");
     if line.ends_with(&[interrupts]) {
         let _ = kill_process(getpid(), Signal::INT);
+        // Whoever started us may have taken that signal away.
+        std::process::exit(130);
     }
     String::from_utf8_lossy(&line).into_owned()
 }

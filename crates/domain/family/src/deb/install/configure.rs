@@ -88,7 +88,7 @@ fn unpack(real: &[(&Control, GuestPath)], env: &BTreeMap<String, String>) -> Opt
         return None;
     }
     let paths: Vec<String> = in_order(real).iter().map(|(_, path)| path.to_string()).collect();
-    let mut argv = dpkg(&["--force-depends", "--unpack"]);
+    let mut argv = dpkg(&["--force-depends", "--auto-deconfigure", "--unpack"]);
     argv.extend(paths);
     Some(Step { name: "unpack packages that prepare the tree first".into(), argv, env: env.clone() })
 }
