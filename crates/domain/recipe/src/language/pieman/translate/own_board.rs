@@ -94,8 +94,9 @@ impl Work<'_> {
 
 /// Copies what a pattern names; several fit under a new name only if the last one is meant, which is the newest kernel's.
 fn copies(entry: &str) -> String {
-    match entry.rsplit_once(':') {
+    let copy = match entry.rsplit_once(':') {
         Some((from, to)) => format!("last=\nfor file in {from}; do last=$file; done\ncp -rL \"$last\" {BOOT}/{to}\n"),
-        None => format!("mkdir -p {BOOT}\ncp -rL {entry} {BOOT}/\n"),
-    }
+        None => format!("cp -rL {entry} {BOOT}/\n"),
+    };
+    format!("mkdir -p {BOOT}\n{copy}")
 }
