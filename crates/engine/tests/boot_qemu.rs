@@ -119,11 +119,11 @@ fn the_board_whose_firmware_kiln_is() {
         device_tree: text("/s/board.dtb"),
         cmdline: text("console=ttyS1 rw"),
     };
-    let launch = Launch {
+    let mut launch = Launch {
         qemu: "/q".into(),
         board: &board,
         accel: Accel::Tcg,
-        processors: 2,
+        processors: 4,
         disk: "/card".into(),
         format: "raw",
         firmware: None,
@@ -137,6 +137,13 @@ fn the_board_whose_firmware_kiln_is() {
         -drive if=sd,snapshot=on,format=raw,file=/card -netdev user,id=net -device usb-net,netdev=net \
         -kernel /s/kernel -dtb /s/board.dtb -append console=ttyS1 rw -initrd /s/initrd -serial null -serial mon:stdio";
     assert_eq!(command(&launch).join(" "), wanted);
+
+    launch.processors = 2;
+    let taking_turns = wanted.replace("-accel tcg", "-accel tcg,thread=single");
+    assert_eq!(command(&launch).join(" "), taking_turns, "four processors of the board, two of the machine");
+    launch.accel = Accel::Kvm;
+    let accelerated = wanted.replace("-accel tcg -cpu cortex-a53", "-accel kvm -cpu host");
+    assert_eq!(command(&launch).join(" "), accelerated);
 }
 
 #[test]

@@ -10,8 +10,8 @@ use crate::{Digest, GuestPath};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Action {
-    /// Copies a folder with all that files have (owners, modes, times, links, devices, extended attributes): the tree that is
-    /// built upon.
+    /// Copies a folder with all that files have (owners, modes, times, links, extended attributes), but for the device nodes of its
+    /// `/dev`: the tree that is built upon.
     Tree {
         from: LocalInput,
     },

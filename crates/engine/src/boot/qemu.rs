@@ -51,8 +51,7 @@ pub fn command(launch: &Launch<'_>) -> Vec<String> {
     add(&["-name", "kiln", "-nodefaults", "-no-user-config", "-display", "none"]);
     // A board has as many processors as it has. Where this machine has fewer, they take turns: a Raspberry Pi with four came up in
     // 104 s on one thread and in 120 s on two, which wait for each other. An Orange Pi stood still on one thread.
-    let few = launch.processors < if board.firmware == "raspberry-pi" { 4 } else { 2 };
-    let single = launch.accel == Accel::Tcg && few && (board.bus == Bus::Virtio || board.firmware == "raspberry-pi");
+    let single = launch.accel == Accel::Tcg && launch.processors < 4 && board.firmware == "raspberry-pi";
     let accel = if single { "tcg,thread=single" } else { launch.accel.name() };
     add(&["-machine", &board.machine, "-accel", accel, "-cpu", launch.accel.processor(&board.cpu)]);
     if board.bus == Bus::Virtio {

@@ -95,6 +95,8 @@ impl Kiln {
         if spec.base.family == Family::Apk {
             return self.check_apk(loaded, sound, locked);
         }
+        let tree = tree::Existing::of(loaded)?;
+        let tree = tree.as_ref();
         let read = |kiln: &Self| {
             kiln.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)
         };
@@ -103,13 +105,13 @@ impl Kiln {
         match read(&offline) {
             // All that the lock leaves open are names that are excluded: not worth a download.
             Err(_) if locked => Ok(vec![]),
-            Ok(archives) if locked => solve::vain(loaded, &archives),
+            Ok(archives) if locked => solve::vain(loaded, &archives, tree),
             // Nobody waits for an archive to be told of a slip.
             Err(fault) if !sound => Err(fault),
-            Err(_) => solve::mistakes(loaded, &read(self)?, sound, &|names| self.elsewhere(spec, names, events)),
+            Err(_) => solve::mistakes(loaded, &read(self)?, tree, sound, &|names| self.elsewhere(spec, names, events)),
             Ok(archives) => {
                 let kiln = if sound { self } else { &offline };
-                solve::mistakes(loaded, &archives, sound, &|names| kiln.elsewhere(spec, names, events))
+                solve::mistakes(loaded, &archives, tree, sound, &|names| kiln.elsewhere(spec, names, events))
             }
         }
     }
@@ -177,12 +179,12 @@ impl Kiln {
         events: &Events,
     ) -> Result<(Vec<LockedRepository>, Vec<Locked>), Fault> {
         let spec = &loaded.completed.spec;
-        // A tree that cannot be built upon is told before anything is downloaded.
-        tree::Existing::of(loaded)?;
+        // Before anything is downloaded: it may be one that cannot be built upon.
+        let tree = tree::Existing::of(loaded)?;
         let archives =
             self.archives(&spec.base.repositories, spec.base.architecture, &spec.packages.foreign, events)?;
         let elsewhere: solve::Elsewhere<'_> = &|names| self.elsewhere(spec, names, events);
-        let packages = solve::image(loaded, &archives, old, update, events, elsewhere)?;
+        let packages = solve::image(loaded, &archives, tree.as_ref(), old, update, events, elsewhere)?;
         Ok((archives.into_iter().map(|archive| archive.locked).collect(), packages))
     }
 

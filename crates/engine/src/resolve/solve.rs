@@ -15,7 +15,8 @@ use kiln_recipe::spec::{BaseSet, LocalFile};
 use kiln_recipe::{Diagnostic, Place, Severity, Spec};
 
 use super::elsewhere::Components;
-use super::{Archive, Update, tree};
+use super::tree::{self, Existing};
+use super::{Archive, Update};
 use crate::events::Events;
 use crate::load::Loaded;
 
@@ -26,12 +27,13 @@ pub const LOCAL: &str = "local";
 pub fn image(
     loaded: &Loaded,
     archives: &[Archive],
+    tree: Option<&Existing>,
     old: Option<&Lock>,
     update: &Update,
     events: &Events,
     elsewhere: Elsewhere<'_>,
 ) -> Result<Vec<Locked>, Fault> {
-    let (universe, request) = question(loaded, archives, old, update)?;
+    let (universe, request) = question(loaded, archives, tree, old, update)?;
     for Reason { text, hint, .. } in solve::vain(&universe, &request) {
         events.warn(format!(
             "`exclude` in `[packages]`: {text}{}",
@@ -39,11 +41,12 @@ pub fn image(
         ));
     }
     let solution = solve::solve(&universe, &request);
-    let solution =
+    let mut solution =
         solution.map_err(|error| located(&Asked { loaded, archives, elsewhere }, &universe, &request, error))?;
+    tree.iter().for_each(|tree| tree.tell_why(&mut solution, &loaded.completed.spec));
     let packages = solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())?;
-    Ok(match tree::Existing::of(loaded)? {
-        Some(tree) => tree.told(packages, &loaded.completed.spec),
+    Ok(match tree {
+        Some(tree) => tree.mark(packages, &loaded.completed.spec),
         None => packages,
     })
 }
@@ -53,10 +56,11 @@ pub fn image(
 pub fn mistakes(
     loaded: &Loaded,
     archives: &[Archive],
+    tree: Option<&Existing>,
     sound: bool,
     elsewhere: Elsewhere<'_>,
 ) -> Result<Vec<Diagnostic>, Fault> {
-    let (universe, request) = question(loaded, archives, None, &Update::All)?;
+    let (universe, request) = question(loaded, archives, tree, None, &Update::All)?;
     let mut found = warnings(loaded, &universe, &request);
     let (architecture, wrong) = (loaded.completed.spec.base.architecture, wrong(&universe, request.clone(), sound));
     found.extend(Asked { loaded, archives, elsewhere }.diagnostics(&wrong));
@@ -126,8 +130,8 @@ const KERNEL: &str = "linux-image-";
 const MANY: usize = 8;
 
 /// Returns warnings of what is excluded in vain.
-pub fn vain(loaded: &Loaded, archives: &[Archive]) -> Result<Vec<Diagnostic>, Fault> {
-    let (universe, request) = question(loaded, archives, None, &Update::All)?;
+pub fn vain(loaded: &Loaded, archives: &[Archive], tree: Option<&Existing>) -> Result<Vec<Diagnostic>, Fault> {
+    let (universe, request) = question(loaded, archives, tree, None, &Update::All)?;
     Ok(warnings(loaded, &universe, &request))
 }
 
@@ -152,21 +156,21 @@ fn wrong(universe: &Universe, mut request: Request, sound: bool) -> Vec<Reason> 
 }
 
 /// Returns the name in a word, as `vim` in `vim/sid`.
-fn bare(word: &str) -> &str {
+pub fn bare(word: &str) -> &str {
     word.split([' ', '=', '/', ':', '^']).next().unwrap_or(word)
 }
 
 fn question(
     loaded: &Loaded,
     archives: &[Archive],
+    tree: Option<&Existing>,
     old: Option<&Lock>,
     update: &Update,
 ) -> Result<(Universe, Request), Fault> {
     let spec = &loaded.completed.spec;
     let (local, names) = local_source(loaded)?;
-    let tree = tree::Existing::of(loaded)?;
-    let existing = tree.as_ref().map(tree::Existing::source).transpose()?;
-    let existing_names = tree.as_ref().map(|tree| tree.names(spec)).transpose()?.unwrap_or_default();
+    let existing = tree.map(Existing::source).transpose()?;
+    let existing_names = tree.map(|tree| tree.words(spec)).transpose()?.unwrap_or_default();
     let names = names.into_iter().chain(existing_names);
     let prefer = old.map(|lock| preferred(&lock.packages, update)).unwrap_or_default();
     let sources = archives.iter().flat_map(|archive| archive.sources.clone()).chain(local).chain(existing).collect();
@@ -176,10 +180,7 @@ fn question(
         exclude: spec.packages.exclude.clone(),
         recommends: spec.packages.recommends,
         installed: vec![],
-        prefer: match &tree {
-            Some(tree) => tree.preferred(prefer),
-            None => prefer,
-        },
+        prefer: prefer.into_iter().filter(|pin| tree.is_none_or(|tree| tree.leads_forward(pin))).collect(),
     };
     Ok((Universe::new(spec.base.architecture, &spec.packages.foreign, sources), request))
 }

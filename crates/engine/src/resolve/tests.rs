@@ -31,7 +31,7 @@ fn bench() -> Bench {
     Bench { home, key: Key::new(), kiln }
 }
 
-fn config(home: &Path) -> Config {
+pub(super) fn config(home: &Path) -> Config {
     Config {
         lend: true,
         cache: home.join("cache"),

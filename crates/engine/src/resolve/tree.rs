@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kiln_family::deb::deb822;
 use kiln_family::deb::install::status::{self, Installed};
 use kiln_family::deb::package::Stanza;
-use kiln_family::deb::solve::{Pin, Repository, Source};
+use kiln_family::deb::solve::{Pin, Repository, Solution, Source, Why};
 use kiln_family::deb::version::Version;
 use kiln_family::deb::{Index, pin};
 use kiln_family::lock::Locked;
@@ -14,6 +14,7 @@ use kiln_model::{Digest, Fault, FaultKind};
 use kiln_recipe::Spec;
 use kiln_recipe::spec::Base;
 
+use super::solve::bare;
 use crate::load::Loaded;
 use crate::target::Target;
 use crate::upon;
@@ -62,45 +63,48 @@ impl Existing {
         Ok(Source { repository, index })
     }
 
-    /// Returns the versions of an older lock, but for those that would lead backwards.
-    pub fn preferred(&self, mut all: Vec<Pin>) -> Vec<Pin> {
-        all.retain(|pin| {
-            let mut own = self.packages.iter().filter(|installed| installed.name() == pin.name);
-            own.all(|installed| Version::raw(installed.version()) <= Version::raw(&pin.version))
-        });
-        all
+    /// Whether a version of an older lock is no older than what the tree has.
+    pub fn leads_forward(&self, pin: &Pin) -> bool {
+        let mut own = self.packages.iter().filter(|installed| installed.name() == pin.name);
+        own.all(|installed| Version::raw(installed.version()) <= Version::raw(&pin.version))
     }
 
     /// Returns the words that ask for each of them, in whatever version, but for those that the recipe has an own word for.
-    pub fn names(&self, spec: &Spec) -> Result<Vec<String>, Fault> {
+    pub fn words(&self, spec: &Spec) -> Result<Vec<String>, Fault> {
         let excluded = |installed: &&Installed| spec.packages.exclude.iter().any(|name| name == installed.name());
         if let Some(installed) = self.packages.iter().find(excluded) {
             let fault = Fault::recipe(format!("`{}` is excluded, and the tree has it", installed.name()));
             return Err(fault.hint("remove it from the tree, or leave it out of `exclude`"));
         }
-        let asked = |installed: &&Installed| {
-            let names = |wanted: &str| wanted.split(['=', '/', ':']).next() == Some(installed.name());
-            spec.packages.include.iter().any(|wanted| names(&wanted.package))
-        };
-        Ok(self.packages.iter().filter(|installed| !asked(installed)).map(word).collect())
+        Ok(self.packages.iter().filter(|installed| !is_asked(spec, installed.name())).map(word).collect())
     }
 
-    /// Returns the answer with what is in the tree already, and why it is there.
-    pub fn told(&self, mut packages: Vec<Locked>, spec: &Spec) -> Vec<Locked> {
+    /// Says of what nobody but the tree asked for that it was there before.
+    pub fn tell_why(&self, solution: &mut Solution, spec: &Spec) {
+        for chosen in &mut solution.packages {
+            let ours =
+                |asked: &String| !is_asked(spec, bare(asked)) && self.packages.iter().any(|one| word(one) == *asked);
+            if matches!(&chosen.why, Why::Asked(asked) if ours(asked)) {
+                chosen.why = Why::Installed;
+            }
+        }
+    }
+
+    /// Returns the answer with what is in the tree already, and with what was asked for when it was made.
+    pub fn mark(&self, mut packages: Vec<Locked>, spec: &Spec) -> Vec<Locked> {
         for locked in &mut packages {
             let Some(installed) = self.packages.iter().find(|installed| is(installed, locked)) else { continue };
             locked.in_tree = installed.version() == locked.version;
-            let asked = spec.packages.include.iter().any(|wanted| wanted.package == locked.name);
-            if asked || !locked.why.ends_with(&format!(": {}", word(installed))) {
-                continue;
-            }
             let native =
                 if locked.architecture == "all" { spec.base.architecture.debian() } else { &locked.architecture };
-            locked.manual = !self.automatic.contains(&(locked.name.clone(), native.to_owned()));
-            locked.why = "in the tree".into();
+            locked.manual |= !self.automatic.contains(&(locked.name.clone(), native.to_owned()));
         }
         packages
     }
+}
+
+fn is_asked(spec: &Spec, name: &str) -> bool {
+    spec.packages.include.iter().any(|wanted| bare(&wanted.package) == name)
 }
 
 /// Returns what no build can start from: a package that is half there, and a system for another machine.
@@ -152,4 +156,71 @@ fn stanza(installed: &Installed) -> String {
         .filter(|(name, _)| !["Status", "Conffiles", "Filename", "Size", "SHA256"].contains(&name.as_str()));
     let fields: String = fields.map(|(name, value)| format!("{name}: {value}\n")).collect();
     format!("{fields}Filename: {NAME}\nSize: 0\nSHA256: {}\n", Digest::of(&fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_recipe::spec::Base;
+
+    use super::*;
+
+    fn package(name: &str, version: &str, architecture: &str, status: &str) -> String {
+        format!("Package: {name}\nStatus: install ok {status}\nArchitecture: {architecture}\nVersion: {version}\n\n")
+    }
+
+    fn installed(text: &str) -> Vec<Installed> {
+        status::parse(text).unwrap()
+    }
+
+    fn base() -> Base {
+        crate::load::empty(&crate::resolve::tests::config(std::path::Path::new("."))).unwrap().completed.spec.base
+    }
+
+    #[test]
+    fn what_cannot_be_built_upon_says_what_to_do() {
+        let base =
+            Base { architecture: kiln_model::Arch::Amd64, release: "13".into(), codename: "trixie".into(), ..base() };
+        let dpkg = package("dpkg", "1.22", "amd64", "installed");
+        let told = |text: &str, release: &str| {
+            unfit(&installed(text), release, &base)
+                .map(|fault| format!("{}; {}", fault.chain(), fault.hint_text().unwrap_or_default()))
+        };
+        let broken = dpkg.clone() + &package("vim", "1", "amd64", "half-configured");
+        let foreign = package("dpkg", "1.22", "armhf", "installed");
+        for (text, release, wanted) in [
+            (&*broken, "", "`vim` is `install ok half-configured`; repair it there"),
+            ("", "", "it has no `dpkg`; name the root folder"),
+            (&foreign, "", "it is of architecture `armhf`, not `amd64`; say `architecture = \"armhf\"`"),
+            (
+                &dpkg,
+                "ID=debian\nVERSION_CODENAME=bookworm\n",
+                "it is a `bookworm`, not a `trixie`; name its own release",
+            ),
+        ] {
+            let told = told(text, release).unwrap();
+            assert!(told.starts_with(wanted), "{told}");
+        }
+        assert_eq!(told(&dpkg, "VERSION_CODENAME=trixie\n"), None);
+        assert_eq!(told(&dpkg, ""), None);
+    }
+
+    #[test]
+    fn nothing_goes_backwards() {
+        let packages = installed(&package("demo", "2.0-1", "amd64", "installed"));
+        let tree = Existing { packages, automatic: BTreeSet::new(), doing: String::new() };
+        let pin = |name: &str, version: &str| Pin {
+            name: name.into(),
+            architecture: "amd64".into(),
+            version: version.into(),
+        };
+        let forward = |name, version| tree.leads_forward(&pin(name, version));
+        assert_eq!(
+            [forward("demo", "1.9"), forward("demo", "2.0-1"), forward("demo", "2.1"), forward("other", "0")],
+            [false, true, true, true]
+        );
+        let source = tree.source().unwrap();
+        assert_eq!(source.repository.priority, pin::DEFAULT, "the newest version is taken, wherever it is");
+        let stanza = source.index.stanza(0);
+        assert_eq!((stanza.name(), stanza.version(), stanza.get("Status")), ("demo", "2.0-1", None));
+    }
 }

@@ -6,7 +6,7 @@ use crate::put::Put as _;
 
 /// What a thing belongs to, of which type it is, and one number more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub struct Key {
     pub object: u64,
     pub kind: u8,
     pub offset: u64,
@@ -20,6 +20,12 @@ impl Key {
         Self { object, kind, offset }
     }
 
+    /// Reads a key at the beginning of `bytes`.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+        Some(Self { object: number(0)?, kind: *bytes.get(8)?, offset: number(9)? })
+    }
+
     pub fn put(self, bytes: &mut [u8], at: usize) {
         bytes.le64(at, self.object);
         bytes.u8(at + 8, self.kind);
@@ -28,7 +34,7 @@ impl Key {
 }
 
 /// The numbers of trees.
-pub(super) mod tree {
+pub mod tree {
     pub const ROOT: u64 = 1;
     pub const EXTENT: u64 = 2;
     pub const CHUNK: u64 = 3;
@@ -43,7 +49,7 @@ pub(super) mod tree {
 }
 
 /// The types of keys.
-pub(super) mod kind {
+pub mod kind {
     pub const INODE: u8 = 1;
     pub const INODE_REF: u8 = 12;
     pub const INODE_EXTREF: u8 = 13;
@@ -69,7 +75,7 @@ pub(super) mod kind {
 }
 
 /// The inode of a tree's own root directory.
-pub(super) const ROOT_DIR: u64 = 256;
+pub const ROOT_DIR: u64 = 256;
 /// What checksums of data belong to.
 pub(super) const SUMS: u64 = -10_i64 as u64;
 /// What chunks belong to.

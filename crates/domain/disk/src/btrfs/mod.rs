@@ -7,7 +7,7 @@
 mod data;
 mod files;
 mod inode;
-mod key;
+pub mod key;
 mod node;
 mod space;
 mod superblock;

@@ -9,25 +9,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
+use kiln_disk::btrfs::key::{Key, ROOT_DIR, kind, tree};
 use kiln_model::GuestPath;
 
-use self::trees::{Items, Key, Superblock, Trees, u8_at, u16_at, u32_at, u64_at};
+use self::trees::{Items, Superblock, Trees, key, u8_at, u16_at, u32_at, u64_at};
 use super::block::Bytes;
 use super::ext4::zeros;
 use super::walk::{self, Filesystem, Inode, broken};
 
-const INODE: u8 = 1;
-const XATTR: u8 = 24;
-const DIR_INDEX: u8 = 96;
-const EXTENT_DATA: u8 = 108;
-const ROOT: u8 = 132;
-const ROOT_REF: u8 = 156;
-
-/// The tree of the top level, and where the numbers of subvolumes begin and end.
-const TOP: u64 = 5;
-const SUBVOLUMES: std::ops::RangeInclusive<u64> = 256..=u64::MAX - 256;
-/// The root directory of each.
-const ROOT_DIR: u64 = 256;
+/// The numbers of subvolumes.
+const SUBVOLUMES: std::ops::RangeInclusive<u64> = tree::SUBVOLUMES..=u64::MAX - 256;
 
 /// Handles have the number of the inode in this many low bits, above them the place of its subvolume.
 const LOW: u32 = 48;
@@ -60,12 +51,12 @@ impl Btrfs {
         let mut subvolumes = vec![];
         for (key, item) in &roots {
             // One that nothing refers to is about to be deleted.
-            let named = || roots.keys().any(|other| other.kind == ROOT_REF && other.offset == key.object);
-            if key.kind == ROOT && (key.object == TOP || SUBVOLUMES.contains(&key.object) && named()) {
+            let named = || roots.keys().any(|other| other.kind == kind::ROOT_REF && other.offset == key.object);
+            if key.kind == kind::ROOT && (key.object == tree::TOP || SUBVOLUMES.contains(&key.object) && named()) {
                 subvolumes.push((key.object, trees.items((u64_at(item, 176)?, u8_at(item, 238)?))?));
             }
         }
-        if subvolumes.first().is_none_or(|(number, _)| *number != TOP) || subvolumes.len() >= 1 << (64 - LOW) {
+        if subvolumes.first().is_none_or(|(number, _)| *number != tree::TOP) || subvolumes.len() >= 1 << (64 - LOW) {
             return Err(broken("a btrfs without its top level"));
         }
         let roots = subvolumes.iter().enumerate().map(|(at, (number, _))| (*number, at)).collect();
@@ -128,7 +119,7 @@ impl Btrfs {
     fn target(&self, handle: u64, to: Key) -> io::Result<Option<u64>> {
         let own = handle >> LOW;
         let (at, number) = match to.kind {
-            ROOT => match self.roots.get(&to.object) {
+            kind::ROOT => match self.roots.get(&to.object) {
                 Some(at) if *at as u64 != own => (*at as u64, ROOT_DIR),
                 _ => return Ok(None),
             },
@@ -143,7 +134,7 @@ impl Btrfs {
 
     fn xattrs(&self, handle: u64) -> io::Result<BTreeMap<String, Vec<u8>>> {
         let mut found = BTreeMap::new();
-        for (_, item) in self.of(handle, XATTR)? {
+        for (_, item) in self.of(handle, kind::XATTR)? {
             for named in names(item) {
                 let Named { name, value, .. } = named?;
                 found.insert(String::from_utf8_lossy(name).into_owned(), value.to_vec());
@@ -204,7 +195,8 @@ impl Filesystem for Btrfs {
 
     fn inode(&self, handle: u64) -> io::Result<Inode> {
         let (items, number) = self.items(handle)?;
-        let raw = items.get(&Key::new(number, INODE, 0)).ok_or_else(|| broken(format!("no btrfs inode {number}")))?;
+        let raw =
+            items.get(&Key::new(number, kind::INODE, 0)).ok_or_else(|| broken(format!("no btrfs inode {number}")))?;
         let (size, device) = (u64_at(raw, 16)?, u64_at(raw, 56)?);
         if size > LONGEST {
             return Err(broken(format!("a btrfs file of {size} bytes")));
@@ -225,7 +217,7 @@ impl Filesystem for Btrfs {
 
     fn children(&self, dir: &Inode) -> io::Result<Vec<(Vec<u8>, u64)>> {
         let mut all = Vec::new();
-        for (_, item) in self.of(dir.handle, DIR_INDEX)? {
+        for (_, item) in self.of(dir.handle, kind::DIR_INDEX)? {
             for named in names(item) {
                 let Named { to, name, .. } = named?;
                 all.extend(self.target(dir.handle, to)?.map(|handle| (name.to_vec(), handle)));
@@ -236,7 +228,7 @@ impl Filesystem for Btrfs {
 
     fn content(&self, file: &Inode, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         let mut at = 0;
-        for (offset, item) in self.of(file.handle, EXTENT_DATA)? {
+        for (offset, item) in self.of(file.handle, kind::EXTENT_DATA)? {
             let extent = Extent::read(item)?;
             let start = offset.min(file.size);
             if start < at {
@@ -287,7 +279,7 @@ fn named(item: &[u8]) -> io::Result<(Named<'_>, &[u8])> {
     let (value, name) = (usize::from(u16_at(item, 25)?), usize::from(u16_at(item, 27)?));
     let body = item.get(30..30 + name + value).ok_or_else(|| broken("a btrfs name beyond its item"))?;
     let (name, value) = body.split_at(name);
-    Ok((Named { to: Key::read(item)?, name, value }, &item[30 + body.len()..]))
+    Ok((Named { to: key(item)?, name, value }, &item[30 + body.len()..]))
 }
 
 /// A part of a file's content.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use kiln_disk::btrfs::key::{Key, kind};
+
 use super::super::block::Bytes;
 use super::super::walk::broken;
 
@@ -21,30 +23,8 @@ const KNOWN: u64 = 0x7f | 0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000;
 const SPREAD: u64 = 1 << 3 | 1 << 6 | 1 << 7 | 1 << 8;
 
 const HEADER: usize = 101;
-const KEY: usize = 17;
 /// No tree is higher.
 const LEVELS: u8 = 8;
-
-pub(super) const CHUNK: u8 = 228;
-
-/// What an item belongs to, of which type it is, and one number more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub object: u64,
-    pub kind: u8,
-    pub offset: u64,
-}
-
-impl Key {
-    pub fn new(object: u64, kind: u8, offset: u64) -> Self {
-        Self { object, kind, offset }
-    }
-
-    /// Reads a key at the beginning of `bytes`.
-    pub fn read(bytes: &[u8]) -> io::Result<Self> {
-        Ok(Self { object: u64_at(bytes, 0)?, kind: u8_at(bytes, 8)?, offset: u64_at(bytes, 9)? })
-    }
-}
 
 /// The items of a tree.
 pub(super) type Items = BTreeMap<Key, Vec<u8>>;
@@ -105,11 +85,11 @@ impl Superblock {
         let length = u32_at(&self.bytes, 160)? as usize;
         let mut rest = self.bytes.get(811..811 + length.min(2048)).unwrap_or_default();
         let mut chunks = Chunks::new();
-        while rest.len() > KEY {
-            let key = Key::read(rest)?;
-            let stripes = usize::from(u16_at(&rest[KEY..], 44)?);
-            chunks.insert(key.offset, Chunk::read(&rest[KEY..])?);
-            rest = rest.get(KEY + 48 + stripes * 32..).unwrap_or_default();
+        while rest.len() > Key::LENGTH {
+            let key = key(rest)?;
+            let stripes = usize::from(u16_at(&rest[Key::LENGTH..], 44)?);
+            chunks.insert(key.offset, Chunk::read(&rest[Key::LENGTH..])?);
+            rest = rest.get(Key::LENGTH + 48 + stripes * 32..).unwrap_or_default();
         }
         Ok(chunks)
     }
@@ -168,7 +148,7 @@ impl Trees {
         let mut trees =
             Self { device, node: superblock.node, sums: superblock.sums(), chunks: superblock.system()?, left };
         let chunks = trees.items(superblock.chunk_root)?;
-        for (key, item) in chunks.iter().filter(|(key, _)| key.kind == CHUNK) {
+        for (key, item) in chunks.iter().filter(|(key, _)| key.kind == kind::CHUNK) {
             trees.chunks.insert(key.offset, Chunk::read(item)?);
         }
         let roots = trees.items(superblock.root)?;
@@ -198,17 +178,17 @@ impl Trees {
             return Err(broken(format!("no btrfs node of level {level} at {address:#x}")));
         }
         let count = u32_at(&node, 96)? as usize;
-        let (body, step) = (&node[HEADER..], if level == 0 { KEY + 8 } else { KEY + 16 });
+        let (body, step) = (&node[HEADER..], if level == 0 { Key::LENGTH + 8 } else { Key::LENGTH + 16 });
         if count > body.len() / step {
             return Err(broken("a btrfs node with more in it than it has room for"));
         }
         for head in body.chunks_exact(step).take(count) {
-            let key = Key::read(head)?;
+            let key = key(head)?;
             if level > 0 {
-                self.node((u64_at(head, KEY)?, level - 1), items)?;
+                self.node((u64_at(head, Key::LENGTH)?, level - 1), items)?;
                 continue;
             }
-            let (from, length) = (u32_at(head, KEY)? as usize, u32_at(head, KEY + 4)? as usize);
+            let (from, length) = (u32_at(head, Key::LENGTH)? as usize, u32_at(head, Key::LENGTH + 4)? as usize);
             let data = from.checked_add(length).and_then(|end| body.get(from..end));
             items.insert(key, data.ok_or_else(|| broken("a btrfs item beyond its node"))?.to_vec());
         }
@@ -232,6 +212,11 @@ impl Trees {
         }
         Ok(())
     }
+}
+
+/// Reads a key at the beginning of `bytes`.
+pub(super) fn key(bytes: &[u8]) -> io::Result<Key> {
+    Key::read(bytes).ok_or_else(|| broken("a btrfs item that is too short"))
 }
 
 fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> io::Result<[u8; N]> {
