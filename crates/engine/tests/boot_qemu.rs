@@ -142,7 +142,7 @@ fn the_board_whose_firmware_kiln_is() {
     let taking_turns = wanted.replace("-accel tcg", "-accel tcg,thread=single");
     assert_eq!(command(&launch).join(" "), taking_turns, "four processors of the board, two of the machine");
     launch.accel = Accel::Kvm;
-    let accelerated = wanted.replace("-accel tcg -cpu cortex-a53", "-accel kvm -cpu host");
+    let accelerated = wanted.replace("-accel tcg", "-accel kvm");
     assert_eq!(command(&launch).join(" "), accelerated);
 }
 
