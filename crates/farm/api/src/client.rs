@@ -1,0 +1,235 @@
+//! A client of the farm's API: what `kiln submit` and nodes call.
+
+use std::path::Path;
+use std::time::Duration;
+
+use eventsource_stream::Eventsource as _;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use kiln_model::Digest;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use url::Url;
+
+use crate::{
+    Build, BuildId, Complete, Enrolled, Entry, Name, NewNode, NewProject, Orders, Page, Poll, Problem, Project,
+    Submission, Taken, TaskId, Tell, Upload, routes,
+};
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server could not be spoken to; it may go better later.
+    #[error("ask `{server}`")]
+    Unreachable { server: String, source: Box<dyn std::error::Error + Send + Sync> },
+    /// The server said no.
+    #[error("{}", .0.title)]
+    Refused(Problem),
+    /// A file here.
+    #[error("{doing} `{path}`")]
+    File { doing: &'static str, path: String, source: std::io::Error },
+}
+
+impl Error {
+    /// Whether the same call may go better a little later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(problem) => matches!(problem.status, 408 | 429 | 500..),
+            Self::File { .. } => false,
+        }
+    }
+
+    /// Returns the HTTP status of a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused(problem) => Some(problem.status),
+            _ => None,
+        }
+    }
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How large the pieces of an upload are; what a broken line costs at most.
+const PIECE: usize = 8 << 20;
+/// Longest time a server is silent while it has something to say.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A server, and what opens its door.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    server: Url,
+    token: String,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("server", &self.server.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Makes a client; nothing is asked yet.
+    pub fn new(server: Url, token: impl Into<String>) -> Self {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .read_timeout(SILENCE)
+            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .expect("a client without special wishes can be made");
+        Self { http, server, token: token.into() }
+    }
+
+    pub fn server(&self) -> &Url {
+        &self.server
+    }
+
+    pub async fn submit(&self, submission: &Submission) -> Result<Build> {
+        self.post(&routes::builds(), submission).await
+    }
+
+    pub async fn build(&self, id: BuildId) -> Result<Build> {
+        self.get(&routes::build(id)).await
+    }
+
+    pub async fn cancel(&self, id: BuildId) -> Result<Build> {
+        self.post(&routes::cancel(id), &()).await
+    }
+
+    pub async fn retry(&self, id: BuildId) -> Result<Build> {
+        self.post(&routes::retry(id), &()).await
+    }
+
+    pub async fn make_project(&self, project: &NewProject) -> Result<Project> {
+        self.post(&format!("{}/projects", routes::API), project).await
+    }
+
+    pub async fn enrol(&self, name: Name) -> Result<Enrolled> {
+        self.post(&routes::nodes(), &NewNode { name }).await
+    }
+
+    pub async fn poll(&self, poll: &Poll) -> Result<Orders> {
+        self.post(&routes::poll(), poll).await
+    }
+
+    pub async fn tell(&self, task: TaskId, tell: &Tell) -> Result<Taken> {
+        self.post(&routes::tell(task), tell).await
+    }
+
+    pub async fn complete(&self, task: TaskId, complete: &Complete) -> Result<()> {
+        let request = self.request(Method::POST, &routes::complete(task)).json(complete);
+        self.answer(request).await.map(drop)
+    }
+
+    /// Returns entries of a build's log that come after number `after`.
+    pub async fn events(&self, id: BuildId, after: u64) -> Result<Page> {
+        self.get(&format!("{}?after={after}", routes::events(id))).await
+    }
+
+    /// Follows a build's log after number `after` until the build has ended or the line breaks; the caller goes on after the
+    /// last entry it got.
+    pub async fn follow(&self, id: BuildId, after: u64) -> Result<impl Stream<Item = Result<Entry>> + use<>> {
+        let request = self.request(Method::GET, &routes::events(id)).header(ACCEPT, "text/event-stream");
+        let response = self.answer(request.header("last-event-id", after.to_string())).await?;
+        let server = self.server.to_string();
+        let entries = response.bytes_stream().eventsource().map(move |event| {
+            let unreachable = |source| Error::Unreachable { server: server.clone(), source };
+            let event = event.map_err(|error| unreachable(error.into()))?;
+            serde_json::from_str(&event.data).map_err(|error| unreachable(error.into()))
+        });
+        Ok(entries)
+    }
+
+    /// Uploads a file as the blob `digest`; what the server has already is not sent again.
+    pub async fn upload(&self, digest: Digest, path: &Path) -> Result<()> {
+        let failed = |doing| move |source| Error::File { doing, path: path.display().to_string(), source };
+        let mut have: Upload = self.get(&routes::upload(digest)).await?;
+        let mut file = tokio::fs::File::open(path).await.map_err(failed("open"))?;
+        let size = file.metadata().await.map_err(failed("open"))?.len();
+        while !have.complete {
+            file.seek(std::io::SeekFrom::Start(have.offset)).await.map_err(failed("read"))?;
+            let mut piece = Vec::with_capacity(PIECE);
+            (&mut file).take(PIECE as u64).read_to_end(&mut piece).await.map_err(failed("read"))?;
+            let request = self.request(Method::PATCH, &routes::upload(digest)).body(piece);
+            let request = request.header("upload-offset", have.offset).header("upload-length", size);
+            have = match self.json(request).await {
+                // Somebody else uploads the same bytes: go on where they are.
+                Err(error) if error.status() == Some(StatusCode::CONFLICT.as_u16()) => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    self.get(&routes::upload(digest)).await?
+                }
+                other => other?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Downloads a blob into a file, and tells whether its bytes are those of the digest.
+    pub async fn download(&self, digest: Digest, path: &Path) -> Result<()> {
+        self.save(&routes::blob(digest), path).await
+    }
+
+    /// Downloads an artifact of a build into a file.
+    pub async fn artifact(&self, id: BuildId, name: &str, path: &Path) -> Result<()> {
+        self.save(&routes::artifact(id, name), path).await
+    }
+
+    async fn save(&self, at: &str, path: &Path) -> Result<()> {
+        let response = self.answer(self.request(Method::GET, at)).await?;
+        let failed = |source| Error::File { doing: "write", path: path.display().to_string(), source };
+        let mut file = tokio::fs::File::create(path).await.map_err(failed)?;
+        let mut bytes = response.bytes_stream().map_err(|error| self.unreachable(error));
+        while let Some(piece) = bytes.try_next().await? {
+            file.write_all(&piece).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, at: &str) -> Result<T> {
+        self.json(self.request(Method::GET, at)).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, at: &str, body: &impl Serialize) -> Result<T> {
+        self.json(self.request(Method::POST, at).json(body)).await
+    }
+
+    fn request(&self, method: Method, at: &str) -> RequestBuilder {
+        let url = format!("{}{at}", self.server.as_str().trim_end_matches('/'));
+        self.http.request(method, url).bearer_auth(&self.token)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
+        let response = self.answer(request).await?;
+        response.json().await.map_err(|error| self.unreachable(error))
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Response> {
+        let response = request.send().await.map_err(|error| self.unreachable(error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(Error::Refused(problem(response).await))
+    }
+
+    fn unreachable(&self, error: reqwest::Error) -> Error {
+        // Its own words repeat the whole address.
+        Error::Unreachable { server: self.server.to_string(), source: error.without_url().into() }
+    }
+}
+
+/// Reads why the server said no; something between may have said it in words of its own.
+async fn problem(response: Response) -> Problem {
+    let status = response.status();
+    let known = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json");
+    let read = if known { response.json().await.ok() } else { None };
+    read.unwrap_or_else(|| Problem {
+        status: status.as_u16(),
+        title: format!("the server answers {status}"),
+        hint: None,
+        diagnostics: vec![],
+    })
+}

@@ -1,0 +1,24 @@
+//! The farm's contract: the types that server, nodes and clients exchange as JSON, the paths they lie under, and a client.
+//!
+//! OpenAPI is generated from these types (docs/reference/openapi.json). Times are milliseconds since 1970, sizes are bytes.
+
+pub mod access;
+pub mod blob;
+pub mod build;
+pub mod client;
+pub mod ids;
+pub mod log;
+pub mod node;
+pub mod problem;
+pub mod routes;
+pub mod task;
+
+pub use access::{NewProject, NewToken, NewUser, Project, Role, Scope, Token, User};
+pub use blob::Upload;
+pub use build::{Build, BuildState, Builds, Stored, Submission};
+pub use client::{Client, Error};
+pub use ids::{BuildId, Name, NodeId, TaskId, TokenId, UserId};
+pub use log::{Entry, FarmEvent, Page, What};
+pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};
+pub use problem::Problem;
+pub use task::{Order, Task, TaskState, Work};

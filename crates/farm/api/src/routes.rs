@@ -1,0 +1,66 @@
+//! Where things lie on the server.
+
+use kiln_model::Digest;
+
+use crate::{BuildId, NodeId, TaskId};
+
+pub const API: &str = "/api/v1";
+
+pub fn builds() -> String {
+    format!("{API}/builds")
+}
+
+pub fn build(id: BuildId) -> String {
+    format!("{API}/builds/{id}")
+}
+
+pub fn cancel(id: BuildId) -> String {
+    format!("{API}/builds/{id}/cancel")
+}
+
+pub fn retry(id: BuildId) -> String {
+    format!("{API}/builds/{id}/retry")
+}
+
+/// The event log: a page as JSON, or a stream where the client accepts `text/event-stream`.
+pub fn events(id: BuildId) -> String {
+    format!("{API}/builds/{id}/events")
+}
+
+/// The log as plain text.
+pub fn log(id: BuildId) -> String {
+    format!("{API}/builds/{id}/log")
+}
+
+pub fn artifact(id: BuildId, name: &str) -> String {
+    format!("{API}/builds/{id}/artifacts/{name}")
+}
+
+pub fn blob(digest: Digest) -> String {
+    format!("{API}/blobs/{digest}")
+}
+
+/// An upload under way; pieces go there by PATCH with `Upload-Offset`.
+pub fn upload(digest: Digest) -> String {
+    format!("{API}/uploads/{digest}")
+}
+
+pub fn nodes() -> String {
+    format!("{API}/nodes")
+}
+
+pub fn revoke(id: NodeId) -> String {
+    format!("{API}/nodes/{id}/revoke")
+}
+
+pub fn poll() -> String {
+    format!("{API}/node/poll")
+}
+
+pub fn tell(task: TaskId) -> String {
+    format!("{API}/node/tasks/{task}/events")
+}
+
+pub fn complete(task: TaskId) -> String {
+    format!("{API}/node/tasks/{task}/complete")
+}

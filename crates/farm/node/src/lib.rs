@@ -1,0 +1,1 @@
+//! Leases, runs, uploads and reports the tasks of a farm.

@@ -1,0 +1,1 @@
+//! Queue, leases, builds, events, database and web pages of the farm.
