@@ -114,9 +114,13 @@ CREATE INDEX tasks_by_node ON tasks (node, state);
 CREATE TABLE events (
     build TEXT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,
     seq BIGINT NOT NULL,
+    -- log, progress, or step: what a build is made of
+    kind TEXT NOT NULL,
     body TEXT NOT NULL,
     PRIMARY KEY (build, seq)
 );
+
+CREATE INDEX steps ON events (build, seq) WHERE kind = 'step';
 
 CREATE TABLE artifacts (
     build TEXT NOT NULL REFERENCES builds (id) ON DELETE CASCADE,

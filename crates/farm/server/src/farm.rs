@@ -17,6 +17,7 @@ use crate::decide::settle::mistake;
 use crate::decide::{State, Terms};
 use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
+use crate::guesses::Guesses;
 use crate::hub::Hub;
 use crate::secret;
 
@@ -34,6 +35,7 @@ pub struct Farm {
     pub clock: Clock,
     /// What the server is called from outside: `http://HOST:PORT`.
     pub address: Arc<str>,
+    pub guesses: Arc<Guesses>,
 }
 
 /// Most tasks in one submission.

@@ -6,8 +6,10 @@ pub mod decide;
 pub mod dispatch;
 pub mod error;
 pub mod farm;
+mod guesses;
 pub mod http;
 pub mod hub;
+mod pages;
 pub mod secret;
 pub mod serve;
 

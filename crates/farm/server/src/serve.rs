@@ -78,15 +78,8 @@ impl Server {
         db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
         let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone());
         let blobs = Blobs::open(&config.data, config.reserve)?;
-        let farm = Farm {
-            db,
-            hub,
-            blobs,
-            dispatch,
-            terms: config.terms,
-            clock,
-            address: address.trim_end_matches('/').into(),
-        };
+        let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
+        let farm = Farm { db, hub, blobs, dispatch, terms: config.terms, clock, address, guesses };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, listener })
     }

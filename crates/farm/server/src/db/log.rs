@@ -1,6 +1,7 @@
 //! Build logs: entries are numbered in the transaction that writes them, so there is neither gap nor repeat.
 
 use kiln_farm_api::{BuildId, Entry, FarmEvent, Page, TaskId, What};
+use kiln_model::EventKind;
 use sqlx::AssertSqlSafe;
 
 use super::{Db, Tx};
@@ -65,11 +66,14 @@ impl Tx {
     }
 
     async fn insert(&mut self, build: BuildId, entries: &[Entry]) -> Result<()> {
-        let rows = (0..entries.len()).map(|row| format!("($1, ${}, ${})", row * 2 + 2, row * 2 + 3));
-        let sql = format!("INSERT INTO events (build, seq, body) VALUES {}", rows.collect::<Vec<_>>().join(", "));
+        let rows = (0..entries.len()).map(|row| format!("($1, ${}, ${}, ${})", row * 3 + 2, row * 3 + 3, row * 3 + 4));
+        let sql = format!("INSERT INTO events (build, seq, kind, body) VALUES {}", rows.collect::<Vec<_>>().join(", "));
         let mut query = sqlx::query(AssertSqlSafe(sql)).bind(build.to_string());
         for entry in entries {
-            query = query.bind(entry.seq as i64).bind(serde_json::to_string(entry).expect("entries serialise"));
+            query = query
+                .bind(entry.seq as i64)
+                .bind(kind(&entry.what))
+                .bind(serde_json::to_string(entry).expect("entries serialise"));
         }
         query.execute(&mut *self.conn).await?;
         Ok(())
@@ -109,6 +113,13 @@ impl Db {
         Ok(told)
     }
 
+    /// Returns the entries that are neither lines of output nor progress: what a build is made of.
+    pub async fn steps(&self, build: BuildId) -> Result<Vec<Entry>> {
+        let sql = "SELECT body FROM events WHERE build = $1 AND kind = 'step' ORDER BY seq";
+        let rows: Vec<String> = sqlx::query_scalar(sql).bind(build.to_string()).fetch_all(self.reader()).await?;
+        rows.iter().map(|body| super::tasks::json(body)).collect()
+    }
+
     /// Returns entries of a log with how it stands.
     pub async fn page(&self, build: BuildId, wanted: &Wanted) -> Result<Page> {
         // How it stands first: what is written meanwhile is in the entries, or comes after `last`.
@@ -126,6 +137,14 @@ impl Db {
             .await?;
         let (events, state) = row.ok_or_else(|| Error::missing("build", build))?;
         Ok((events as u64, super::builds::state(&state)?.is_final()))
+    }
+}
+
+fn kind(what: &What) -> &'static str {
+    match what {
+        What::Build(EventKind::Log { .. }) => "log",
+        What::Build(EventKind::Progress { .. }) => "progress",
+        What::Build(_) | What::Farm(_) => "step",
     }
 }
 

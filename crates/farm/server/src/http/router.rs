@@ -28,12 +28,17 @@ pub fn router(farm: Farm) -> Router {
     };
     Router::new()
         .nest(kiln_farm_api::routes::API, api.route("/openapi.json", shown))
+        .merge(crate::pages::router())
         .route("/health", get(async || "alive\n"))
         .route("/ready", get(ready))
         .layer(CatchPanicLayer::new())
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("referrer-policy", "same-origin"))
         .layer(header("x-frame-options", "DENY"))
+        .layer(header(
+            "content-security-policy",
+            "default-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'",
+        ))
         .with_state(farm)
 }
 
