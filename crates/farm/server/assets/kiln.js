@@ -35,9 +35,10 @@ class KilnLog extends HTMLElement {
     this.follow = true;
     this.innerHTML = '<div class="bar"><label><input type="checkbox" class="follow" checked> Follow</label>' +
       '<label><input type="checkbox" class="times"> Times</label><span role="status"></span></div>' +
-      '<div class="window" tabindex="0" role="log" aria-label="Build log" aria-live="off"><div class="space"></div></div>';
+      '<div class="window" tabindex="0" role="log" aria-label="Build log" aria-live="off"><div class="view"></div><div class="space"></div></div>';
     this.window = this.querySelector(".window");
     this.space = this.querySelector(".space");
+    this.view = this.querySelector(".view");
     this.status = this.querySelector("[role=status]");
     this.rows = new Map();
     this.window.addEventListener("scroll", () => this.scrolled());
@@ -112,28 +113,24 @@ class KilnLog extends HTMLElement {
   }
 
   draw() {
-    const full = this.last * ROW;
-    const height = Math.min(full, TALLEST);
-    this.space.style.height = `${height}px`;
-    const seen = Math.ceil(this.window.clientHeight / ROW) + 1;
-    if (this.follow) {
+    this.space.style.height = `${Math.min(this.last * ROW, TALLEST)}px`;
+    const { clientHeight, scrollHeight } = this.window;
+    const end = Math.max(scrollHeight - clientHeight, 0);
+    if (this.follow && Math.abs(this.window.scrollTop - end) >= 1) {
       this.moving = true;
-      this.window.scrollTop = this.window.scrollHeight;
+      this.window.scrollTop = end;
     }
-    const room = Math.max(height - this.window.clientHeight, 1);
-    const at = Math.min(this.window.scrollTop / room, 1);
-    const first = Math.max(1, Math.min(Math.floor(at * Math.max(this.last - seen + 2, 0)) + 1, this.last));
+    const fit = Math.floor(clientHeight / ROW);
+    const at = end > 0 ? Math.min(this.window.scrollTop / end, 1) : 0;
+    const first = Math.floor(at * Math.max(this.last - fit, 0)) + 1;
     const shown = new Set();
-    for (let seq = first; seq < first + seen && seq <= this.last; seq++) {
+    for (let seq = first; seq <= first + fit && seq <= this.last; seq++) {
       shown.add(seq);
-      let row = this.rows.get(seq);
       const entry = this.get(seq);
       if (!entry) { this.fetch(Math.floor((seq - 1) / PAGE)); continue; }
-      if (!row) { row = this.row(entry); this.rows.set(seq, row); this.window.append(row); }
-      const top = this.follow || at >= 1
-        ? this.window.scrollTop + this.window.clientHeight - (this.last - seq + 1) * ROW
-        : this.window.scrollTop + (seq - first) * ROW;
-      row.style.top = `${Math.max(top, this.last < seen ? (seq - 1) * ROW : top)}px`;
+      let row = this.rows.get(seq);
+      if (!row) { row = this.row(entry); this.rows.set(seq, row); this.view.append(row); }
+      row.style.top = `${(seq - first) * ROW}px`;
     }
     for (const [seq, row] of this.rows) if (!shown.has(seq)) { row.remove(); this.rows.delete(seq); }
     this.status.textContent = `${this.last} entries`;

@@ -28,6 +28,8 @@ async fn body(farm: &Farm, person: &Person, told: Markup) -> Result<Markup, NoPa
         @if without { p.told role="status" { "This account has no password yet: without one nobody can log in again." } }
         h2 { "Password" }
         form method="post" action="/account/password" {
+            // For those who keep passwords: whose it is.
+            input type="text" name="name" value=(person.name()) autocomplete="username" hidden;
             label { "New password " input name="password" type="password" minlength="10" required autocomplete="new-password"; }
             button { "Change it" }
         }

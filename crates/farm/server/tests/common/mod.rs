@@ -40,6 +40,8 @@ pub struct TestFarm {
     pub address: SocketAddr,
     pub nodes: BTreeMap<String, TestNode>,
     pub bundle: Digest,
+    /// The link that logs in once.
+    pub welcome: String,
     clock: Arc<AtomicI64>,
     serving: tokio::task::JoinHandle<()>,
     pub folder: tempfile::TempDir,
@@ -78,13 +80,42 @@ impl TestFarm {
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
         let (address, farm) = (server.local_addr().unwrap(), server.farm.clone());
         let token = std::fs::read_to_string(&server.welcome.as_ref().unwrap().token).unwrap().trim().to_owned();
+        let welcome = server.welcome.as_ref().unwrap().link.clone();
         let serving = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
         let admin = client(address, &token);
         let bundle = farm.blobs.put("bundle".into()).await.unwrap();
-        let mut this =
-            Self { farm, admin, token, address, nodes: BTreeMap::new(), bundle, clock, serving, folder, _on: on };
+        let mut this = Self {
+            farm,
+            admin,
+            token,
+            address,
+            nodes: BTreeMap::new(),
+            bundle,
+            welcome,
+            clock,
+            serving,
+            folder,
+            _on: on,
+        };
         this.upload(b"bundle").await;
         this
+    }
+
+    /// Starts another server on the same database and folder; returns where it listens.
+    pub async fn second(&self, url: &str) -> SocketAddr {
+        let config = Config {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            data: self.folder.path().join("farm"),
+            database: Some(url.to_owned()),
+            address: None,
+            reserve: 0,
+            terms: self.farm.terms,
+        };
+        let hand = self.clock.clone();
+        let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
+        let address = server.local_addr().unwrap();
+        tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
+        address
     }
 
     /// Makes the server know a blob.

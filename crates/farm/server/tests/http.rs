@@ -1,0 +1,328 @@
+//! The API as clients meet it: streams that go on where they broke off, bytes with ranges, and who may do what.
+
+mod common;
+
+use std::pin::pin;
+use std::time::Duration;
+
+use common::{On, TestFarm, client};
+use futures_util::StreamExt as _;
+use kiln_farm_api::access::Member;
+use kiln_farm_api::{BuildId, Complete, Entry, NewProject, NewToken, NewUser, Role, Scope, Stored, Token, routes};
+use kiln_model::{Arch, Digest};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_followed_without_gap_or_repeat() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let watcher = tokio::spawn(watch(farm.admin.clone(), build.id));
+    let node = farm.nodes.get_mut("n1").unwrap();
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    let mut told = 0;
+    for round in 0..40 {
+        let lines: Vec<String> = (0..25).map(|line| format!("line {}", round * 25 + line)).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        told = node.tell(&lease, told + 1, &lines).await.unwrap();
+    }
+    node.end(&lease, None).await.unwrap();
+    let (entries, breaks) = tokio::time::timeout(Duration::from_secs(60), watcher).await.unwrap().unwrap();
+    // Submitted, leased, a thousand lines, ended, and the build's end.
+    assert_eq!(entries.len(), 1004);
+    assert!(entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq), "1, 2, 3, …");
+    assert!(breaks > 5, "the line was broken {breaks} times");
+    assert_eq!(farm.admin.events(build.id, 1000).await.unwrap().entries, entries[1000..]);
+}
+
+/// Follows a log over a line that breaks every 97 entries; returns the entries, and how often it broke.
+async fn watch(client: kiln_farm_api::Client, build: BuildId) -> (Vec<Entry>, usize) {
+    let (mut entries, mut breaks) = (Vec::<Entry>::new(), 0);
+    loop {
+        let after = entries.last().map_or(0, |entry| entry.seq);
+        let mut stream = pin!(client.follow(build, after).await.unwrap().take(97));
+        while let Some(entry) = stream.next().await {
+            entries.push(entry.unwrap());
+        }
+        let page = client.events(build, 0).await.unwrap();
+        if page.ended && entries.last().map(|entry| entry.seq) == Some(page.last) {
+            return (entries, breaks);
+        }
+        breaks += 1;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_servers_entries_come_too() {
+    let postgres = kiln_testkit::Postgres::start();
+    let url = postgres.url();
+    let mut farm = TestFarm::start(On::Postgres(postgres)).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let second = farm.second(&url).await;
+    let watcher = tokio::spawn(watch(client(second, &farm.token), build.id));
+    let node = farm.nodes.get_mut("n1").unwrap();
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    node.tell(&lease, 1, &["one", "two"]).await.unwrap();
+    node.end(&lease, None).await.unwrap();
+    let (entries, _) = tokio::time::timeout(Duration::from_secs(60), watcher).await.unwrap().unwrap();
+    assert_eq!(entries.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn artifacts_are_blobs_first_and_rows_last() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let node = farm.nodes.get_mut("n1").unwrap();
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    let image = "x".repeat(3 << 20) + "the end";
+    let stored =
+        Stored { name: "out/edge.raw".into(), size: image.len() as u64, sha256: Digest::of(&image), task: None };
+    let complete = Complete { epoch: lease.epoch, failure: None, artifacts: vec![stored.clone()] };
+    let early = node.client.complete(lease.task, &complete).await.unwrap_err();
+    assert_eq!(early.status(), Some(409), "{early}");
+    let mut odd = complete.clone();
+    odd.artifacts[0].name = "../etc/passwd".into();
+    assert_eq!(node.client.complete(lease.task, &odd).await.unwrap_err().status(), Some(400));
+
+    let path = farm.folder.path().join("image");
+    std::fs::write(&path, &image).unwrap();
+    node.client.upload(stored.sha256, &path).await.unwrap();
+    node.client.complete(lease.task, &complete).await.unwrap();
+    let made = farm.build(build.id).await;
+    assert_eq!(made.artifacts, [Stored { task: Some(lease.task), ..stored.clone() }]);
+
+    let ask = Asking::new(&farm);
+    let at = routes::artifact(build.id, "out%2Fedge.raw");
+    let whole = ask.get(&at).await;
+    assert_eq!(whole.headers()["content-disposition"], "attachment; filename=\"edge.raw\"");
+    assert_eq!(whole.bytes().await.unwrap(), image.as_bytes());
+    let part = ask.request(Method::GET, &at).header("range", "bytes=-7").send().await.unwrap();
+    assert_eq!((part.status(), part.text().await.unwrap()), (StatusCode::PARTIAL_CONTENT, "the end".into()));
+    let part = ask.request(Method::GET, &at).header("range", "bytes=99999999-").send().await.unwrap();
+    assert_eq!(part.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+    let to = farm.folder.path().join("again");
+    farm.admin.artifact(build.id, "out%2Fedge.raw", &to).await.unwrap();
+    assert_eq!(std::fs::read(to).unwrap(), image.as_bytes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_broke_off_goes_on() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let ask = Asking::new(&farm);
+    let digest = Digest::of("hello world");
+    let piece = |offset: u64, bytes: &'static str| {
+        let request = ask.request(Method::PATCH, &routes::upload(digest)).body(bytes);
+        request.header("upload-offset", offset).header("upload-length", 11).send()
+    };
+    let answer: Value = piece(0, "hello").await.unwrap().json().await.unwrap();
+    assert_eq!(answer, json!({"offset": 5, "complete": false}));
+    assert_eq!(piece(0, "hello").await.unwrap().status(), StatusCode::CONFLICT);
+    let answer: Value = ask.get(&routes::upload(digest)).await.json().await.unwrap();
+    assert_eq!(answer, json!({"offset": 5, "complete": false}));
+    let path = farm.folder.path().join("upload");
+    std::fs::write(&path, "hello world").unwrap();
+    farm.admin.upload(digest, &path).await.unwrap();
+    assert_eq!(ask.get(&routes::blob(digest)).await.text().await.unwrap(), "hello world");
+    let wrong = ask.request(Method::PATCH, &routes::upload(Digest::of("other"))).body("never");
+    let wrong = wrong.header("upload-offset", 0).header("upload-length", 5).send().await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+/// Requests as they come over the line.
+struct Asking {
+    http: reqwest::Client,
+    server: String,
+    token: String,
+}
+
+impl Asking {
+    fn new(farm: &TestFarm) -> Self {
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { http, server: format!("http://{}", farm.address), token: farm.token.clone() }
+    }
+
+    fn with(&self, token: &str) -> Self {
+        Self { http: self.http.clone(), server: self.server.clone(), token: token.to_owned() }
+    }
+
+    fn request(&self, method: Method, at: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{at}", self.server)).bearer_auth(&self.token)
+    }
+
+    async fn get(&self, at: &str) -> reqwest::Response {
+        self.request(Method::GET, at).send().await.unwrap()
+    }
+
+    async fn post(&self, at: &str, body: impl serde::Serialize) -> reqwest::Response {
+        self.request(Method::POST, at).json(&body).send().await.unwrap()
+    }
+
+    async fn token(&self, scopes: &[Scope], lasts: Option<u64>) -> reqwest::Response {
+        let new = NewToken { name: "t".into(), scopes: scopes.iter().copied().collect(), lasts };
+        self.post("/api/v1/tokens", new).await
+    }
+}
+
+/// Logs in with a password as a browser does; returns the cookie.
+async fn session(ask: &Asking, name: &str, password: &str) -> Option<String> {
+    let form = format!("name={name}&password={}", password.replace(' ', "+"));
+    let request = ask.http.post(format!("{}/login", ask.server)).body(form);
+    let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+    let cookie = answer.headers().get("set-cookie")?.to_str().unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax"), "{cookie}");
+    Some(cookie.split(';').next().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_do_what() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let admin = Asking::new(&farm);
+    admin.post("/api/v1/projects", NewProject { name: "secret".parse().unwrap(), open: false, weight: None }).await;
+    let mut tokens = vec![];
+    for (name, role) in
+        [("vera", Some(Role::Viewer)), ("bob", Some(Role::Builder)), ("olga", Some(Role::Owner)), ("ann", None)]
+    {
+        let user = NewUser { name: name.parse().unwrap(), password: "correct horse".into(), admin: false };
+        assert_eq!(admin.post("/api/v1/users", &user).await.status(), StatusCode::CREATED);
+        if let Some(role) = role {
+            let member = Member { user: name.parse().unwrap(), role };
+            let put = admin.request(Method::PUT, "/api/v1/projects/secret/members").json(&member);
+            assert_eq!(put.send().await.unwrap().status(), StatusCode::NO_CONTENT);
+        }
+        let cookie = session(&admin, name, "correct horse").await.expect("the password is right");
+        let request = admin.http.post(format!("{}/api/v1/tokens", admin.server)).header("cookie", cookie);
+        let new = NewToken { name: "t".into(), scopes: [Scope::Admin].into(), lasts: None };
+        let token = request.header("origin", &admin.server).json(&new).send().await.unwrap();
+        tokens.push((name, token.json::<Token>().await.unwrap().secret.unwrap()));
+    }
+    let mut submission = farm.submission("edge", vec![farm.order("image")]);
+    submission.project = "secret".parse().unwrap();
+    let build = farm.admin.submit(&submission).await.unwrap();
+    let mut table = String::new();
+    for (name, token) in tokens.iter().map(|(name, token)| (*name, token.as_str())).chain([("nobody", "kiln_x")]) {
+        let ask = admin.with(token);
+        let mut statuses = vec![];
+        statuses.push(ask.get(&routes::build(build.id)).await.status());
+        statuses.push(ask.get(&routes::events(build.id)).await.status());
+        statuses.push(ask.post(&routes::builds(), &submission).await.status());
+        statuses.push(ask.post(&routes::cancel(build.id), ()).await.status());
+        let member = Member { user: "ann".parse().unwrap(), role: Role::Viewer };
+        let join = ask.request(Method::PUT, "/api/v1/projects/secret/members").json(&member);
+        // Not the owner: then ann would be let in for those who come after.
+        statuses.push(if name == "olga" { StatusCode::NO_CONTENT } else { join.send().await.unwrap().status() });
+        statuses.push(
+            ask.post("/api/v1/projects", NewProject { name: "x".parse().unwrap(), open: true, weight: None })
+                .await
+                .status(),
+        );
+        statuses.push(ask.get("/api/v1/audit").await.status());
+        statuses.push(ask.post("/api/v1/node/poll", json!({})).await.status());
+        let numbers: Vec<String> = statuses.iter().map(|status| status.as_u16().to_string()).collect();
+        table += &format!("{name:7}{}\n", numbers.join(" "));
+    }
+    let wanted = "vera   200 200 403 403 403 403 403 401\n\
+                  bob    200 200 201 200 403 403 403 401\n\
+                  olga   200 200 201 200 204 403 403 401\n\
+                  ann    404 404 404 404 404 403 403 401\n\
+                  nobody 401 401 401 401 401 401 401 401\n";
+    assert_eq!(table, wanted, "look, log, submit, cancel, join, project, audit, node");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_allow_what_they_say_for_as_long_as_they_say() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let admin = Asking::new(&farm);
+    let short = admin.token(&[Scope::Read], Some(60)).await.json::<Token>().await.unwrap();
+    let reader = admin.with(short.secret.as_deref().unwrap());
+    assert_eq!(reader.get("/api/v1/builds").await.status(), StatusCode::OK);
+    let submission = farm.submission("edge", vec![farm.order("image")]);
+    assert_eq!(reader.post(&routes::builds(), &submission).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(reader.get("/api/v1/audit").await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(reader.token(&[Scope::Admin], None).await.status(), StatusCode::FORBIDDEN);
+    farm.turn(61_000);
+    assert_eq!(reader.get("/api/v1/builds").await.status(), StatusCode::UNAUTHORIZED, "it ended");
+    let all: Value = admin.get("/api/v1/tokens").await.json().await.unwrap();
+    assert!(!all.to_string().contains("kiln_"), "no secret is shown again: {all}");
+    let other = admin.token(&[Scope::Submit], None).await.json::<Token>().await.unwrap();
+    let drop = admin.request(Method::DELETE, &format!("/api/v1/tokens/{}", other.id)).send().await.unwrap();
+    assert_eq!(drop.status(), StatusCode::NO_CONTENT);
+    assert_eq!(admin.with(&other.secret.unwrap()).get("/api/v1/builds").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_sites_want_is_refused_and_guessing_ends() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let admin = Asking::new(&farm);
+    let user = NewUser { name: "ann".parse().unwrap(), password: "correct horse".into(), admin: true };
+    admin.post("/api/v1/users", &user).await;
+    let cookie = session(&admin, "ann", "correct horse").await.unwrap();
+    let enrol = |origin: Option<&str>, name: &str| {
+        let request = admin.http.post(format!("{}/nodes", admin.server)).header("cookie", &cookie);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body(format!("name={name}"));
+        origin.into_iter().fold(request, |request, origin| request.header("origin", origin)).send()
+    };
+    assert_eq!(enrol(Some("https://evil.example"), "n1").await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(enrol(None, "n1").await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(enrol(Some(&admin.server), "n1").await.unwrap().status(), StatusCode::OK);
+    for _ in 0..10 {
+        assert_eq!(session(&admin, "ann", "wrong horse!").await, None);
+    }
+    assert_eq!(session(&admin, "ann", "correct horse").await, None, "not even the right one now");
+    farm.turn(61_000);
+    assert!(session(&admin, "ann", "correct horse").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_may_do_what_a_node_does() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let node = farm.nodes["n1"].client.clone();
+    assert_eq!(node.build(build.id).await.unwrap_err().status(), Some(401));
+    assert_eq!(node.cancel(build.id).await.unwrap_err().status(), Some(401));
+    assert_eq!(node.enrol("n2".parse().unwrap()).await.unwrap_err().status(), Some(401));
+    assert_eq!(node.submit(&farm.submission("x", vec![farm.order("a")])).await.unwrap_err().status(), Some(401));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_of_the_clients_own_makes_one_build() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let mut submission = farm.submission("edge", vec![farm.order("image")]);
+    submission.once = Some("commit 1234".into());
+    let first = farm.admin.submit(&submission).await.unwrap();
+    assert_eq!(farm.admin.submit(&submission).await.unwrap().id, first.id);
+    submission.once = None;
+    assert_ne!(farm.admin.submit(&submission).await.unwrap().id, farm.admin.submit(&submission).await.unwrap().id);
+    let unknown = Digest::of("not uploaded");
+    let kiln_farm_api::Work::Image { bundle, .. } = &mut submission.tasks[0].work;
+    *bundle = unknown;
+    assert_eq!(farm.admin.submit(&submission).await.unwrap_err().status(), Some(409));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_refused_in_words() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let ask = Asking::new(&farm);
+    let large = ask
+        .request(Method::POST, &routes::builds())
+        .header("content-type", "application/json")
+        .body("x".repeat(17 << 20));
+    assert_eq!(large.send().await.unwrap().status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let cases = [
+        (routes::builds(), json!({"project": "default"}), 422, "missing field `name`"),
+        (routes::builds(), json!({"project": "Default", "name": "x", "tasks": []}), 422, "`Default` is no name"),
+        (routes::builds(), json!({"project": "other", "name": "x", "tasks": []}), 404, "there is no project `other`"),
+        ("/api/v1/users".into(), json!({"name": "ann", "password": "short"}), 400, "at least ten characters"),
+    ];
+    for (at, body, status, words) in cases {
+        let answer = ask.post(&at, &body).await;
+        let (found, text) = (answer.status().as_u16(), answer.text().await.unwrap());
+        assert!(found == status && text.contains(words), "{body}: {found} {text}");
+    }
+    let text =
+        ask.get(&routes::build("00000000-0000-0000-0000-000000000000".parse().unwrap())).await.text().await.unwrap();
+    assert!(text.contains("there is no build"), "{text}");
+}
