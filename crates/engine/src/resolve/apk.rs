@@ -133,6 +133,7 @@ impl Kiln {
             let (entry, place) = (&chosen.entry, &lists.places[chosen.repository]);
             Locked {
                 in_tree: false,
+                promoted: false,
                 name: entry.name.to_owned(),
                 version: entry.version.to_owned(),
                 architecture: entry.arch.to_owned(),
