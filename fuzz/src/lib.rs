@@ -84,7 +84,7 @@ fn apk_world(bytes: &[u8]) {
     let Ok(index) = apk::Index::parse(list.as_bytes()) else { return };
     let world: Vec<String> = world.split_ascii_whitespace().map(str::to_owned).collect();
     let repositories = [apk::Repository { name: "a".into(), tag: None, index }];
-    let _ = apk::solve(&repositories, &apk::Request { world: &world, arch: "x86_64" });
+    let _ = apk::solve(&repositories, &apk::Request { world: &world, keep: &[], arch: "x86_64" });
 }
 
 /// Runs the target called `name`.
