@@ -81,3 +81,17 @@ fn versions_stay_until_an_update_is_asked_for() {
     house.recipe("\"tool\"");
     assert_eq!(house.locked(&[]), ["1.0-r0", "1.0-r0"]);
 }
+
+#[test]
+fn two_packages_with_one_file_behind_a_merged_usr_are_both_named() {
+    let house = House::new();
+    let (one, two) = (
+        package("one", "1-r0").file("bin/tool", 0o755, "one"),
+        package("two", "1-r0").file("usr/bin/tool", 0o755, "two"),
+    );
+    house.publish(&[one.clone(), two.clone()]);
+    house.recipe("\"one\", \"two\"");
+    let told = house.bench.run(&["build", "small.toml", "--plain"]).ended(1).stderr;
+    let wanted = "`two-1-r0` has `/usr/bin/tool`, which is `/bin/tool` and belongs to `one-1-r0` already";
+    assert!(told.contains(wanted), "{told}");
+}
