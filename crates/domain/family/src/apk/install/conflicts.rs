@@ -1,6 +1,6 @@
 //! Files that several packages have: who keeps them (apk-package(5), `replaces`, `origin`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use kiln_model::{Fault, GuestPath};
 
@@ -51,7 +51,7 @@ pub fn owners(records: &[Record], link: &dyn Fn(&GuestPath) -> Option<Vec<u8>>) 
         .collect();
     let either = |path: &GuestPath| links.get(path).map(|to| (*to).clone()).or_else(|| link(path));
     let mut owners = Owners::default();
-    for folder in members().filter_map(|member| member.path.parent()).collect::<std::collections::BTreeSet<_>>() {
+    for folder in members().filter_map(|member| member.path.parent()).collect::<BTreeSet<_>>() {
         let place = real(&folder, &either);
         if place != folder {
             owners.folders.insert(folder, place);
