@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod apk;
 mod seeds;
 
-use kiln_family::{apk, deb};
+use kiln_family::deb;
 
 /// A parser of foreign bytes.
 #[derive(Clone, Copy, Debug)]
@@ -17,12 +18,16 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
-    Target { name: "apk", run: apk::package::fuzz, seeds: seeds::apks },
-    Target { name: "apk_index", run: apk::index::fuzz, seeds: seeds::apk_indexes },
-    Target { name: "apk_key", run: apk_key, seeds: seeds::apk_keys },
-    Target { name: "apk_relation", run: apk_relation, seeds: seeds::apk_relations },
-    Target { name: "apk_version", run: apk_version, seeds: seeds::apk_versions },
-    Target { name: "apk_world", run: apk_world, seeds: seeds::apk_worlds },
+    Target { name: "apk", run: kiln_family::apk::package::fuzz, seeds: apk::seeds::packages },
+    Target { name: "apk_checksum", run: apk::checksum, seeds: apk::seeds::checksums },
+    Target { name: "apk_data", run: apk::data, seeds: apk::seeds::datas },
+    Target { name: "apk_index", run: kiln_family::apk::index::fuzz, seeds: apk::seeds::indexes },
+    Target { name: "apk_key", run: apk::key, seeds: apk::seeds::keys },
+    Target { name: "apk_pkginfo", run: apk::pkginfo, seeds: apk::seeds::pkginfos },
+    Target { name: "apk_relation", run: apk::relation, seeds: apk::seeds::relations },
+    Target { name: "apk_section", run: apk::section, seeds: apk::seeds::first_sections },
+    Target { name: "apk_version", run: apk::version, seeds: apk::seeds::versions },
+    Target { name: "apk_world", run: apk::world, seeds: apk::seeds::worlds },
     Target { name: "deb", run: deb::package::fuzz, seeds: seeds::debs },
     Target { name: "deb822", run: deb::deb822::fuzz, seeds: seeds::deb822 },
     Target { name: "packages", run: deb::packages::fuzz, seeds: seeds::packages },
@@ -56,35 +61,6 @@ fn version(bytes: &[u8]) {
     if let (Ok(one), Ok(two)) = (deb::Version::parse(one), deb::Version::parse(two)) {
         assert_eq!(one.cmp(&two), two.cmp(&one).reverse());
     }
-}
-
-fn apk_key(bytes: &[u8]) {
-    let _ = std::str::from_utf8(bytes).map(|text| apk::Keys::default().add("a.rsa.pub", text).is_ok());
-}
-
-/// What can be read must be written as it can be read again.
-fn apk_relation(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    if let Ok(atom) = apk::Atom::parse_world(text) {
-        let shown = atom.to_string();
-        assert_eq!(apk::Atom::parse_world(&shown), Ok(atom));
-    }
-}
-
-fn apk_version(bytes: &[u8]) {
-    let Some((one, two)) = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once('\n')) else { return };
-    let (one, two) = (apk::Version::raw(one), apk::Version::raw(two));
-    assert_eq!(one.cmp(&two), two.cmp(&one).reverse());
-    let _ = (one.begins_with(two), apk::Version::parse(one.as_str()).is_ok());
-}
-
-/// The first line is the world, the rest a package list.
-fn apk_world(bytes: &[u8]) {
-    let Some((world, list)) = std::str::from_utf8(bytes).ok().and_then(|text| text.split_once('\n')) else { return };
-    let Ok(index) = apk::Index::parse(list.as_bytes()) else { return };
-    let world: Vec<String> = world.split_ascii_whitespace().map(str::to_owned).collect();
-    let repositories = [apk::Repository { name: "a".into(), tag: None, index }];
-    let _ = apk::solve(&repositories, &apk::Request { world: &world, arch: "x86_64" });
 }
 
 /// Runs the target called `name`.

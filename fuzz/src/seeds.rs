@@ -1,6 +1,6 @@
 //! Well-formed inputs, small ones.
 
-fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
+pub fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
 
@@ -64,37 +64,6 @@ pub fn debs() -> Vec<Vec<u8>> {
     }
     let data = data.into_inner().expect("a vector takes all");
     vec![ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control), ("data.tar", &data)])]
-}
-
-/// An Alpine package: its control data and its data.
-pub fn apks() -> Vec<Vec<u8>> {
-    let package =
-        kiln_testkit::Apk::new("a", "1-r0").script("post-install", "#!/bin/sh\n").file("usr/a", 0o644, "text");
-    vec![package.build(None), package.symlink("b", "usr/a").build(None)]
-}
-
-pub fn apk_indexes() -> Vec<Vec<u8>> {
-    let package = kiln_testkit::Apk::new("a", "1-r0").depends("b>=1").field("provides", "so:a.so.1=1");
-    vec![package.entry(None).into_bytes(), kiln_testkit::apk_index("v1", &[package], None)]
-}
-
-pub fn apk_keys() -> Vec<Vec<u8>> {
-    texts(&["-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAK==\n-----END PUBLIC KEY-----\n"])
-}
-
-pub fn apk_relations() -> Vec<Vec<u8>> {
-    texts(&["a", "!a>1", "so:libc.so.1=1.2", "a@edge>=1_rc1-r0", "a<~1.2", "a><Q12jmj7l5rSw0yVb/vlWAYkK/YBwk="])
-}
-
-pub fn apk_versions() -> Vec<Vec<u8>> {
-    texts(&["1.2.3b_rc1_p2~0fe-r4\n1.2", "0.01\n0.1", "1_alpha\n1"])
-}
-
-pub fn apk_worlds() -> Vec<Vec<u8>> {
-    texts(&[
-        "a !c\nP:a\nV:1\nD:b>1 v\n\nP:b\nV:1\n\nP:b\nV:2\np:v=1\n\nP:c\nV:1\ni:a b\np:v\nk:1\n",
-        "v\nP:a\nV:1\np:v\nk:1\nD:a b !c\n\nP:b\nV:1\nD:a\n\nP:c\nV:1\ni:a=1 !b\n",
-    ])
 }
 
 /// Returns a tar archive without its end, so that more can be put after it.

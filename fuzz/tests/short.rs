@@ -94,7 +94,10 @@ fn short(target: &Target) {
     let (seeds, began) = ((target.seeds)(), Instant::now());
     seeds.iter().for_each(|seed| (target.run)(seed));
     let mut chance = Chance(0x9e37_79b9_7f4a_7c15);
-    for round in 0..ROUNDS {
+    let longer =
+        std::env::var("KILN_FUZZ_SECONDS").ok().and_then(|seconds| Some(Duration::from_secs(seconds.parse().ok()?)));
+    let (rounds, patience) = longer.map_or((ROUNDS, PATIENCE), |longer| (u64::MAX, longer));
+    for round in 0..rounds {
         let bytes = mutated(&seeds, &mut chance);
         if catch_unwind(|| (target.run)(&bytes)).is_err() {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fuzz");
@@ -102,7 +105,7 @@ fn short(target: &Target) {
             fs::create_dir_all(&folder).and_then(|()| fs::write(&path, &bytes)).expect("the input can be kept");
             panic!("`{}` panicked in round {round}; the input is in {}", target.name, path.display());
         }
-        if round >= ROUNDS_AT_LEAST && began.elapsed() > PATIENCE {
+        if round >= ROUNDS_AT_LEAST && began.elapsed() > patience {
             break;
         }
     }
@@ -121,9 +124,13 @@ macro_rules! short_runs {
 
 short_runs!(
     apk,
+    apk_checksum,
+    apk_data,
     apk_index,
     apk_key,
+    apk_pkginfo,
     apk_relation,
+    apk_section,
     apk_version,
     apk_world,
     deb,

@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use kiln_family::Lock;
 use kiln_family::lock::Locked;
 use kiln_model::plan::Pipeline;
-use kiln_model::{Action, Arch, Digest, Fault, GuestPath, Plan, Stage, StageKind};
-use kiln_recipe::spec::Qemu;
+use kiln_model::{Action, Arch, Digest, Fault, FaultKind, GuestPath, Plan, Stage, StageKind};
+use kiln_recipe::spec::{Family, Qemu};
 use kiln_store::Doc;
 
 use crate::boot::{Programs, version};
@@ -17,7 +17,7 @@ use crate::build::BuildOptions;
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::Loaded;
-use crate::run::{Run, State};
+use crate::run::{Run, State, emulate, lend, verify};
 use crate::secrets::Secrets;
 
 /// How long a set of tools is used before the archive is asked for newer ones, in seconds.
@@ -66,6 +66,40 @@ impl Kiln {
             current: &current,
         };
         run.tools()
+    }
+
+    /// Locks what a build of `lock` takes besides: an emulator and native helpers where its architecture is not this machine's, QEMU where
+    /// the image is booted. No sandbox is asked, so it may be more than this machine needs.
+    pub(crate) fn helper_locks(&self, loaded: &Loaded, lock: &Lock, events: &Events) -> Result<Vec<Lock>, Fault> {
+        let mut locks = vec![];
+        if !Arch::host().runs(lock.architecture) {
+            locks.push(self.extra_lock(loaded, &[emulate::PACKAGE], events)?);
+            locks.extend(self.native_helpers(loaded, lock, events)?);
+        }
+        for board in verify::machines(loaded)? {
+            let packages = Programs::packages(&board);
+            // Whether a PC's QEMU is a sound one, it says itself, in a sandbox.
+            let is_here = !version::is_pc(&board) && Programs::below(Path::new("/"), &board).is_some();
+            if !packages.is_empty() && !is_here {
+                locks.push(self.extra_lock(loaded, &packages, events)?);
+            }
+        }
+        Ok(locks)
+    }
+
+    /// A build does without native helpers, and so does who fetches ahead of it.
+    fn native_helpers(&self, loaded: &Loaded, lock: &Lock, events: &Events) -> Result<Option<Lock>, Fault> {
+        if loaded.completed.spec.base.family != Family::Deb || !self.config.lend {
+            return Ok(None);
+        }
+        match self.native_lock(loaded, &lend::wanted(lock), lock, events) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(fault) if fault.kind() == FaultKind::Interrupted => Err(fault),
+            Err(fault) => {
+                events.log(None, "native helpers", format!("none are lent: {}", fault.chain()));
+                Ok(None)
+            }
+        }
     }
 
     /// Returns QEMU and its firmware for the recipe's board: the host's where it is sound, else kiln's own.

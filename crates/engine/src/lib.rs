@@ -17,6 +17,7 @@ mod run;
 mod secrets;
 pub mod shell;
 pub mod start;
+pub mod sums;
 mod target;
 pub mod twice;
 pub mod unpack;

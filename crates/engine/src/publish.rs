@@ -9,31 +9,32 @@ use kiln_model::{Artifact, Digest, EventKind, Fault, StageKind};
 use kiln_plan::companions::{self, Facts, Whole};
 
 use crate::run::{Made, Run, remove};
+use crate::sums::{self, Sums};
 
 /// Puts artifacts, block maps, SBOMs, provenance, report and checksums into the output folder. Each file appears whole.
 pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result<(), Fault> {
     let out = &run.options.out;
-    let mut sums = vec![];
+    let mut fresh = vec![];
     let mut systems = vec![];
     for mut made in made {
         systems.extend(os_entry(run, report, &made));
         if let Some(bmap) = made.bmap.take() {
             let name = format!("{}.bmap", made.artifact.name);
             put(out, &name, bmap.as_bytes())?;
-            sums.push((name, Digest::of(&bmap)));
+            fresh.push((name, Digest::of(&bmap)));
         }
         let artifact = made.artifact.clone();
         made.place(run)?;
-        sums.push((artifact.name.clone(), artifact.sha256));
+        fresh.push((artifact.name.clone(), artifact.sha256));
         run.events.tell(EventKind::ArtifactWritten { artifact });
     }
     let list = (!systems.is_empty())
         .then(|| (format!("{}.os_list.json", run.plan.name), pretty(&serde_json::json!({ "os_list": systems }))));
     for (name, text) in documents(run, report).into_iter().chain(list) {
         put(out, &name, text.as_bytes())?;
-        sums.push((name, Digest::of(&text)));
+        fresh.push((name, Digest::of(&text)));
     }
-    put(out, "SHA256SUMS", checksums(out, sums).as_bytes())?;
+    put(out, sums::NAME, checksums(out, fresh).as_bytes())?;
     told(run);
     Ok(())
 }
@@ -84,14 +85,8 @@ fn put(out: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
 
 /// Returns SHA256SUMS: what this build wrote, and the lines of other recipes' files that are still there.
 fn checksums(out: &Path, fresh: Vec<(String, Digest)>) -> String {
-    let old = fs::read_to_string(out.join("SHA256SUMS")).unwrap_or_default();
-    let kept = old
-        .lines()
-        .filter_map(|line| line.split_once("  "))
-        .filter(|(_, name)| fresh.iter().all(|(written, _)| written != name) && out.join(name).exists());
-    let mut lines: Vec<_> = kept.map(|(sum, name)| format!("{sum}  {name}\n")).collect();
-    let files = fresh.iter().filter(|(name, _)| !out.join(name).is_dir());
-    lines.extend(files.map(|(name, sum)| format!("{sum}  {name}\n")));
-    lines.sort_by(|a, b| a[66..].cmp(&b[66..]));
-    lines.concat()
+    let mut sums = Sums::parse(&fs::read_to_string(out.join(sums::NAME)).unwrap_or_default());
+    fresh.into_iter().for_each(|(name, sum)| sums.put(name, sum));
+    sums.retain(|name| out.join(name).is_file());
+    sums.to_string()
 }

@@ -100,4 +100,8 @@ fn boot_alpine_by_parameters() {
     assert!(done.stderr.contains("demo.img was built"), "{}", done.stderr);
     assert!(bench.path("result/demo.img").is_file() && !bench.path("build/demo.img").exists());
     assert!(fs::read_to_string(bench.path("build/demo.lock")).unwrap().contains("\"linux-lts\""));
+    for folder in ["build", "result"] {
+        tool("sh", &["-c", &format!("cd {} && sha256sum --check --strict SHA256SUMS", bench.path(folder).display())]);
+    }
+    assert!(fs::read_to_string(bench.path("result/SHA256SUMS")).unwrap().ends_with("  demo.img\n"));
 }

@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,41 @@ fn what_cannot_be_served_is_refused() {
     assert_eq!(refused(&alone), "Could not connect to Redis");
     assert_eq!(refused(&options), "stopped by a signal");
     assert!(!options.socket.exists() && !options.pid.exists());
+}
+
+/// Servers that start at the same moment.
+const MANY: usize = 8;
+
+#[test]
+fn of_many_that_start_at_once_one_serves() {
+    let redis = Redis::start();
+    let options = options(&redis);
+    for round in 1..=4 {
+        // Left by one who was killed: each of them may take it away, and must not take away what another put in its place.
+        drop(UnixListener::bind(&options.socket).unwrap());
+        let (together, (to, ends)) = (Arc::new(Barrier::new(MANY)), mpsc::channel());
+        for _ in 0..MANY {
+            let (options, together, to) = (options.clone(), together.clone(), to.clone());
+            thread::spawn(move || {
+                together.wait();
+                to.send(serve(&options, || {}, &|| false).map_err(|why| why.to_string())).unwrap();
+            });
+        }
+        let next = || ends.recv_timeout(Duration::from_secs(30)).expect("all but one end by themselves");
+        (1..MANY).for_each(|_| assert_eq!(next(), Err("Address already in use".to_owned())));
+        assert_eq!(fs::read_to_string(&options.pid).unwrap(), format!("{}\n", std::process::id()));
+        bsc::send(&options.socket, "10").unwrap();
+        bsc::send(&options.socket, "EXIT").unwrap();
+        assert_eq!(next(), Ok(()));
+        assert!(!options.socket.exists() && !options.pid.exists());
+        let log = fs::read_to_string(options.log.as_ref().unwrap()).unwrap();
+        let said = |words: &str| log.lines().filter(|line| line.ends_with(words)).count();
+        assert_eq!(
+            (said("CRITI Address already in use"), said("INFO  Handling b'10'")),
+            (round * (MANY - 1), round),
+            "{log}"
+        );
+    }
 }
 
 #[test]

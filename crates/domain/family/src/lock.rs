@@ -92,6 +92,9 @@ pub struct Locked {
     /// Whether the tree that is built upon has it already, at this version.
     #[serde(default, skip_serializing_if = "is_false")]
     pub in_tree: bool,
+    /// Whether that tree has it as one that only came along, and it is asked for by now.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub promoted: bool,
     /// Why it is here, in words: `recipe`, `base`, ``needed by `x` ``.
     pub why: String,
     /// Source package, where its name differs.
@@ -276,6 +279,7 @@ mod write {
         table.flag("essential", package.essential);
         table.flag("manual", package.manual);
         table.flag("in_tree", package.in_tree);
+        table.flag("promoted", package.promoted);
         table.text("why", &package.why);
         table.maybe("source", package.source.as_deref());
         table.maybe("source_version", package.source_version.as_deref());
@@ -341,6 +345,7 @@ mod tests {
             essential: name == "base-files",
             manual: false,
             in_tree: false,
+            promoted: false,
             why: "needed by `it's \"x\"`".into(),
             source: (name == "libc6").then(|| "glibc".into()),
             source_version: None,

@@ -31,6 +31,10 @@ pub enum Action {
         hold: Vec<String>,
         env: BTreeMap<String, String>,
     },
+    /// Tells apt that somebody asked for packages which the tree has, as in `vim:amd64`: `apt autoremove` leaves them alone.
+    Manual {
+        packages: Vec<String>,
+    },
     /// Installs Alpine's packages, one after the other in this order: each one's scripts, its files; then apk's database and the
     /// triggers.
     Install {

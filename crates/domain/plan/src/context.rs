@@ -54,6 +54,15 @@ impl Inputs<'_> {
         !locked.in_tree && (!locked.base || self.spec.base.tree.is_some())
     }
 
+    /// Returns the packages of the tree that is built upon which its apt does not know to be asked for, as in `vim:amd64`.
+    pub fn promoted(&self) -> Vec<String> {
+        let native = self.spec.base.architecture.debian();
+        let promoted = self.lock.packages.iter().filter(|locked| locked.promoted);
+        let architecture =
+            |locked: &Locked| if locked.architecture == "all" { native } else { &locked.architecture }.to_owned();
+        promoted.map(|locked| format!("{}:{}", locked.name, architecture(locked))).collect()
+    }
+
     /// Returns those on top of the base (or of the tree that is built upon) that are wanted.
     pub fn further(&self, wanted: impl Fn(&Locked) -> bool) -> Vec<PackageRef> {
         self.packages(|locked| self.is_further(locked) && wanted(locked))

@@ -53,6 +53,7 @@ fn line(action: &Action) -> String {
         }
         Action::Configure { hold, .. } if hold.is_empty() => "configure packages".into(),
         Action::Configure { hold, .. } => format!("configure packages, holding back {}", hold.join(", ")),
+        Action::Manual { packages } => format!("mark as asked for: {}", packages.join(", ")),
         Action::Run { name, argv, .. } => format!("run {name}: {}", argv.join(" ")),
         Action::Write { path, content, mode, owner } => {
             format!("write {path} {mode:04o} {}:{} {}", owner.user, owner.group, content_words(content))

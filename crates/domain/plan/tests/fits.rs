@@ -20,6 +20,7 @@ fn lock(kernel: u64, installed: Option<u64>) -> Lock {
         essential: false,
         manual: true,
         in_tree: false,
+        promoted: false,
         why: "board".into(),
         source: None,
         source_version: None,

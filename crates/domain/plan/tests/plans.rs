@@ -30,6 +30,7 @@ fn package(name: &str, base: bool) -> Locked {
         essential: base,
         manual: !base,
         in_tree: false,
+        promoted: false,
         why: "recipe".into(),
         source: None,
         source_version: None,

@@ -14,7 +14,7 @@ const FIRST: u32 = 8;
 
 /// Returns whether the programs may be used for the board; a version that nobody can read is not held against them.
 pub fn is_sound(programs: &Programs, board: &Qemu, sandbox: &dyn Sandbox) -> Result<bool, Fault> {
-    if !matches!(board.system.as_str(), "x86_64" | "i386") {
+    if !is_pc(board) {
         return Ok(true);
     }
     let mut command = Command::new(&programs.root, [programs.qemu.to_string().as_str(), "--version"]);
@@ -22,6 +22,11 @@ pub fn is_sound(programs: &Programs, board: &Qemu, sandbox: &dyn Sandbox) -> Res
     let mut said = Vec::new();
     sandbox.run(&command, &mut |_: Stream, bytes| said.extend_from_slice(bytes))?;
     Ok(major(&String::from_utf8_lossy(&said)).is_none_or(|major| major >= FIRST))
+}
+
+/// Whether only some versions will do.
+pub fn is_pc(board: &Qemu) -> bool {
+    matches!(board.system.as_str(), "x86_64" | "i386")
 }
 
 /// Reads `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)`.

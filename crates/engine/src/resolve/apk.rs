@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_family::apk::solve::{self, Chosen, Request, Solution, Why};
 use kiln_family::apk::{Checksum, Index, Keys, Limits, Package};
-use kiln_family::lock::{Locked, LockedIndex, LockedRepository};
+use kiln_family::lock::{Lock, Locked, LockedIndex, LockedRepository};
 use kiln_fetch::{Failure, shown};
 use kiln_model::{Digest, Fault, FaultKind, Unit};
 use kiln_recipe::render::Look;
@@ -17,7 +17,8 @@ use kiln_recipe::spec::{Repository, Trust};
 use kiln_recipe::{Diagnostic, Spec};
 use kiln_store::Doc;
 
-use super::solve::start;
+use super::Update;
+use super::solve::{preferred, start};
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::Loaded;
@@ -121,11 +122,20 @@ impl Kiln {
         Ok((index, answer.bytes))
     }
 
-    /// Returns apk's answer to a recipe, every package pinned, in the order of their installation.
-    pub(super) fn apk_packages(&self, loaded: &Loaded, lists: &Lists, events: &Events) -> Result<Vec<Locked>, Fault> {
+    /// Returns apk's answer to a recipe, every package pinned, in the order of their installation; versions of the old lock are kept
+    /// as `update` says.
+    pub(super) fn apk_packages(
+        &self,
+        loaded: &Loaded,
+        lists: &Lists,
+        (old, update): (Option<&Lock>, &Update),
+        events: &Events,
+    ) -> Result<Vec<Locked>, Fault> {
         let spec = &loaded.completed.spec;
         let world = kiln_plan::apk::world(spec);
-        let request = Request { world: &world, arch: spec.base.architecture.alpine() };
+        let keep = old.map(|lock| preferred(&lock.packages, update)).unwrap_or_default();
+        let keep: Vec<_> = keep.into_iter().map(|pin| (pin.name, pin.version)).collect();
+        let request = Request { world: &world, keep: &keep, arch: spec.base.architecture.alpine() };
         let solution = solve::solve(&lists.lists, &request).map_err(|error| refused(loaded, error))?;
         let base = solution.closure(&spec.packages.set);
         let pinned = self.apk_pinned(lists, &solution, events)?;
@@ -133,6 +143,7 @@ impl Kiln {
             let (entry, place) = (&chosen.entry, &lists.places[chosen.repository]);
             Locked {
                 in_tree: false,
+                promoted: false,
                 name: entry.name.to_owned(),
                 version: entry.version.to_owned(),
                 architecture: entry.arch.to_owned(),
@@ -229,7 +240,7 @@ fn vouched(bytes: &[u8], chosen: &Chosen<'_>, identity: &Checksum) -> Result<(),
 pub(super) fn mistakes(loaded: &Loaded, lists: &Lists) -> Vec<Diagnostic> {
     let spec = &loaded.completed.spec;
     let world = kiln_plan::apk::world(spec);
-    let request = Request { world: &world, arch: spec.base.architecture.alpine() };
+    let request = Request { world: &world, keep: &[], arch: spec.base.architecture.alpine() };
     match solve::solve(&lists.lists, &request) {
         Ok(_) => vec![],
         Err(error) => diagnostics(loaded, error),

@@ -160,7 +160,7 @@ impl Kiln {
             Family::Deb => self.deb_packages(loaded, old, update, events)?,
             Family::Apk => {
                 let lists = self.apk_lists(spec)?;
-                let packages = self.apk_packages(loaded, &lists, events)?;
+                let packages = self.apk_packages(loaded, &lists, (old, update), events)?;
                 (lists.locked, packages)
             }
         };

@@ -215,7 +215,7 @@ fn base(set: BaseSet) -> Base {
 }
 
 /// Returns the versions to keep where they still exist.
-fn preferred(old: &[Locked], update: &Update) -> Vec<Pin> {
+pub fn preferred(old: &[Locked], update: &Update) -> Vec<Pin> {
     let stays = |locked: &&Locked| match update {
         Update::Keep => true,
         Update::All => false,

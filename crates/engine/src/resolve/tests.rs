@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use kiln_fetch::shown;
 use kiln_model::{Arch, Fault, FaultKind};
-use kiln_recipe::spec::{Repository, Trust};
+use kiln_recipe::spec::{BaseSet, Repository, Trust};
 use kiln_store::Doc;
 use kiln_testkit::{Archive as Made, Deb, Fault as Broken, Key, Pack, Server};
 
-use super::Archive;
+use super::{Archive, Update};
 use crate::config::{CACHE_LIMIT, Config};
 use crate::events::Events;
 use crate::kiln::Kiln;
@@ -272,4 +272,37 @@ fn a_list_larger_than_its_release_file_says_is_not_held_in_memory() {
             format!("decompress `{list}` of repository `main`: it is larger than the {limit} bytes it may have");
         assert_eq!(told, wanted);
     }
+}
+
+#[test]
+fn what_builds_for_another_architecture_is_fetched_ahead() {
+    let bench = bench();
+    let (here, there) = (Arch::host(), Arch::Riscv64);
+    let both = [here, there].map(|arch| Deb::new("dash", "1").arch(arch.debian()).essential());
+    let archive = Made::new("demo", T0).architectures(&[here.debian(), there.debian()]);
+    let archive = both.into_iter().fold(archive, Made::deb).deb(Deb::new("qemu-user", "10").arch(here.debian()));
+    let (server, _) = bench.mirror("mirror", &archive);
+    let mut loaded = crate::load::empty(&config(bench.home.path())).unwrap();
+    loaded.lock_path = bench.home.path().join("kiln.lock");
+    let spec = &mut loaded.completed.spec;
+    let main = Repository { architectures: vec![here, there], ..bench.repository(&[&server]) };
+    spec.base.tools = Repository { name: super::TOOLS.into(), ..main.clone() };
+    (spec.base.repositories, spec.base.architecture) = (vec![main], there);
+    spec.packages.base = BaseSet::Essential;
+    spec.packages.include.clear();
+    let events = Events::new(vec![]);
+    let lock = bench.kiln.lock(&loaded, &Update::Keep, &events).unwrap();
+    let bytes = bench.kiln.fetch(&loaded, &lock, &events).unwrap();
+    let mut pool: Vec<String> = server.seen().into_iter().map(|seen| seen.target).collect();
+    pool.retain(|target| target.contains("/pool/"));
+    pool.sort();
+    let names: Vec<&str> = pool.iter().filter_map(|target| target.rsplit('/').next()).collect();
+    let debian = (here.debian(), there.debian());
+    let mut wanted = [format!("dash_1_{}.deb", debian.0), format!("dash_1_{}.deb", debian.1)].to_vec();
+    wanted.sort();
+    wanted.push(format!("qemu-user_10_{}.deb", debian.0));
+    assert_eq!(names, wanted);
+    // Without the network there is all of it, and the locks of what is not in the image's.
+    drop(server);
+    assert_eq!(bench.kiln.offline().fetch(&loaded, &lock, &events).unwrap(), bytes);
 }

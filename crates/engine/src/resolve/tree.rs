@@ -97,7 +97,10 @@ impl Existing {
             locked.in_tree = installed.version() == locked.version;
             let native =
                 if locked.architecture == "all" { spec.base.architecture.debian() } else { &locked.architecture };
-            locked.manual |= !self.automatic.contains(&(locked.name.clone(), native.to_owned()));
+            let came_along = self.automatic.contains(&(locked.name.clone(), native.to_owned()));
+            // One in another version is installed anew, and marked with the others then.
+            locked.promoted = locked.in_tree && locked.manual && came_along;
+            locked.manual |= !came_along;
         }
         packages
     }

@@ -102,8 +102,6 @@ impl Run<'_> {
         if !target.exists(&path("/var/lib/apt")) {
             return Ok(());
         }
-        let states = path("/var/lib/apt/extended_states");
-        let existing = target.text(&states).farm(|| format!("read `{states}`"))?;
         // As the plan says, which the stage's name covers; the lock says it too, but changes under a stage that is kept.
         let stages = self.plan.pipelines.iter().flat_map(|pipeline| &pipeline.stages);
         let listed = stages.flat_map(|stage| &stage.actions).filter_map(|action| match action {
@@ -116,9 +114,26 @@ impl Run<'_> {
             asked.map(|package| (package.name.as_str(), package.architecture.as_str())).collect();
         let controls = unpacked.packages.iter().chain(unpacked.real.iter().map(|(control, _)| control));
         let names = controls.map(|control| (control.name(), control.architecture()));
+        self.mark(names, &asked, target)
+    }
+
+    /// Tells the target's apt that somebody asked for packages that it has.
+    pub fn mark_manual(&self, packages: &[String], target: &Target) -> Result<(), Fault> {
+        let asked: BTreeSet<(&str, &str)> = packages.iter().filter_map(|package| package.split_once(':')).collect();
+        self.mark(asked.iter().copied(), &asked, target)
+    }
+
+    fn mark<'p>(
+        &self,
+        names: impl IntoIterator<Item = (&'p str, &'p str)>,
+        asked: &BTreeSet<(&str, &str)>,
+        target: &Target,
+    ) -> Result<(), Fault> {
+        let states = path("/var/lib/apt/extended_states");
+        let existing = target.text(&states).farm(|| format!("read `{states}`"))?;
         let text =
-            extended::states(&existing, names, &asked, self.plan.arch.debian()).farm(|| format!("read `{states}`"))?;
-        if text.is_empty() {
+            extended::states(&existing, names, asked, self.plan.arch.debian()).farm(|| format!("read `{states}`"))?;
+        if text == existing {
             return Ok(());
         }
         target.write(&states, 0o644, Ids::default(), text.as_bytes()).farm(|| format!("write `{states}`"))

@@ -147,13 +147,16 @@ impl Run<'_> {
 }
 
 impl Kiln {
-    /// Fetches every package that a lock names into the cache, those of kiln's own tools too: a build then needs no network.
-    /// Returns their sizes together, in bytes.
+    /// Fetches every package that a lock names into the cache, those of kiln's own tools too, and what else a build on this machine
+    /// takes: it then needs no network. Returns their sizes together, in bytes.
     pub fn fetch(&self, loaded: &Loaded, lock: &Lock, events: &Events) -> Result<u64, Fault> {
         let mut seen = HashSet::new();
-        let packages = lock.packages.iter().filter(|locked| !locked.in_tree);
-        let fresh = packages.chain(&lock.tools).filter(|locked| seen.insert(locked.sha256));
-        let requests: Vec<_> = fresh.map(|locked| request(loaded, lock, locked)).collect();
+        let helpers = self.helper_locks(loaded, lock, events)?;
+        let listed = [lock].into_iter().chain(&helpers);
+        let packages =
+            listed.flat_map(|lock| lock.packages.iter().chain(&lock.tools).map(move |locked| (lock, locked)));
+        let fresh = packages.filter(|(_, locked)| !locked.in_tree && seen.insert(locked.sha256));
+        let requests: Vec<_> = fresh.map(|(lock, locked)| request(loaded, lock, locked)).collect();
         let progress = |progress: kiln_fetch::Progress| {
             events.progress(None, "download", Unit::Bytes, progress.done, Some(progress.total));
         };

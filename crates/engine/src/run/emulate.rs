@@ -9,7 +9,7 @@ use crate::kiln::Kiln;
 use crate::load::Loaded;
 
 /// The package whose programs are linked statically, as a tree of another architecture needs.
-const PACKAGE: &str = "qemu-user";
+pub(crate) const PACKAGE: &str = "qemu-user";
 
 impl Run<'_> {
     /// Lends a command what runs the programs of its tree.

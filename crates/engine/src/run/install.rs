@@ -48,7 +48,7 @@ impl Run<'_> {
     pub fn install(&self, stage: StageKind, wanted: Wanted<'_>, target: &Target) -> Result<(), Fault> {
         let archives = self.archives(wanted.packages)?;
         let records = self.records(wanted.packages, &archives)?;
-        let owners = conflicts::owners(&records)?;
+        let owners = conflicts::owners(&records, &|path| target.link(path))?;
         let dressers = dressers(&records);
         let total = (records.len() - wanted.installed) as u64;
         for at in wanted.installed..records.len() {
@@ -234,7 +234,7 @@ impl<'a> Placed<'a> {
     fn all(&mut self, mut files: Files<'_>) -> Result<(), Fault> {
         while let Some(file) = files.next_file()? {
             let path = &file.member.path;
-            if path.relative().is_empty() || self.owners.get(path).is_some_and(|&owner| owner != self.at) {
+            if path.relative().is_empty() || self.owners.of(path).is_some_and(|owner| owner != self.at) {
                 continue;
             }
             self.one(&file, &mut files)?;

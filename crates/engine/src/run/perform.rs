@@ -17,6 +17,7 @@ impl Run<'_> {
             Action::Tree { from } => self.tree(from, target),
             Action::Unpack { packages, bare, only } => self.unpack(stage, packages, (*bare, only), target),
             Action::Configure { hold, env } => self.configure(stage, hold, env, target),
+            Action::Manual { packages } => self.mark_manual(packages, target),
             Action::Install { packages, installed, world, env } => {
                 self.install(stage, Wanted { packages, installed: *installed, world, env }, target)
             }

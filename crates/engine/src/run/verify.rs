@@ -10,6 +10,18 @@ use serde_json::Value;
 
 use super::{Made, Run};
 use crate::boot::{self, firmware};
+use crate::load::Loaded;
+
+/// Returns the machines that the recipe wants its disk to be booted on.
+pub(crate) fn machines(loaded: &Loaded) -> Result<Vec<Qemu>, Fault> {
+    let spec = &loaded.completed.spec;
+    match &spec.base.board {
+        Some(board) if spec.verify.boot => {
+            firmware::machines(boot::machine(board)?, &board.firmware(), &spec.verify, None)
+        }
+        _ => Ok(vec![]),
+    }
+}
 
 impl Run<'_> {
     /// Boots the first disk among the outputs and checks what the recipe asserts; none when it does not ask for that.
@@ -19,7 +31,8 @@ impl Run<'_> {
         let spec = &self.loaded.completed.spec;
         let disk = made.iter().find(|made| ["raw", "qcow2"].contains(&made.artifact.format.as_str()));
         let (Some(disk), Some(board)) = (disk, &spec.base.board) else { return Ok(None) };
-        if !spec.verify.boot || self.options.no_verify {
+        let boards = machines(self.loaded)?;
+        if boards.is_empty() || self.options.no_verify {
             return Ok(None);
         }
         let machine = boot::machine(board)?;
@@ -29,7 +42,6 @@ impl Run<'_> {
             self.events.log(Some(StageKind::Sync), "boot", "this very image was booted before");
             return Ok(serde_json::from_slice(&known).ok());
         }
-        let boards = firmware::machines(machine, &board.firmware(), &spec.verify, None)?;
         let verified = boards.iter().enumerate().map(|(number, board)| self.boot(disk, board, number > 0));
         let verified = firmware::joined(verified.collect::<Result<_, _>>()?);
         let verified = serde_json::to_value(verified).expect("results serialise");

@@ -23,7 +23,8 @@ pub struct Args {
     /// Take the newest versions: of the named packages, or of all
     #[arg(long, value_name = "PACKAGE", num_args = 0..)]
     update: Option<Vec<String>>,
-    /// Download what is pinned, too: an image for this machine's architecture can then be built with `--offline`
+    /// Download what is pinned, too, and what else a build on this machine takes, as an emulator for another architecture: the image
+    /// can then be built with `--offline`
     #[arg(long)]
     fetch: bool,
     /// Print the lock as JSON
@@ -53,8 +54,7 @@ fn work(args: Args) -> Outcome {
     let (lock, fetched) = locked.inspect_err(|fault| events.tell(EventKind::failed(None, fault)))?;
     drop(events);
     let pinned = text::count(lock.packages.len() as u64, "package");
-    let here =
-        fetched.map(|bytes| format!("; they and the tools of the image are in the cache, {}", text::bytes(bytes)));
+    let here = fetched.map(|bytes| format!("; they and what builds them are in the cache, {}", text::bytes(bytes)));
     out::talk(&format!("{}: {pinned} pinned{}\n", loaded.lock_path.display(), here.unwrap_or_default()));
     if args.json {
         out::json(&lock)?;

@@ -99,7 +99,7 @@ impl Desk {
         } else {
             wait(state, long, |state| state.until.is_none())
         };
-        !state.late() && !(state.until.is_some() && state.is_empty())
+        !(state.late() || state.until.is_some() && state.is_empty())
     }
 
     /// The courier is home.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use kiln_family::apk::install::database::{Settings, Source, files};
+use kiln_family::apk::install::database::{self, Settings, Source, files};
 use kiln_family::apk::install::{Record, conflicts, triggers};
 use kiln_family::apk::{Limits, Package};
 use kiln_family::deb::package::Tar;
+use kiln_model::GuestPath;
 use kiln_testkit::Apk;
 
 use crate::archives::sample;
@@ -19,7 +20,7 @@ fn record(apk: &Apk) -> Record {
 #[test]
 fn the_database_is_in_apks_form() {
     let records = [record(&sample())];
-    let owners = conflicts::owners(&records).unwrap();
+    let owners = conflicts::owners(&records, &|_| None).unwrap();
     let source = |uri: &str, tag: Option<&str>| Source { uri: uri.into(), tag: tag.map(str::to_owned) };
     let sources =
         [source("http://mirror.example/main", None), source("http://mirror.example/testing", Some("testing"))];
@@ -60,8 +61,8 @@ fn sum_of(text: &str) -> String {
 fn a_file_of_two_packages_needs_a_word() {
     let apk = |name: &str| Apk::new(name, "1.0").file("files/test-file", 0o644, name);
     let owner = |one: &Apk, two: &Apk| {
-        let owners = conflicts::owners(&[record(one), record(two)]);
-        owners.map(|owners| owners.into_values().next().unwrap()).map_err(|error| error.to_string())
+        let owners = conflicts::owners(&[record(one), record(two)], &|_| None);
+        owners.map(|owners| owners.of(&path("/files/test-file")).unwrap()).map_err(|error| error.to_string())
     };
     let (a, b) = (apk("a"), apk("b"));
     assert_eq!(owner(&a, &b), Err("`b-1.0` has `/files/test-file`, which belongs to `a-1.0` already".into()));
@@ -74,6 +75,38 @@ fn a_file_of_two_packages_needs_a_word() {
     };
     assert_eq!(owner(&both(&a, "b", "2"), &both(&b, "a", "1")), Ok(0));
     assert_eq!(owner(&both(&a, "b", "1"), &both(&b, "a", "2")), Ok(1));
+}
+
+#[test]
+fn a_file_is_the_same_behind_every_link_to_its_folder() {
+    let (a, b) =
+        (Apk::new("a", "1.0").file("bin/tool", 0o755, "a"), Apk::new("b", "1.0").file("usr/bin/tool", 0o755, "b"));
+    let merged = |at: &GuestPath| (*at == path("/bin")).then(|| b"usr/bin".to_vec());
+    let owner = |packages: &[&Apk], link: &dyn Fn(&GuestPath) -> Option<Vec<u8>>| {
+        let records: Vec<Record> = packages.iter().map(|apk| record(apk)).collect();
+        let owners = conflicts::owners(&records, link).map_err(|error| error.to_string())?;
+        let both = ["/bin/tool", "/usr/bin/tool"].map(|name| owners.of(&path(name)));
+        let lists = database::installed(&records, &owners);
+        let listed = lists.split("\n\n").filter(|package| package.contains("R:tool\n"));
+        Ok((both, listed.count()))
+    };
+    assert_eq!(owner(&[&a, &b], &|_| None), Ok(([Some(0), Some(1)], 2)));
+    let told = "`b-1.0` has `/usr/bin/tool`, which is `/bin/tool` and belongs to `a-1.0` already".to_owned();
+    assert_eq!(owner(&[&a, &b], &merged), Err(told.clone()));
+    // The link comes with a package, leads from the root, over another link.
+    let layout = Apk::new("layout", "1").symlink("bin", "/system/bin").symlink("system", "./usr/sub/..");
+    assert_eq!(owner(&[&layout, &a, &b], &|_| None), Err(told));
+    assert_eq!(owner(&[&a, &b.clone().field("replaces", "a")], &merged), Ok(([Some(1), Some(1)], 1)));
+    assert_eq!(owner(&[&a.clone().field("replaces", "b"), &b], &merged), Ok(([Some(0), Some(0)], 1)));
+    let same = |apk: &Apk| apk.clone().field("origin", "o");
+    assert_eq!(owner(&[&same(&a), &same(&b)], &merged), Ok(([Some(1), Some(1)], 1)));
+    // One package may have both, and links to themselves end somewhere.
+    assert_eq!(owner(&[&a.clone().file("usr/bin/tool", 0o755, "a")], &merged).unwrap().0, [Some(0), Some(0)]);
+    assert_eq!(owner(&[&a, &b], &|at| Some(at.name().to_vec())).unwrap().1, 2);
+}
+
+fn path(text: &str) -> GuestPath {
+    GuestPath::new(text).unwrap()
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn worlds_are_answered_as_apk_answers_them() {
 fn tags_and_reasons_are_told() {
     let case = cases().into_iter().find(|case| case.name == "a-tagged-condition").unwrap();
     let repositories = case.repositories.clone();
-    let request = Request { world: &case.world, arch: "x86_64" };
+    let request = Request { world: &case.world, keep: &[], arch: "x86_64" };
     let solution = solve(&repositories, &request).unwrap();
     let told = |one: &Chosen<'_>| format!("{} {:?} {}", one.entry.name, one.tag, one.why);
     let told: Vec<String> = solution.packages.iter().map(told).collect();
@@ -38,9 +38,26 @@ fn tags_and_reasons_are_told() {
 }
 
 #[test]
+fn versions_to_keep_are_kept_where_they_may_be() {
+    let repositories = cases().into_iter().find(|case| case.world == ["a"]).unwrap().repositories;
+    let answer = |world: &[&str], keep: &[(&str, &str)]| {
+        let world: Vec<String> = world.iter().map(|atom| (*atom).to_owned()).collect();
+        let keep: Vec<_> = keep.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect();
+        let solution = solve(&repositories, &Request { world: &world, keep: &keep, arch: "x86_64" }).unwrap();
+        solution.packages.iter().map(|one| one.entry.full_name()).collect::<Vec<_>>()
+    };
+    assert_eq!(answer(&["a"], &[]), ["b-2", "a-2"]);
+    assert_eq!(answer(&["a"], &[("b", "1")]), ["b-1", "a-2"]);
+    assert_eq!(answer(&["a"], &[("a", "1"), ("b", "1")]), ["b-1", "a-1"]);
+    // One that is gone, and one that is not what the recipe says by now.
+    assert_eq!(answer(&["a"], &[("a", "0"), ("b", "1")]), ["b-1", "a-2"]);
+    assert_eq!(answer(&["a", "b>1"], &[("a", "1"), ("b", "1")]), ["b-2", "a-1"]);
+}
+
+#[test]
 fn a_slip_of_the_pen_is_understood() {
     let case = cases().into_iter().find(|case| case.name == "an-older-library").unwrap();
-    let request = Request { world: &["mailreadplsu".to_owned()], arch: "x86_64" };
+    let request = Request { world: &["mailreadplsu".to_owned()], keep: &[], arch: "x86_64" };
     let fault = kiln_model::Fault::from(solve(&case.repositories, &request).unwrap_err());
     assert_eq!(fault.hint_text(), Some("did you mean `mailreadplus`?"));
 }
@@ -55,7 +72,7 @@ struct Case {
 
 impl Case {
     fn answer(&self) -> Result<Vec<String>, String> {
-        let request = Request { world: &self.world, arch: "x86_64" };
+        let request = Request { world: &self.world, keep: &[], arch: "x86_64" };
         let solution = solve(&self.repositories, &request).map_err(told)?;
         Ok(solution.packages.iter().map(|one| one.entry.full_name()).collect())
     }

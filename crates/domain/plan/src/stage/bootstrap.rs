@@ -1,11 +1,12 @@
 //! The base set, unpacked natively and configured by the family's own tools; or the tree that the recipe builds upon.
 
+use kiln_model::action::Owner;
 use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::Point;
 
 use super::{install, install_apk, of, scripts};
 use crate::Inputs;
-use crate::context::{local, symlink};
+use crate::context::{local, path, symlink};
 
 pub fn bootstrap(inputs: &Inputs<'_>) -> Option<Stage> {
     let mut actions: Vec<_> = match &inputs.spec.base.tree {
@@ -17,10 +18,17 @@ pub fn bootstrap(inputs: &Inputs<'_>) -> Option<Stage> {
 }
 
 fn fresh(inputs: &Inputs<'_>) -> Vec<Action> {
-    let links = inputs.spec.base.merged_usr.iter().map(|(link, target)| symlink(link, target.as_str()));
+    let merged = &inputs.spec.base.merged_usr;
+    // Whichever of Alpine's packages comes first, its files have a place behind the links.
+    let folders = merged.iter().filter(|_| inputs.is_apk()).map(|(_, target)| Action::Mkdir {
+        path: path(&format!("/{}", target.trim_start_matches('/'))),
+        mode: 0o755,
+        owner: Owner::default(),
+    });
+    let links = merged.iter().map(|(link, target)| symlink(link, target.as_str()));
     let packages = match inputs.is_apk() {
         true => install_apk(inputs, true),
         false => install(inputs.base_packages(), &[], inputs.epoch()),
     };
-    links.chain(packages).collect()
+    folders.chain(links).chain(packages).collect()
 }

@@ -22,10 +22,17 @@ pub fn packages(inputs: &Inputs<'_>) -> Option<Stage> {
     }
     let loader = inputs.spec.base.board.as_ref().map(|board| board.loader);
     let more = if loader == Some(Loader::Extlinux) { &HELD_FOR_U_BOOT[..] } else { &[] };
-    let mut actions = install(inputs.further_packages(), &[&HELD, more].concat(), inputs.epoch());
+    let mut actions: Vec<_> = manual(inputs).into_iter().collect();
+    actions.extend(install(inputs.further_packages(), &[&HELD, more].concat(), inputs.epoch()));
     actions.extend(scripts::at(inputs, Point::Packages));
     if inputs.has_kernel() {
         actions.push(Action::Depmod);
     }
     of(StageKind::Packages, actions)
+}
+
+/// Marks what the tree that is built upon has already as `apt-get install` would.
+fn manual(inputs: &Inputs<'_>) -> Option<Action> {
+    let packages = inputs.promoted();
+    (!packages.is_empty()).then_some(Action::Manual { packages })
 }

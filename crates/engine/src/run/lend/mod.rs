@@ -104,22 +104,11 @@ impl Run<'_> {
     }
 
     fn make_native(&self) -> Result<Option<Native>, Fault> {
-        let of_tree = |name: &str| {
-            let own = |locked: &&Locked| locked.name == name && locked.architecture == self.plan.arch.debian();
-            self.lock.packages.iter().find(own)
+        let lock = self.kiln.native_lock(self.loaded, &wanted(self.lock), self.lock, self.events)?;
+        let fits = |name: &str| {
+            of_tree(self.lock, name).zip(native_of(&lock, name)).is_some_and(|(one, other)| same_sources(one, other))
         };
-        // What no archive has is not to be had for this machine.
-        let of_archives = self.lock.packages.iter().filter(|locked| locked.repository != crate::resolve::TREE);
-        let perl: Vec<&Locked> = of_archives.filter(|locked| is_perl(&locked.name)).collect();
-        let perl = perl.iter().filter(|locked| locked.architecture != "all").map(|locked| locked.name.as_str());
-        let programs = LENT.iter().map(|(name, _)| *name).filter(|name| of_tree(name).is_some());
-        let mut wanted: Vec<&str> = programs.chain(perl.clone()).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let lock = self.kiln.native_lock(self.loaded, &wanted, self.lock, self.events)?;
-        let fits =
-            |name: &str| of_tree(name).zip(native_of(&lock, name)).is_some_and(|(one, other)| same_sources(one, other));
-        let perl = perl.clone().all(fits);
+        let perl = perl(self.lock).all(fits);
         let tree = self.kiln.tools_tree(self.loaded, &lock, "native helpers", &[], self.events)?;
         let lent = LENT.iter().filter(|(name, _)| fits(name)).flat_map(|(_, programs)| programs.iter().copied());
         let lent = lent.filter(|program| *program != PERL || perl);
@@ -130,6 +119,26 @@ impl Run<'_> {
         }
         Ok(Some(native).filter(|native| !native.shims.is_empty()))
     }
+}
+
+/// Returns the packages whose native builds a lock's tree may be lent.
+pub(crate) fn wanted(lock: &Lock) -> Vec<&str> {
+    let programs = LENT.iter().map(|(name, _)| *name).filter(|name| of_tree(lock, name).is_some());
+    let mut wanted: Vec<&str> = programs.chain(perl(lock)).collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+fn of_tree<'l>(lock: &'l Lock, name: &str) -> Option<&'l Locked> {
+    lock.packages.iter().find(|locked| locked.name == name && locked.architecture == lock.architecture.debian())
+}
+
+/// Returns the parts of Perl. What no archive has is not to be had for this machine.
+fn perl(lock: &Lock) -> impl Iterator<Item = &str> {
+    let of_archives = lock.packages.iter().filter(|locked| locked.repository != crate::resolve::TREE);
+    let parts = of_archives.filter(|locked| is_perl(&locked.name) && locked.architecture != "all");
+    parts.map(|locked| locked.name.as_str())
 }
 
 fn native_of<'l>(lock: &'l Lock, name: &str) -> Option<&'l Locked> {

@@ -1,10 +1,11 @@
 //! What lies around the parameters: the environment, `.env`, a pair's files, keys, and whom the artifacts belong to.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, lchown};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::Path;
 
+use kiln_engine::sums::{self, Sums};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
 use kiln_recipe::pieman::{self, Given, HookFile, Made, PairFiles, Parameters, Place, Surroundings};
@@ -123,8 +124,30 @@ pub fn deliver(place: &mut Place, folder: &Path) -> Result<(), Fault> {
         }
         moved => moved.farm(doing)?,
     }
+    follow(&name.to_string_lossy(), Path::new(&place.folder), folder)?;
     place.result = to.display().to_string();
     Ok(())
+}
+
+/// Moves the line of a file that was moved: what a folder's SHA256SUMS names is there.
+fn follow(name: &str, from: &Path, to: &Path) -> Result<(), Fault> {
+    let read = |folder: &Path| Sums::parse(&fs::read_to_string(folder.join(sums::NAME)).unwrap_or_default());
+    let mut left = read(from);
+    let Some(sum) = left.take(name) else { return Ok(()) };
+    let write = |folder: &Path, sums: &Sums, like: &Path| {
+        let doing = || format!("write `{}`", folder.join(sums::NAME).display());
+        let mut partial = tempfile::Builder::new().prefix(".kiln-").tempfile_in(folder).farm(doing)?;
+        partial.write_all(sums.to_string().as_bytes()).farm(doing)?;
+        let like = fs::metadata(like).farm(doing)?;
+        partial.as_file().set_permissions(fs::Permissions::from_mode(like.mode() & 0o777)).farm(doing)?;
+        let _ = lchown(partial.path(), Some(like.uid()), Some(like.gid()));
+        partial.persist(folder.join(sums::NAME)).map_err(|error| error.error).farm(doing).map(drop)
+    };
+    let (old, new) = (from.join(sums::NAME), to.join(sums::NAME));
+    write(from, &left, &old)?;
+    let mut there = read(to);
+    there.put(name, sum);
+    write(to, &there, if new.exists() { &new } else { &old })
 }
 
 /// Gives the folder of the artifacts and this build's files in it to their owner.
@@ -132,7 +155,7 @@ pub fn give(parameters: &Parameters, place: &Place, owner: Option<(u32, u32)>) -
     let Some((uid, gid)) = owner else { return Ok(()) };
     let (folder, project) = (parameters.text("BUILD_DIR"), parameters.text("PROJECT_NAME"));
     let own =
-        |name: &String| name == "SHA256SUMS" || name.strip_prefix(project).is_some_and(|rest| rest.starts_with('.'));
+        |name: &String| name == sums::NAME || name.strip_prefix(project).is_some_and(|rest| rest.starts_with('.'));
     let files = names(Path::new(folder)).into_iter().filter(own).map(|name| format!("{folder}/{name}"));
     let mut all: Vec<String> = [folder.to_owned()].into_iter().chain(files).collect();
     if place.made == Made::Chroot {
@@ -145,4 +168,49 @@ pub fn give(parameters: &Parameters, place: &Place, owner: Option<(u32, u32)>) -
         lchown(&path, Some(uid), Some(gid)).farm(|| format!("give `{path}` to {uid}:{gid}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_model::Digest;
+
+    use super::*;
+
+    /// A folder with this file and one more, both in SHA256SUMS.
+    fn made(name: &str, content: &str) -> (tempfile::TempDir, Place) {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::write(at(name), content).unwrap();
+        fs::write(at("other"), "other").unwrap();
+        let lines = format!("{}  {name}\n{}  other\n", Digest::of(content), Digest::of("other"));
+        fs::write(at(sums::NAME), lines).unwrap();
+        let folder = home.path().display().to_string();
+        let place = Place { result: at(name).display().to_string(), folder, made: Made::Image };
+        (home, place)
+    }
+
+    #[test]
+    fn what_is_moved_takes_its_checksum_along() {
+        let sums = |folder: &Path| fs::read_to_string(folder.join(sums::NAME)).unwrap();
+        let line = |text: &str, name: &str| format!("{}  {name}\n", Digest::of(text));
+        // Within a filesystem and, where the host has such a one, between two.
+        for there in [std::env::temp_dir(), "/dev/shm".into()].into_iter().filter(|folder| folder.is_dir()) {
+            let to = tempfile::tempdir_in(there).unwrap();
+            for (name, content) in [("a.img", "one"), ("b.img", "two"), ("a.img", "three")] {
+                let (from, mut place) = made(name, content);
+                deliver(&mut place, to.path()).unwrap();
+                assert_eq!(place.result, to.path().join(name).display().to_string());
+                assert_eq!(fs::read_to_string(&place.result).unwrap(), content);
+                assert!(!from.path().join(name).exists());
+                assert_eq!(sums(from.path()), line("other", "other"));
+                let left: Vec<_> = names(from.path());
+                assert_eq!(left, [sums::NAME, "other"]);
+            }
+            assert_eq!(sums(to.path()), line("three", "a.img") + &line("two", "b.img"));
+            assert_eq!(names(to.path()), [sums::NAME, "a.img", "b.img"]);
+        }
+        let (from, mut place) = made("a.img", "one");
+        deliver(&mut place, from.path()).unwrap();
+        assert_eq!(sums(from.path()), line("one", "a.img") + &line("other", "other"), "to where it is");
+    }
 }

@@ -59,7 +59,7 @@ pub fn installed(records: &[Record], owners: &Owners) -> String {
     let mut text = String::new();
     for (at, record) in records.iter().enumerate() {
         head(&mut text, record);
-        paths(&mut text, record, |path| owners.get(path).is_none_or(|&owner| owner == at));
+        paths(&mut text, record, |path| owners.of(path).is_none_or(|owner| owner == at));
         text.push('\n');
     }
     text

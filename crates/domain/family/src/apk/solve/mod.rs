@@ -47,6 +47,8 @@ pub struct Repository {
 pub struct Request<'a> {
     /// The world's atoms.
     pub world: &'a [String],
+    /// Names and versions to keep where they still exist, as a lock has them.
+    pub keep: &'a [(String, String)],
     /// The architecture of the tree as apk calls it; `noarch` always fits.
     pub arch: &'a str,
 }
@@ -112,7 +114,7 @@ impl From<Error> for kiln_model::Fault {
 pub fn solve<'a>(repositories: &'a [Repository], request: &Request<'a>) -> Result<Solution<'a>, Error> {
     let mut world = request.world.iter().map(|text| Atom::parse_world(text)).collect::<Result<Vec<_>, _>>()?;
     world.sort_by_key(|atom| atom.name);
-    let universe = Universe::new(repositories, request.arch);
+    let universe = Universe::new(repositories, request);
     explain::check_names(&universe, &world)?;
     let state = search::search(&universe, &world)?;
     let order = order::install_order(&universe, &state, &world);

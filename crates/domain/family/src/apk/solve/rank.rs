@@ -9,7 +9,7 @@ use crate::apk::version::Version;
 impl<'a> State<'_, 'a> {
     /// Sorts candidates of a name, the best first.
     ///
-    /// A repository without a tag comes first, but for names that the world tags itself; then the later version, the
+    /// What is to be kept comes first. Else a repository without a tag does, but for names that the world tags itself; then the later version, the
     /// higher priority, the package that has the name as its own, the earlier repository.
     pub fn rank(&self, name: &str, candidates: &mut [Provider<'a>]) {
         candidates.sort_by(|a, b| self.compare(name, *a, *b));
@@ -17,11 +17,13 @@ impl<'a> State<'_, 'a> {
 
     fn compare(&self, name: &str, a: Provider<'a>, b: Provider<'a>) -> Ordering {
         let pinned = self.is_pinned(name);
+        let kept = |one: Provider<'a>| Reverse(self.universe.package(one.package).is_kept);
         let tagged = |one: Provider<'a>| !pinned && !self.is_untagged(one);
         let own = |one: Provider<'a>| self.universe.package(one.package).entry.name != name;
         let priority = |one: Provider<'a>| Reverse(self.universe.package(one.package).entry.provider_priority);
-        tagged(a)
-            .cmp(&tagged(b))
+        kept(a)
+            .cmp(&kept(b))
+            .then_with(|| tagged(a).cmp(&tagged(b)))
             .then_with(|| by_version(a.version, b.version).reverse())
             .then_with(|| (pinned && self.is_untagged(a)).cmp(&(pinned && self.is_untagged(b))))
             .then_with(|| priority(a).cmp(&priority(b)))

@@ -1,6 +1,6 @@
 //! All packages of all repositories, by what they are called and what they provide.
 
-use super::{Map, Repository};
+use super::{Map, Repository, Request, Set};
 use crate::apk::index::Entry;
 use crate::apk::relation::{self, Atom, NotARelation, Wanted};
 
@@ -19,6 +19,8 @@ pub(super) struct Package<'a> {
     pub install_if: Vec<Atom<'a>>,
     /// Why it can never be installed.
     pub dead: Option<Dead>,
+    /// Whether it is one to keep.
+    pub is_kept: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +48,9 @@ pub(super) struct Universe<'a> {
 }
 
 impl<'a> Universe<'a> {
-    pub fn new(repositories: &'a [Repository], arch: &str) -> Self {
+    pub fn new(repositories: &'a [Repository], request: &Request<'_>) -> Self {
+        let keep: Set<(&str, &str)> =
+            request.keep.iter().map(|(name, version)| (name.as_str(), version.as_str())).collect();
         let mut universe = Self { packages: Vec::new(), names: Map::default(), conditional: Vec::new() };
         let mut seen: Map<_, usize> = Map::default();
         for repository in repositories {
@@ -57,7 +61,8 @@ impl<'a> Universe<'a> {
                     continue;
                 }
                 key.map(|key| seen.insert(key, universe.packages.len()));
-                universe.packages.push(Package::new(entry, repository, arch));
+                let is_kept = keep.contains(&(entry.name, entry.version));
+                universe.packages.push(Package { is_kept, ..Package::new(entry, repository, request.arch) });
             }
         }
         universe.name_all();
@@ -160,7 +165,8 @@ impl<'a> Package<'a> {
         let install_if = atoms(&entry.install_if);
         let provides = atoms(&entry.provides);
         let provides = [(entry.name, Some(entry.version))].into_iter().chain(provides.iter().map(provided)).collect();
-        let mut package = Self { entry, repositories: vec![repository], depends, provides, install_if, dead };
+        let mut package =
+            Self { entry, repositories: vec![repository], depends, provides, install_if, dead, is_kept: false };
         package.tidy();
         package
     }

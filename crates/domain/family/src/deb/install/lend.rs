@@ -170,6 +170,7 @@ mod tests {
             essential: true,
             manual: false,
             in_tree: false,
+            promoted: false,
             why: "base".into(),
             source: None,
             source_version: source_version.map(str::to_owned),

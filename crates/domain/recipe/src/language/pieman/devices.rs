@@ -55,7 +55,7 @@ fn codename(release: &Release) -> Option<String> {
 fn version(text: &str) -> Value {
     let number = text.parse::<u64>().map(Value::from).or_else(|_| text.parse::<f64>().map(Value::from));
     match number {
-        Ok(number) if number.to_string() == text => number,
+        Ok(number) if format!("{number}") == text => number,
         Ok(_) => text.into(),
         Err(_) => Value::Null,
     }

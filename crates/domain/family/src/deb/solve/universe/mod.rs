@@ -134,6 +134,7 @@ impl Universe {
             essential: stanza.is_essential(),
             manual: matches!(chosen.why, Why::Base(_) | Why::Asked(_)),
             in_tree: false,
+            promoted: false,
             why: self.why(&chosen.why),
             source: (source != stanza.name()).then(|| source.to_owned()),
             source_version: (source_version != stanza.version()).then(|| source_version.to_owned()),
