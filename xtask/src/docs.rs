@@ -7,6 +7,7 @@ use crate::tool::{Done, cargo_output, generated};
 pub fn run(arguments: &[String]) -> Done {
     deps::run(arguments)?;
     generated("docs/reference/cli.md", &kiln("reference")?, arguments)?;
+    generated("docs/reference/openapi.json", &kiln("openapi")?, arguments)?;
     schema(arguments)
 }
 

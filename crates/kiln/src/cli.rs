@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    boot, bsc, bscd, build, cache, check, completions, diff, doctor, lock, new, pieman, plan, schema, shell, twice,
-    watch,
+    boot, bsc, bscd, build, cache, check, completions, diff, doctor, lock, new, pieman, plan, schema, serve, shell,
+    twice, watch,
 };
 
 /// Turns recipes into bootable operating-system images.
@@ -37,12 +37,16 @@ pub enum Command {
     Bscd(bscd::Args),
     Bsc(bsc::Args),
     Cache(cache::Args),
+    Serve(serve::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Completions(completions::Args),
     /// Lives beside a build and tells Redis of it.
     #[command(hide = true)]
     Relay,
+    /// Prints the farm's OpenAPI description.
+    #[command(hide = true)]
+    Openapi,
     /// Prints this reference as Markdown.
     #[command(hide = true)]
     Reference,

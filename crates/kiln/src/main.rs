@@ -7,6 +7,7 @@ mod cli;
 mod command;
 mod doctor;
 mod ending;
+mod farm;
 mod out;
 mod render;
 mod settings;

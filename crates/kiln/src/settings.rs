@@ -133,6 +133,19 @@ fn cache_folder(env: &Environment) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from("/var/cache/kiln"))
 }
 
+/// Returns the farm's folder by the XDG rules; a service without a home keeps it in `/var/lib`.
+pub fn data_folder() -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || Some(folder("HOME")?.join(".local/state/kiln"));
+    let state = || folder("XDG_STATE_HOME").map(|state| state.join("kiln"));
+    folder("KILN_DATA").or_else(state).or_else(home).unwrap_or_else(|| PathBuf::from("/var/lib/kiln"))
+}
+
+/// Returns the address of the database that DATABASE_URL names.
+pub fn database() -> Option<String> {
+    std::env::var("DATABASE_URL").ok().filter(|url| !url.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,10 +1,11 @@
-//! What the tests of all crates share: small signed archives, a web server with faults on demand, a Redis, goldens.
+//! What the tests of all crates share: small signed archives, a web server with faults on demand, Redis, PostgreSQL, goldens.
 
 mod apk;
 mod archive;
 mod deb;
 mod golden;
 mod key;
+mod postgres;
 mod redis;
 mod server;
 
@@ -13,5 +14,6 @@ pub use archive::Archive;
 pub use deb::{Deb, Pack};
 pub use golden::golden;
 pub use key::{Key, Says};
+pub use postgres::Postgres;
 pub use redis::{Redis, eventually, free_port};
 pub use server::{Fault, Seen, Server};

@@ -86,6 +86,9 @@ pub struct Poll {
     pub resources: Resources,
     /// All it has, also what is done and not taken by the server yet.
     pub holding: Vec<Holding>,
+    /// What of it the node is stopping already, so that it is not told again.
+    #[serde(default)]
+    pub stopping: Vec<Holding>,
     /// How many more it takes now.
     pub free: u32,
     /// Whether it takes no more because it is to end.

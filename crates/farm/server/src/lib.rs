@@ -1,1 +1,16 @@
-//! Queue, leases, builds, events, database and web pages of the farm.
+//! The farm's server: queue, leases, builds, events, database, web pages.
+
+pub mod blobs;
+pub mod db;
+pub mod decide;
+pub mod dispatch;
+pub mod error;
+pub mod farm;
+mod guesses;
+pub mod http;
+pub mod hub;
+mod pages;
+pub mod secret;
+pub mod serve;
+
+pub use farm::{Clock, Farm};

@@ -17,6 +17,7 @@ pub mod recipe;
 pub mod reference;
 pub mod relay;
 pub mod schema;
+pub mod serve;
 pub mod shell;
 pub mod twice;
 pub mod watch;
@@ -49,6 +50,8 @@ pub fn run(command: Command) -> Outcome {
         Command::Doctor(args) => doctor::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::Openapi => reference::openapi(),
         Command::Relay => relay::run(),
         Command::Reference => reference::run(),
     }

@@ -13,6 +13,12 @@ pub fn run() -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Prints what the farm's API is, docs/reference/openapi.json.
+pub fn openapi() -> Outcome {
+    out::json(&kiln_farm_server::http::router::openapi())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Returns the help of every command, one chapter each.
 fn markdown() -> String {
     let mut cli = Cli::command().term_width(100);
@@ -21,7 +27,8 @@ fn markdown() -> String {
     text += "Environment: `KILN_CACHE` (folder), `KILN_CACHE_LIMIT` (bytes, as in `20G`), `KILN_JOBS` (threads), \
              `KILN_EMULATORS` (`host`: emulators are registered\non the host while they are needed, as they are before Linux 6.7), \
              `KILN_MIRROR_<DISTRIBUTION>`\n(addresses, separated by spaces), `KILN_NATIVE_HELPERS` (`no`: trees of other \
-             architectures are emulated altogether),\n`KILN_REDIS_URL`, `NO_COLOR`, `SOURCE_DATE_EPOCH`, `XDG_CACHE_HOME`.\n";
+             architectures are emulated altogether),\n`KILN_REDIS_URL`, `KILN_SERVER`, `KILN_TOKEN` (`kiln submit`), `KILN_NODE_CREDENTIAL`, `DATABASE_URL`, `KILN_DATA`, \
+             `KILN_LOG`,\n`KILN_LOG_FORMAT` (farm), `NO_COLOR`, `SOURCE_DATE_EPOCH`, `XDG_CACHE_HOME`.\n";
     chapters(&mut cli, &mut text);
     text
 }

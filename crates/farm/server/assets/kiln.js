@@ -1,0 +1,217 @@
+"use strict";
+// Makes pages live. Without it they show the same, once.
+
+for (const time of document.querySelectorAll("time[datetime]")) {
+  const date = new Date(time.dateTime);
+  time.title = time.textContent;
+  time.textContent = date.toLocaleString();
+}
+
+for (const link of document.querySelectorAll("a[data-line]")) {
+  link.addEventListener("click", (event) => {
+    event.preventDefault();
+    const area = document.getElementById("recipe");
+    const lines = area.value.split("\n");
+    const line = Number(link.dataset.line) - 1;
+    const start = lines.slice(0, line).join("\n").length + (line > 0 ? 1 : 0);
+    area.focus();
+    area.setSelectionRange(start, start + (lines[line] || "").length);
+  });
+}
+
+const ROW = 18;
+// Browsers draw no element that is taller; a longer log is scrolled in larger steps.
+const TALLEST = 8_000_000;
+const PAGE = 500;
+
+// A log of any length: entries lie under their numbers, and only those in sight are fetched and drawn.
+class KilnLog extends HTMLElement {
+  connectedCallback() {
+    if (this.dataset.q) return;
+    this.build = this.dataset.build;
+    this.last = Number(this.dataset.last);
+    this.pages = new Map();
+    this.asked = new Set();
+    this.follow = true;
+    this.innerHTML = '<div class="bar"><label><input type="checkbox" class="follow" checked> Follow</label>' +
+      '<label><input type="checkbox" class="times"> Times</label><span role="status"></span></div>' +
+      '<div class="window" tabindex="0" role="log" aria-label="Build log" aria-live="off"><div class="space"></div></div>';
+    this.window = this.querySelector(".window");
+    this.space = this.querySelector(".space");
+    this.status = this.querySelector("[role=status]");
+    this.rows = new Map();
+    this.window.addEventListener("scroll", () => this.scrolled());
+    this.querySelector(".follow").addEventListener("change", (event) => { this.follow = event.target.checked; this.draw(); });
+    this.querySelector(".times").addEventListener("change", () => { this.clear(); this.draw(); });
+    this.source = new EventSource(`/api/v1/builds/${this.build}/events?after=${this.last}`);
+    this.source.onmessage = (event) => this.heard(JSON.parse(event.data));
+    this.source.onerror = () => { if (this.ended) this.source.close(); };
+    this.draw();
+  }
+
+  disconnectedCallback() {
+    if (this.source) this.source.close();
+  }
+
+  heard(entry) {
+    if (entry.seq <= this.last) return;
+    this.put(entry);
+    this.last = entry.seq;
+    if (entry.event === "build-ended") { this.ended = true; this.source.close(); }
+    if (/^(stage-|task-|build-|started|artifact)/.test(entry.event)) renew();
+    this.later();
+  }
+
+  put(entry) {
+    const page = Math.floor((entry.seq - 1) / PAGE);
+    if (!this.pages.has(page)) this.pages.set(page, new Array(PAGE));
+    this.pages.get(page)[(entry.seq - 1) % PAGE] = entry;
+  }
+
+  get(seq) {
+    const page = this.pages.get(Math.floor((seq - 1) / PAGE));
+    return page && page[(seq - 1) % PAGE];
+  }
+
+  async fetch(page) {
+    if (this.asked.has(page)) return;
+    this.asked.add(page);
+    try {
+      const answer = await fetch(`/api/v1/builds/${this.build}/events?after=${page * PAGE}&limit=${PAGE}`);
+      if (!answer.ok) throw new Error(answer.statusText);
+      for (const entry of (await answer.json()).entries) this.put(entry);
+      // Far from what is looked at nothing is kept.
+      for (const other of this.pages.keys()) if (Math.abs(other - page) > 40) { this.pages.delete(other); this.asked.delete(other); }
+    } catch (error) {
+      this.status.textContent = `The log could not be read: ${error.message}`;
+    }
+    this.asked.delete(page);
+    this.draw();
+  }
+
+  later() {
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => { this.waiting = false; this.draw(); });
+  }
+
+  scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.window;
+    const atEnd = scrollTop + clientHeight >= scrollHeight - ROW;
+    if (!this.moving && atEnd !== this.follow) {
+      this.follow = atEnd;
+      this.querySelector(".follow").checked = atEnd;
+    }
+    this.moving = false;
+    this.later();
+  }
+
+  clear() {
+    for (const row of this.rows.values()) row.remove();
+    this.rows.clear();
+  }
+
+  draw() {
+    const full = this.last * ROW;
+    const height = Math.min(full, TALLEST);
+    this.space.style.height = `${height}px`;
+    const seen = Math.ceil(this.window.clientHeight / ROW) + 1;
+    if (this.follow) {
+      this.moving = true;
+      this.window.scrollTop = this.window.scrollHeight;
+    }
+    const room = Math.max(height - this.window.clientHeight, 1);
+    const at = Math.min(this.window.scrollTop / room, 1);
+    const first = Math.max(1, Math.min(Math.floor(at * Math.max(this.last - seen + 2, 0)) + 1, this.last));
+    const shown = new Set();
+    for (let seq = first; seq < first + seen && seq <= this.last; seq++) {
+      shown.add(seq);
+      let row = this.rows.get(seq);
+      const entry = this.get(seq);
+      if (!entry) { this.fetch(Math.floor((seq - 1) / PAGE)); continue; }
+      if (!row) { row = this.row(entry); this.rows.set(seq, row); this.window.append(row); }
+      const top = this.follow || at >= 1
+        ? this.window.scrollTop + this.window.clientHeight - (this.last - seq + 1) * ROW
+        : this.window.scrollTop + (seq - first) * ROW;
+      row.style.top = `${Math.max(top, this.last < seen ? (seq - 1) * ROW : top)}px`;
+    }
+    for (const [seq, row] of this.rows) if (!shown.has(seq)) { row.remove(); this.rows.delete(seq); }
+    this.status.textContent = `${this.last} entries`;
+  }
+
+  row(entry) {
+    const row = document.createElement("div");
+    row.className = "row " + kind(entry);
+    row.id = `e${entry.seq}`;
+    if (this.querySelector(".times").checked) {
+      const time = document.createElement("time");
+      time.textContent = new Date(entry.at).toISOString().slice(11, 23);
+      row.append(time);
+    }
+    coloured(row, words(entry));
+    return row;
+  }
+}
+
+function kind(entry) {
+  if (entry.event === "log") return "log";
+  if (entry.event === "progress") return "progress";
+  return entry.event === "failed" || entry.event === "task-lost" ? "step bad" : "step";
+}
+
+function words(entry) {
+  switch (entry.event) {
+    case "log": return `[${entry.source}] ${entry.line}`;
+    case "progress": return `${entry.stage || ""} ${entry.what}: ${entry.done}${entry.total ? ` of ${entry.total}` : ""} ${entry.unit}`;
+    case "started": return `${entry.name}: ${entry.stages.length} stages`;
+    case "stage-started": return `${entry.stage}: begins`;
+    case "stage-restored": return `${entry.stage}: from the cache`;
+    case "stage-finished": return `${entry.stage}: done in ${entry.millis} ms`;
+    case "warning": return `warning: ${entry.message}`;
+    case "artifact-written": return `${entry.artifact.name}: ${entry.artifact.size} bytes, sha256 ${entry.artifact.sha256}`;
+    case "failed": return `failed: ${entry.message}${entry.hint ? ` (${entry.hint})` : ""}`;
+    case "finished": return `done in ${entry.millis} ms`;
+    case "submitted": return `submitted by ${entry.by}`;
+    case "task-leased": return `${entry.task_name}: goes to node ${entry.node_name}`;
+    case "task-lost": return `${entry.task_name}: node ${entry.node_name} was lost; it goes out again`;
+    case "task-ended": return `${entry.task_name}: ${entry.state}${entry.reason ? `: ${entry.reason}` : ""}`;
+    case "task-again": return `${entry.task_name}: to be run again, says ${entry.by}`;
+    case "cancel-asked": return `${entry.by} cancels it`;
+    case "build-ended": return `the build is ${entry.state}`;
+    default: return entry.event;
+  }
+}
+
+// Colours of the terminal; other escape sequences are left out. Text stays text: nothing of it becomes markup.
+function coloured(into, text) {
+  let classes = [];
+  for (const part of text.split(/(\x1b\[[0-9;?]*[A-Za-z])/)) {
+    const escape = /^\x1b\[([0-9;]*)m$/.exec(part);
+    if (escape) {
+      for (const code of (escape[1] || "0").split(";")) {
+        if (Number(code) === 0) classes = [];
+        else if (code === "39") classes = classes.filter((name) => name.length < 3);
+        else classes.push(`a${Number(code)}`);
+      }
+    } else if (!part.startsWith("\x1b[")) {
+      const span = document.createElement("span");
+      span.className = classes.join(" ");
+      span.textContent = part.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "");
+      into.append(span);
+    }
+  }
+}
+
+let renewing = false;
+async function renew() {
+  if (renewing) return;
+  renewing = true;
+  setTimeout(async () => {
+    renewing = false;
+    const summary = document.getElementById("summary");
+    const answer = await fetch(`/builds/${summary.dataset.build}/summary`).catch(() => null);
+    if (answer && answer.ok) summary.innerHTML = await answer.text();
+  }, 300);
+}
+
+customElements.define("kiln-log", KilnLog);

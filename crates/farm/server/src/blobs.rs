@@ -1,0 +1,210 @@
+//! The artifact store: bytes under their SHA-256 in a folder. A blob appears whole or not at all.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use kiln_farm_api::Upload;
+use kiln_model::Digest;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::error::{Error, Result};
+
+/// The folder `blobs`, and `uploads` for what is on its way.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    root: PathBuf,
+    busy: Arc<Mutex<HashSet<Digest>>>,
+    /// Bytes that must stay free on its disk.
+    reserve: u64,
+}
+
+impl Blobs {
+    pub fn open(root: &Path, reserve: u64) -> Result<Self> {
+        for folder in ["blobs", "uploads"] {
+            fs::create_dir_all(root.join(folder)).map_err(|error| Error::failed(format!("make `{folder}`"), error))?;
+        }
+        Ok(Self { root: root.to_owned(), busy: Arc::default(), reserve })
+    }
+
+    /// Returns where a blob's bytes are, or would be.
+    pub fn path(&self, digest: Digest) -> PathBuf {
+        let text = digest.to_string();
+        self.root.join("blobs").join(&text[..2]).join(text)
+    }
+
+    fn partial(&self, digest: Digest) -> PathBuf {
+        self.root.join("uploads").join(digest.to_string())
+    }
+
+    /// Returns how far an upload has come.
+    pub fn state(&self, digest: Digest) -> Upload {
+        let size = |path: &Path| fs::metadata(path).ok().map(|meta| meta.len());
+        match size(&self.path(digest)) {
+            Some(offset) => Upload { offset, complete: true },
+            None => Upload { offset: size(&self.partial(digest)).unwrap_or(0), complete: false },
+        }
+    }
+
+    /// Appends a piece of a blob of `length` bytes; when it is whole its digest is checked and it takes its place. A piece that breaks
+    /// off is kept as far as it came.
+    pub async fn append<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        digest: Digest,
+        offset: u64,
+        length: u64,
+        piece: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    ) -> Result<Upload> {
+        let have = self.state(digest);
+        if have.complete {
+            return Ok(have);
+        }
+        let _busy = self.alone(digest)?;
+        let have = self.state(digest);
+        if have.complete {
+            return Ok(have);
+        }
+        if have.offset != offset {
+            return Err(Error::conflict(format!("this upload has come to byte {}, not {offset}", have.offset)));
+        }
+        self.room(length.saturating_sub(offset))?;
+        let offset = self.receive(digest, offset, length, piece).await?;
+        if offset < length {
+            return Ok(Upload { offset, complete: false });
+        }
+        let blobs = self.clone();
+        tokio::task::spawn_blocking(move || blobs.place(digest, length))
+            .await
+            .map_err(|error| Error::failed("place a blob", error))?
+    }
+
+    async fn receive<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        digest: Digest,
+        mut offset: u64,
+        length: u64,
+        mut piece: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    ) -> Result<u64> {
+        let failed = |error| Error::failed("write an upload", error);
+        let opened = tokio::fs::OpenOptions::new().create(true).append(true).open(self.partial(digest)).await;
+        let mut file = opened.map_err(failed)?;
+        while let Some(bytes) = piece.next().await {
+            let Ok(bytes) = bytes else { break };
+            offset += bytes.len() as u64;
+            if offset > length {
+                return Err(Error::bad(format!("more than the {length} bytes that `Upload-Length` says")));
+            }
+            file.write_all(&bytes).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        Ok(offset)
+    }
+
+    /// Checks what was uploaded and puts it into its place, where it stays through a crash of the machine.
+    fn place(&self, digest: Digest, length: u64) -> Result<Upload> {
+        let failed = |error: io::Error| Error::failed("place a blob", error);
+        let partial = self.partial(digest);
+        // A blob of no bytes has no piece that made its file.
+        let file = File::options().create(true).append(true).read(true).open(&partial).map_err(failed)?;
+        let found = digest_of(&file).map_err(failed)?;
+        if found != digest {
+            fs::remove_file(&partial).map_err(failed)?;
+            let why = format!("the bytes that came have the SHA-256 {found}, not {digest}");
+            return Err(
+                Error::refused(StatusCode::UNPROCESSABLE_ENTITY, why).hint("upload it again from the beginning")
+            );
+        }
+        file.sync_all().map_err(failed)?;
+        let path = self.path(digest);
+        let folder = path.parent().expect("it is in a folder");
+        fs::create_dir_all(folder).map_err(failed)?;
+        fs::rename(&partial, &path).map_err(failed)?;
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        Ok(Upload { offset: length, complete: true })
+    }
+
+    /// Puts bytes that are here already into the store.
+    pub async fn put(&self, bytes: Bytes) -> Result<Digest> {
+        let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
+        let offset = self.state(digest).offset as usize;
+        let rest = bytes.slice(offset.min(bytes.len())..);
+        let piece = futures_util::stream::iter([Ok::<_, io::Error>(rest)]);
+        self.append(digest, offset as u64, length, piece).await?;
+        Ok(digest)
+    }
+
+    fn alone(&self, digest: Digest) -> Result<Busy> {
+        let fresh = self.busy.lock().expect("no panic while held").insert(digest);
+        let busy =
+            || Error::conflict("somebody uploads the same bytes now").hint("ask how far it has come a little later");
+        fresh.then(|| Busy { all: self.busy.clone(), digest }).ok_or_else(busy)
+    }
+
+    fn room(&self, bytes: u64) -> Result<()> {
+        let stat = rustix::fs::statvfs(&self.root).map_err(|error| Error::failed("ask how full the disk is", error))?;
+        let free = stat.f_bavail * stat.f_frsize;
+        if free < bytes.saturating_add(self.reserve) {
+            let why = format!("the server's disk is nearly full: {free} bytes are free, {bytes} are to come");
+            return Err(
+                Error::refused(StatusCode::INSUFFICIENT_STORAGE, why).hint("its operator frees some: `kiln gc`")
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Somebody's turn at an upload.
+struct Busy {
+    all: Arc<Mutex<HashSet<Digest>>>,
+    digest: Digest,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.all.lock().expect("no panic while held").remove(&self.digest);
+    }
+}
+
+fn digest_of(mut file: &File) -> io::Result<Digest> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest::from_bytes(hasher.finalize().into())),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(bytes: &'static [u8]) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + Unpin {
+        futures_util::stream::iter([Ok(Bytes::from_static(bytes))])
+    }
+
+    #[tokio::test]
+    async fn in_pieces_and_checked() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path(), 0).unwrap();
+        let digest = Digest::of("hello");
+        assert_eq!(blobs.append(digest, 0, 5, piece(b"he")).await.unwrap(), Upload { offset: 2, complete: false });
+        assert!(blobs.append(digest, 0, 5, piece(b"hello")).await.is_err(), "not from there");
+        assert_eq!(blobs.append(digest, 2, 5, piece(b"llo")).await.unwrap(), Upload { offset: 5, complete: true });
+        assert_eq!(fs::read(blobs.path(digest)).unwrap(), b"hello");
+        assert!(blobs.append(digest, 0, 5, piece(b"hello")).await.unwrap().complete, "again changes nothing");
+        let other = Digest::of("other");
+        assert!(blobs.append(other, 0, 5, piece(b"wrong")).await.is_err());
+        assert_eq!(blobs.state(other), Upload { offset: 0, complete: false });
+        assert!(blobs.append(other, 0, 3, piece(b"other")).await.is_err(), "more than it said");
+        let nothing = blobs.put(Bytes::new()).await.unwrap();
+        assert!(blobs.state(nothing).complete);
+    }
+}

@@ -1,0 +1,230 @@
+//! People, their tokens and projects, and who did what.
+
+use std::collections::BTreeSet;
+
+use kiln_farm_api::access::Member;
+use kiln_farm_api::{Name, NewProject, Project, Role, Scope, Token, TokenId, User, UserId};
+
+use super::tasks::{json, text, to_json, word};
+use super::{Db, Tx};
+use crate::error::{Error, Result};
+
+/// Who somebody is, by a token or a session.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub user: UserId,
+    pub name: Name,
+    pub admin: bool,
+    pub scopes: BTreeSet<Scope>,
+}
+
+type KnownRow = (String, String, i64, String);
+
+fn known((user, name, admin, scopes): KnownRow) -> Result<Known> {
+    Ok(Known { user: text(&user)?, name: text(&name)?, admin: admin != 0, scopes: json(&scopes)? })
+}
+
+impl Tx {
+    /// Makes an account; `password` is its hash.
+    pub async fn make_user(
+        &mut self,
+        id: UserId,
+        name: &Name,
+        password: Option<String>,
+        admin: bool,
+        now: i64,
+    ) -> Result<()> {
+        let sql = "INSERT INTO users (id, name, password, admin, created) VALUES ($1, $2, $3, $4, $5) ON CONFLICT (name) DO NOTHING";
+        let query = sqlx::query(sql).bind(id.to_string()).bind(name.as_str().to_owned()).bind(password);
+        match query.bind(i64::from(admin)).bind(now).execute(&mut *self.conn).await?.rows_affected() {
+            0 => Err(Error::conflict(format!("there is a user `{name}` already"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a password the user's; sessions from before it end.
+    pub async fn set_password(&mut self, user: UserId, password: String) -> Result<()> {
+        let sql = "UPDATE users SET password = $1 WHERE id = $2";
+        sqlx::query(sql).bind(password).bind(user.to_string()).execute(&mut *self.conn).await?;
+        let sql = "DELETE FROM sessions WHERE owner = $1";
+        sqlx::query(sql).bind(user.to_string()).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
+    pub async fn make_token(&mut self, user: UserId, token: &Token, secret: &str) -> Result<()> {
+        let sql = "INSERT INTO tokens (id, owner, name, secret, scopes, created, expires) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        sqlx::query(sql)
+            .bind(token.id.to_string())
+            .bind(user.to_string())
+            .bind(token.name.clone())
+            .bind(secret.to_owned())
+            .bind(to_json(&token.scopes))
+            .bind(token.created)
+            .bind(token.expires)
+            .execute(&mut *self.conn)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes a token back: the owner's own, or anybody's where `owner` is none.
+    pub async fn drop_token(&mut self, id: TokenId, owner: Option<UserId>) -> Result<()> {
+        let sql = "DELETE FROM tokens WHERE id = $1 AND (owner = $2 OR $2 = '')";
+        let query = sqlx::query(sql).bind(id.to_string()).bind(owner.map_or(String::new(), |owner| owner.to_string()));
+        match query.execute(&mut *self.conn).await?.rows_affected() {
+            0 => Err(Error::missing("token", id)),
+            _ => Ok(()),
+        }
+    }
+
+    pub async fn invite(&mut self, user: UserId, secret: &str, expires: i64) -> Result<()> {
+        let sql = "INSERT INTO invitations (secret, owner, expires) VALUES ($1, $2, $3)";
+        sqlx::query(sql).bind(secret.to_owned()).bind(user.to_string()).bind(expires).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
+    /// Uses an invitation up, and returns whose it was.
+    pub async fn accept(&mut self, secret: &str, now: i64) -> Result<Option<UserId>> {
+        let sql = "DELETE FROM invitations WHERE secret = $1 AND expires > $2 RETURNING owner";
+        let query = sqlx::query_scalar::<_, String>(sql).bind(secret.to_owned()).bind(now);
+        query.fetch_optional(&mut *self.conn).await?.map(|owner| text(&owner)).transpose()
+    }
+
+    pub async fn begin_session(&mut self, user: UserId, secret: &str, now: i64, expires: i64) -> Result<()> {
+        let sql = "DELETE FROM sessions WHERE expires <= $1";
+        sqlx::query(sql).bind(now).execute(&mut *self.conn).await?;
+        let sql = "INSERT INTO sessions (secret, owner, created, expires) VALUES ($1, $2, $3, $4)";
+        let query = sqlx::query(sql).bind(secret.to_owned()).bind(user.to_string()).bind(now).bind(expires);
+        query.execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
+    pub async fn end_session(&mut self, secret: &str) -> Result<()> {
+        sqlx::query("DELETE FROM sessions WHERE secret = $1").bind(secret.to_owned()).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
+    /// Makes a project, whose first owner its maker is.
+    pub async fn make_project(&mut self, project: &NewProject, owner: Option<UserId>, now: i64) -> Result<()> {
+        let sql =
+            "INSERT INTO projects (name, created, open, weight) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING";
+        let weight = i64::from(project.weight.unwrap_or(1).clamp(1, 1000));
+        let query = sqlx::query(sql).bind(project.name.as_str().to_owned()).bind(now).bind(i64::from(project.open));
+        if query.bind(weight).execute(&mut *self.conn).await?.rows_affected() == 0 {
+            return Err(Error::conflict(format!("there is a project `{}` already", project.name)));
+        }
+        match owner {
+            Some(owner) => self.join(&project.name, owner, Some(Role::Owner)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Gives a user a role in a project, or takes it away.
+    pub async fn join(&mut self, project: &Name, user: UserId, role: Option<Role>) -> Result<()> {
+        let sql = "DELETE FROM members WHERE project = $1 AND member = $2";
+        let query = sqlx::query(sql).bind(project.as_str().to_owned()).bind(user.to_string());
+        query.execute(&mut *self.conn).await?;
+        let Some(role) = role else { return Ok(()) };
+        let sql = "INSERT INTO members (project, member, role) VALUES ($1, $2, $3)";
+        let query = sqlx::query(sql).bind(project.as_str().to_owned()).bind(user.to_string()).bind(role.name());
+        query.execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
+    /// Notes who did what.
+    pub async fn note(&mut self, now: i64, who: &str, what: &str, subject: &str) -> Result<()> {
+        let sql = "INSERT INTO audit (id, at, who, what, subject) VALUES ($1, $2, $3, $4, $5)";
+        sqlx::query(sql)
+            .bind(uuid::Uuid::now_v7().to_string())
+            .bind(now)
+            .bind(who.to_owned())
+            .bind(what.to_owned())
+            .bind(subject.to_owned())
+            .execute(&mut *self.conn)
+            .await?;
+        Ok(())
+    }
+}
+
+/// A line of the audit log.
+#[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
+pub struct Audited {
+    pub at: i64,
+    pub who: String,
+    pub what: String,
+    pub subject: String,
+}
+
+impl Db {
+    /// Returns whose token this is, by the digest of its secret.
+    pub async fn token_owner(&self, secret: &str, now: i64) -> Result<Option<Known>> {
+        let sql = "SELECT users.id, users.name, users.admin, tokens.scopes FROM tokens JOIN users ON users.id = tokens.owner \
+                   WHERE tokens.secret = $1 AND (tokens.expires IS NULL OR tokens.expires > $2)";
+        let query = sqlx::query_as::<_, KnownRow>(sql).bind(secret.to_owned()).bind(now);
+        query.fetch_optional(self.reader()).await?.map(known).transpose()
+    }
+
+    /// Returns whose session this is, by the digest of its secret.
+    pub async fn session_owner(&self, secret: &str, now: i64) -> Result<Option<Known>> {
+        let sql = "SELECT users.id, users.name, users.admin, '[\"read\",\"submit\",\"admin\"]' FROM sessions \
+                   JOIN users ON users.id = sessions.owner WHERE sessions.secret = $1 AND sessions.expires > $2";
+        let query = sqlx::query_as::<_, KnownRow>(sql).bind(secret.to_owned()).bind(now);
+        query.fetch_optional(self.reader()).await?.map(known).transpose()
+    }
+
+    /// Returns a user with the hash of the password, where there is one.
+    pub async fn user_named(&self, name: &str) -> Result<Option<(User, Option<String>)>> {
+        let sql = "SELECT id, name, password, admin, created FROM users WHERE name = $1";
+        let row: Option<(String, String, Option<String>, i64, i64)> =
+            sqlx::query_as(sql).bind(name.to_owned()).fetch_optional(self.reader()).await?;
+        row.map(|(id, name, password, admin, created)| {
+            Ok((User { id: text(&id)?, name: text(&name)?, admin: admin != 0, created }, password))
+        })
+        .transpose()
+    }
+
+    pub async fn users(&self) -> Result<Vec<User>> {
+        let sql = "SELECT id, name, admin, created FROM users ORDER BY name";
+        let rows: Vec<(String, String, i64, i64)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
+        let one = |(id, name, admin, created): (String, String, i64, i64)| {
+            Ok(User { id: text(&id)?, name: text(&name)?, admin: admin != 0, created })
+        };
+        rows.into_iter().map(one).collect()
+    }
+
+    /// Returns tokens without their secrets: of one user, or of all.
+    pub async fn tokens(&self, owner: Option<UserId>) -> Result<Vec<Token>> {
+        let sql = "SELECT tokens.id, tokens.name, users.name, scopes, tokens.created, expires FROM tokens \
+                   JOIN users ON users.id = tokens.owner WHERE (users.id = $1 OR $1 = '') ORDER BY tokens.id";
+        let owner = owner.map_or(String::new(), |owner| owner.to_string());
+        let rows: Vec<(String, String, String, String, i64, Option<i64>)> =
+            sqlx::query_as(sql).bind(owner).fetch_all(self.reader()).await?;
+        let one = |(id, name, user, scopes, created, expires): (String, String, String, String, i64, Option<i64>)| {
+            let scopes = json(&scopes)?;
+            Ok(Token { id: text(&id)?, name, user: text(&user)?, scopes, created, expires, secret: None })
+        };
+        rows.into_iter().map(one).collect()
+    }
+
+    pub async fn projects(&self) -> Result<Vec<Project>> {
+        let sql = "SELECT name, created, open, weight FROM projects ORDER BY name";
+        let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
+        let sql =
+            "SELECT project, users.name, role FROM members JOIN users ON users.id = members.member ORDER BY users.name";
+        let members: Vec<(String, String, String)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
+        let one = |(name, created, open, weight): (String, i64, i64, i64)| {
+            let here = members.iter().filter(|(project, _, _)| *project == name);
+            let members = here.map(|(_, user, role)| Ok(Member { user: text(user)?, role: word(role)? }));
+            let members = members.collect::<Result<_>>()?;
+            Ok(Project { name: text(&name)?, created, open: open != 0, weight: weight as u32, members })
+        };
+        rows.into_iter().map(one).collect()
+    }
+
+    /// Returns what was done last, the newest first.
+    pub async fn audit(&self, limit: u32) -> Result<Vec<Audited>> {
+        let sql = "SELECT at, who, what, subject FROM audit ORDER BY id DESC LIMIT $1";
+        let rows: Vec<(i64, String, String, String)> =
+            sqlx::query_as(sql).bind(i64::from(limit)).fetch_all(self.reader()).await?;
+        Ok(rows.into_iter().map(|(at, who, what, subject)| Audited { at, who, what, subject }).collect())
+    }
+}

@@ -1,0 +1,334 @@
+//! Builds: made, looked at, cancelled, tried again.
+
+use std::collections::BTreeMap;
+
+use kiln_farm_api::{Build, BuildId, BuildState, Builds, FarmEvent, Name, Stored, Submission, TaskId, TaskState};
+use sqlx::FromRow;
+
+use super::log::{Said, like};
+use super::tasks::{Row as TaskRow, task_columns, text, to_json, word};
+use super::{Db, Tx};
+use crate::decide::{Change, Terms, estimate};
+use crate::error::{Error, Result};
+
+#[derive(Clone, Debug, FromRow)]
+struct Row {
+    id: String,
+    project: String,
+    name: String,
+    priority: i64,
+    submitter: String,
+    state: String,
+    created: i64,
+    began: Option<i64>,
+    ended: Option<i64>,
+    events: i64,
+}
+
+macro_rules! build_columns {
+    () => {
+        "id, project, name, priority, submitter, state, created, began, ended, events"
+    };
+}
+
+pub(super) fn state(name: &str) -> Result<BuildState> {
+    word(name)
+}
+
+impl Row {
+    fn shown(&self) -> Result<Build> {
+        Ok(Build {
+            id: text(&self.id)?,
+            project: text(&self.project)?,
+            name: self.name.clone(),
+            priority: self.priority as i32,
+            by: self.submitter.clone(),
+            state: state(&self.state)?,
+            created: self.created,
+            began: self.began,
+            ended: self.ended,
+            tasks: vec![],
+            artifacts: vec![],
+            events: self.events as u64,
+        })
+    }
+}
+
+/// Which builds are wanted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    pub project: Option<Name>,
+    pub state: Option<BuildState>,
+    /// A part of the name, whatever its case.
+    pub search: Option<String>,
+    pub before: Option<BuildId>,
+    pub limit: u32,
+    /// Only of these projects; none: of all.
+    pub projects: Option<Vec<Name>>,
+}
+
+/// A build that is to be made; the ids of its tasks in their order.
+#[derive(Clone, Debug)]
+pub struct Fresh {
+    pub id: BuildId,
+    pub tasks: Vec<TaskId>,
+    pub submission: Submission,
+    pub by: String,
+}
+
+impl Tx {
+    /// Makes a build, or returns the one that was made for the same word of the client's.
+    pub async fn submit(&mut self, fresh: Fresh, now: i64, terms: Terms) -> Result<BuildId> {
+        let Fresh { id, tasks, submission, by } = fresh;
+        let sql = "INSERT INTO builds (id, project, name, priority, submitter, state, created, events, once) \
+                   VALUES ($1, $2, $3, $4, $5, 'queued', $6, 0, $7) ON CONFLICT (project, once) DO NOTHING";
+        let made = sqlx::query(sql)
+            .bind(id.to_string())
+            .bind(submission.project.as_str().to_owned())
+            .bind(submission.name.clone())
+            .bind(i64::from(submission.priority))
+            .bind(by.clone())
+            .bind(now)
+            .bind(submission.once.clone())
+            .execute(&mut *self.conn)
+            .await?;
+        if made.rows_affected() == 0 {
+            let sql = "SELECT id FROM builds WHERE project = $1 AND once = $2";
+            let query = sqlx::query_scalar::<_, String>(sql).bind(submission.project.as_str().to_owned());
+            return text(&query.bind(submission.once).fetch_one(&mut *self.conn).await?);
+        }
+        self.tell(id, vec![Said::farm(now, None, FarmEvent::Submitted { by })]).await?;
+        for (number, (task, order)) in tasks.iter().zip(&submission.tasks).enumerate() {
+            let sql = "INSERT INTO tasks (id, build, number, name, project, priority, work, needs, arch, capabilities, attempts, \
+                       state, epoch, losses, queued, not_before, stopping, told) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, $13, 0, 0, 0)";
+            sqlx::query(sql)
+                .bind(task.to_string())
+                .bind(id.to_string())
+                .bind(number as i64)
+                .bind(order.name.as_str().to_owned())
+                .bind(submission.project.as_str().to_owned())
+                .bind(i64::from(submission.priority))
+                .bind(to_json(&order.work))
+                .bind(to_json(&order.needs))
+                .bind(order.arch.map_or("", |arch| arch.debian()).to_owned())
+                .bind(to_json(&order.capabilities))
+                .bind(i64::from(order.attempts.unwrap_or(terms.attempts).max(1)))
+                .bind(if order.needs.is_empty() { "queued" } else { "waiting" })
+                .bind(now)
+                .execute(&mut *self.conn)
+                .await?;
+        }
+        Ok(id)
+    }
+
+    /// Cancels what has not ended: what runs is stopped by its node, the rest ends here.
+    pub async fn cancel(&mut self, build: BuildId, by: String, now: i64) -> Result<()> {
+        let rows = self.tasks_of(build).await?;
+        if rows.is_empty() {
+            return Err(Error::missing("build", build));
+        }
+        let open: Vec<TaskRow> =
+            rows.into_iter().filter(|row| ["waiting", "queued", "running"].contains(&row.state.as_str())).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        self.tell(build, vec![Said::farm(now, None, FarmEvent::CancelAsked { by })]).await?;
+        let mut ends = vec![];
+        for row in &open {
+            if row.state == "running" {
+                let sql = "UPDATE tasks SET stopping = 1 WHERE id = $1 AND state = 'running'";
+                sqlx::query(sql).bind(&row.id).execute(&mut *self.conn).await?;
+                continue;
+            }
+            let (task, epoch) = (text(&row.id)?, row.epoch as u64);
+            ends.push(Change::End { task, epoch, state: TaskState::Cancelled, failure: None });
+        }
+        self.apply(ends, now).await.map(drop)
+    }
+
+    /// Lets the tasks that came to rest without being done run again.
+    pub async fn retry(&mut self, build: BuildId, by: String, now: i64) -> Result<()> {
+        let rows = self.tasks_of(build).await?;
+        let bad: Vec<&TaskRow> = rows
+            .iter()
+            .filter(|row| ["failed", "parked", "cancelled", "skipped"].contains(&row.state.as_str()))
+            .collect();
+        if bad.is_empty() {
+            let why =
+                format!("nothing of build `{build}` is to be done again: no task failed, was parked or cancelled");
+            return Err(Error::conflict(why));
+        }
+        // First the build, so that nothing that follows finds it ended.
+        let sql = "UPDATE builds SET state = 'running', ended = NULL WHERE id = $1";
+        sqlx::query(sql).bind(build.to_string()).execute(&mut *self.conn).await?;
+        for row in bad {
+            let sql = "UPDATE tasks SET state = 'waiting', losses = 0, not_before = 0, ended = NULL, fault = NULL, message = NULL, \
+                       hint = NULL WHERE id = $1";
+            sqlx::query(sql).bind(&row.id).execute(&mut *self.conn).await?;
+            let task = Some((text(&row.id)?, row.epoch as u64));
+            let event = FarmEvent::TaskAgain { task_name: text(&row.name)?, by: by.clone() };
+            self.tell(build, vec![Said::farm(now, task, event)]).await?;
+        }
+        self.settle(build, now).await.map(drop)
+    }
+
+    /// Notes what a task made, in place of what it made before.
+    pub async fn stored(&mut self, build: BuildId, task: TaskId, artifacts: &[Stored]) -> Result<()> {
+        let sql = "DELETE FROM artifacts WHERE task = $1";
+        sqlx::query(sql).bind(task.to_string()).execute(&mut *self.conn).await?;
+        for artifact in artifacts {
+            let sql = "SELECT size FROM blobs WHERE sha256 = $1";
+            let size: Option<i64> =
+                sqlx::query_scalar(sql).bind(artifact.sha256.to_string()).fetch_optional(&mut *self.conn).await?;
+            if size != Some(artifact.size as i64) {
+                let why =
+                    format!("`{}` is not uploaded: there is no blob {} of its size", artifact.name, artifact.sha256);
+                return Err(Error::conflict(why));
+            }
+            let sql = "INSERT INTO artifacts (build, task, name, size, sha256) VALUES ($1, $2, $3, $4, $5)";
+            sqlx::query(sql)
+                .bind(build.to_string())
+                .bind(task.to_string())
+                .bind(artifact.name.clone())
+                .bind(artifact.size as i64)
+                .bind(artifact.sha256.to_string())
+                .execute(&mut *self.conn)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+impl Db {
+    /// Returns a build with its tasks and what it made.
+    pub async fn build(&self, id: BuildId, now: i64) -> Result<Build> {
+        let sql = concat!("SELECT ", build_columns!(), " FROM builds WHERE id = $1");
+        let row: Option<Row> = sqlx::query_as(sql).bind(id.to_string()).fetch_optional(self.reader()).await?;
+        let mut build = row.ok_or_else(|| Error::missing("build", id))?.shown()?;
+        let sql = concat!("SELECT ", task_columns!(), " FROM tasks WHERE build = $1 ORDER BY number");
+        let rows: Vec<TaskRow> = sqlx::query_as(sql).bind(id.to_string()).fetch_all(self.reader()).await?;
+        build.tasks = rows.iter().map(TaskRow::shown).collect::<Result<_>>()?;
+        build.artifacts = self.artifacts(id).await?;
+        if build.tasks.iter().any(|task| task.state == TaskState::Queued) {
+            self.foretell(&mut build, now).await?;
+        }
+        Ok(build)
+    }
+
+    async fn artifacts(&self, id: BuildId) -> Result<Vec<Stored>> {
+        let sql = "SELECT name, size, sha256, task FROM artifacts WHERE build = $1 ORDER BY name";
+        let rows: Vec<(String, i64, String, String)> =
+            sqlx::query_as(sql).bind(id.to_string()).fetch_all(self.reader()).await?;
+        let one = |(name, size, sha256, task): (String, i64, String, String)| {
+            Ok(Stored { name, size: size as u64, sha256: text(&sha256)?, task: Some(text(&task)?) })
+        };
+        rows.into_iter().map(one).collect()
+    }
+
+    /// Returns one artifact of a build.
+    pub async fn artifact(&self, id: BuildId, name: &str) -> Result<Stored> {
+        let found = self.artifacts(id).await?.into_iter().find(|artifact| artifact.name == name);
+        found.ok_or_else(|| Error::missing("artifact", name))
+    }
+
+    /// Returns the project of a build.
+    pub async fn project_of(&self, id: BuildId) -> Result<Name> {
+        let sql = "SELECT project FROM builds WHERE id = $1";
+        let name: Option<String> = sqlx::query_scalar(sql).bind(id.to_string()).fetch_optional(self.reader()).await?;
+        text(&name.ok_or_else(|| Error::missing("build", id))?)
+    }
+
+    /// Returns a page of builds, the newest first.
+    pub async fn builds(&self, wanted: &Wanted) -> Result<Builds> {
+        let sql = concat!(
+            "SELECT ",
+            build_columns!(),
+            " FROM builds WHERE id < $1 AND (project = $2 OR $2 = '') AND (state = $3 OR $3 = '') \
+             AND lower(name) LIKE $4 ESCAPE '\\' AND ($5 = '' OR $5 LIKE '%,' || project || ',%') ORDER BY id DESC LIMIT $6"
+        );
+        // Ids begin with the time of their making, and none begins with a `g`.
+        let before = wanted.before.map_or("g".to_owned(), |id| id.to_string());
+        let projects = wanted.projects.as_ref();
+        let projects =
+            projects.map(|names| format!(",{},", names.iter().map(Name::as_str).collect::<Vec<_>>().join(",")));
+        let rows: Vec<Row> = sqlx::query_as(sql)
+            .bind(before)
+            .bind(wanted.project.as_ref().map_or("", Name::as_str).to_owned())
+            .bind(wanted.state.map_or("", BuildState::name).to_owned())
+            .bind(format!("%{}%", like(wanted.search.as_deref().unwrap_or_default())))
+            .bind(projects.unwrap_or_default())
+            .bind(i64::from(wanted.limit))
+            .fetch_all(self.reader())
+            .await?;
+        let builds = rows.iter().map(Row::shown).collect::<Result<Vec<_>>>()?;
+        let before = builds.last().filter(|_| builds.len() == wanted.limit as usize).map(|build| build.id);
+        Ok(Builds { builds, before })
+    }
+
+    /// Returns the queue, in the order of priority and age.
+    pub async fn queue(&self) -> Result<Vec<kiln_farm_api::Task>> {
+        let sql = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM tasks WHERE state = 'queued' ORDER BY priority DESC, queued, id LIMIT 1000"
+        );
+        let rows: Vec<TaskRow> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
+        rows.iter().map(TaskRow::shown).collect()
+    }
+
+    /// Says of queued tasks where they stand and when they may begin and end.
+    async fn foretell(&self, build: &mut Build, now: i64) -> Result<()> {
+        let queue = self.queue().await?;
+        let takes = self.durations().await?;
+        let usual = |build: &Name, task: &Name| takes.get(&(build.to_string(), task.to_string())).copied();
+        let fallback = takes.values().sum::<i64>().checked_div(takes.len() as i64).unwrap_or(0);
+        let sql = "SELECT project, name, began FROM tasks WHERE state = 'running'";
+        let running: Vec<(String, String, Option<i64>)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
+        let left: Vec<i64> = running
+            .into_iter()
+            .map(|(project, name, began)| {
+                takes.get(&(project, name)).copied().unwrap_or(fallback) - (now - began.unwrap_or(now))
+            })
+            .collect();
+        let slots: u32 = self
+            .nodes(now)
+            .await?
+            .iter()
+            .filter(|node| node.state == kiln_farm_api::NodeState::Ready)
+            .filter_map(|node| node.resources.as_ref())
+            .map(|resources| resources.slots)
+            .sum();
+        let free = slots.saturating_sub(left.len() as u32);
+        let projects = self.projects_of_queue().await?;
+        let times: Vec<i64> = queue
+            .iter()
+            .map(|task| projects.get(&task.id).and_then(|project| usual(project, &task.order.name)).unwrap_or(fallback))
+            .collect();
+        let expected = estimate::estimate(&left, free, &times, now);
+        for task in &mut build.tasks {
+            if let Some(at) = queue.iter().position(|queued| queued.id == task.id) {
+                task.position = Some(at as u64);
+                // Without one task that ended there is nothing to judge by.
+                task.expected = expected[at].filter(|_| !takes.is_empty());
+            }
+        }
+        Ok(())
+    }
+
+    async fn projects_of_queue(&self) -> Result<BTreeMap<TaskId, Name>> {
+        let sql = "SELECT id, project FROM tasks WHERE state = 'queued'";
+        let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
+        rows.iter().map(|(id, project)| Ok((text(id)?, text(project)?))).collect()
+    }
+
+    /// Returns how long tasks of a project and name took of late, milliseconds.
+    async fn durations(&self) -> Result<BTreeMap<(String, String), i64>> {
+        let sql = "SELECT project, name, ended - began FROM tasks WHERE state = 'done' AND began IS NOT NULL ORDER BY id DESC LIMIT 500";
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
+        let mut all: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
+        rows.into_iter().for_each(|(project, name, took)| all.entry((project, name)).or_default().push(took));
+        let mean = |took: Vec<i64>| took.iter().sum::<i64>() / took.len() as i64;
+        Ok(all.into_iter().map(|(key, took)| (key, mean(took))).collect())
+    }
+}

@@ -1,0 +1,212 @@
+//! The database: SQLite or PostgreSQL, one set of queries.
+//!
+//! All changes go through one writer. What many ask of it at once it does in one transaction, each in a savepoint of its own, so a
+//! disk that has to be waited for is waited for once; nobody hears of a change before it is durable. Entries of build logs are
+//! handed to [`Hub`] after the commit, in order.
+
+mod change;
+mod log;
+
+pub mod access;
+pub mod blobs;
+pub mod builds;
+pub mod nodes;
+pub mod tasks;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool, Executor as _};
+use tokio::sync::{mpsc, oneshot};
+
+use kiln_farm_api::{BuildId, Entry};
+
+use crate::error::{Error, Result};
+use crate::hub::Hub;
+
+pub use log::{Said, Wanted};
+
+/// Which database it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+/// A connection for questions, and the way to the writer.
+#[derive(Clone)]
+pub struct Db {
+    pub kind: Kind,
+    reader: AnyPool,
+    jobs: mpsc::Sender<Job>,
+}
+
+/// What is being written: the transaction with what it tells.
+pub struct Tx {
+    pub conn: PoolConnection<Any>,
+    told: Vec<(BuildId, Entry)>,
+}
+
+/// Does something in a transaction, then says whether it stays, and how to tell whoever asked once that is certain.
+type Job = Box<dyn for<'c> FnOnce(&'c mut Tx) -> BoxFuture<'c, Done> + Send>;
+
+struct Done {
+    keep: bool,
+    tell: Box<dyn FnOnce(Option<Error>) + Send>,
+}
+
+/// How many jobs share a transaction at most.
+const TOGETHER: usize = 128;
+
+impl Db {
+    /// Opens the database at `url` (`sqlite:FILE`, `postgres://…`), brings it up to date, and starts its writer.
+    pub async fn open(url: &str, hub: Arc<Hub>) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        let kind = if url.starts_with("postgres") { Kind::Postgres } else { Kind::Sqlite };
+        let options: AnyConnectOptions =
+            url.parse().map_err(|error| Error::failed("read DATABASE_URL", no_url(error)))?;
+        let writer = pool(kind, 1).connect_with(options.clone()).await.map_err(|error| opening(no_url(error)))?;
+        checked(kind, &writer).await?;
+        MIGRATIONS.run(&writer).await.map_err(|error| Error::failed("bring the database up to date", error))?;
+        let reader = pool(kind, 8).connect_with(options).await.map_err(|error| opening(no_url(error)))?;
+        let (jobs, waiting) = mpsc::channel(1024);
+        tokio::spawn(write(kind, writer, waiting, hub));
+        Ok(Self { kind, reader, jobs })
+    }
+
+    /// Returns connections for questions.
+    pub fn reader(&self) -> &AnyPool {
+        &self.reader
+    }
+
+    /// Runs `job` in a transaction and returns its answer once that is durable. Its error undoes what it did.
+    pub async fn write<T, F>(&self, job: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut Tx) -> BoxFuture<'c, Result<T>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |tx| {
+            Box::pin(async move {
+                let done = job(tx).await;
+                let keep = done.is_ok();
+                let tell = Box::new(move |failed: Option<Error>| {
+                    // Who asked may have gone away.
+                    let _ = answer.send(failed.map_or(done, Err));
+                });
+                Done { keep, tell }
+            })
+        });
+        let ended = || Error::failed("write to the database", "its writer has ended");
+        self.jobs.send(job).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?
+    }
+}
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+fn opening(error: sqlx::Error) -> Error {
+    Error::failed("open the database", error)
+}
+
+/// Keeps addresses, which hold passwords, out of messages.
+fn no_url(error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::Configuration(_) => sqlx::Error::Configuration("it is no address of a database".into()),
+        other => other,
+    }
+}
+
+fn pool(kind: Kind, connections: u32) -> AnyPoolOptions {
+    let set_up: &[&str] = match kind {
+        // A commit is on the disk before anyone hears of it.
+        Kind::Sqlite => &[
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA synchronous = FULL",
+            "PRAGMA busy_timeout = 10000",
+            "PRAGMA foreign_keys = ON",
+            "PRAGMA cache_size = -8192",
+        ],
+        Kind::Postgres => &[],
+    };
+    AnyPoolOptions::new().max_connections(connections).after_connect(move |conn, _| {
+        Box::pin(async move {
+            for statement in set_up {
+                conn.execute(*statement).await?;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Refuses a SQLite whose write-ahead log is known to lose commits (mended in 3.51.3).
+async fn checked(kind: Kind, pool: &AnyPool) -> Result<()> {
+    if kind == Kind::Postgres {
+        return Ok(());
+    }
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+    let numbers: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if numbers.as_slice() < [3, 51, 3].as_slice() {
+        return Err(Error::failed("open the database", format!("SQLite is {version}; kiln needs 3.51.3")));
+    }
+    Ok(())
+}
+
+/// The writer.
+async fn write(kind: Kind, pool: AnyPool, mut waiting: mpsc::Receiver<Job>, hub: Arc<Hub>) {
+    let mut jobs = Vec::with_capacity(TOGETHER);
+    while waiting.recv_many(&mut jobs, TOGETHER).await > 0 {
+        let mut told = vec![];
+        let committed = together(kind, &pool, &mut jobs, &mut told).await;
+        // Those that were not begun go unanswered, which tells their askers.
+        jobs.clear();
+        match committed {
+            Ok(entries) => {
+                hub.publish(entries);
+                told.into_iter().for_each(|tell| tell(None));
+            }
+            Err(error) => {
+                let words = crate::error::chain(&error);
+                tracing::error!("the database took nothing: {words}");
+                told.into_iter().for_each(|tell| tell(Some(Error::failed("write to the database", words.clone()))));
+            }
+        }
+    }
+}
+
+type Tell = Box<dyn FnOnce(Option<Error>) + Send>;
+
+/// Runs jobs in one transaction.
+async fn together(
+    kind: Kind,
+    pool: &AnyPool,
+    jobs: &mut Vec<Job>,
+    told: &mut Vec<Tell>,
+) -> Result<Vec<(BuildId, Entry)>, sqlx::Error> {
+    let mut tx = Tx { conn: pool.acquire().await?, told: vec![] };
+    let done = within(kind, &mut tx, jobs, told).await;
+    if done.is_err() {
+        // In what state it is nobody knows.
+        tx.conn.close().await.ok();
+        return Err(done.expect_err("it is an error"));
+    }
+    Ok(tx.told)
+}
+
+async fn within(kind: Kind, tx: &mut Tx, jobs: &mut Vec<Job>, told: &mut Vec<Tell>) -> Result<(), sqlx::Error> {
+    tx.conn.execute(if kind == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?;
+    for job in jobs.drain(..) {
+        tx.conn.execute("SAVEPOINT job").await?;
+        let mark = tx.told.len();
+        let done = job(tx).await;
+        told.push(done.tell);
+        if !done.keep {
+            tx.told.truncate(mark);
+            tx.conn.execute("ROLLBACK TO job").await?;
+        }
+        tx.conn.execute("RELEASE job").await?;
+    }
+    tx.conn.execute("COMMIT").await.map(drop)
+}

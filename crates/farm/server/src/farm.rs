@@ -1,0 +1,302 @@
+//! The farm itself: everything handlers and pages need, and the verbs that are more than a query.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use kiln_farm_api::{
+    BuildId, Complete, Enrolled, Name, NewProject, NodeId, Order, Role, Scope, Submission, Taken, TaskId, Tell, Token,
+    TokenId, UserId, What, Work,
+};
+use uuid::Uuid;
+
+use crate::blobs::Blobs;
+use crate::db::builds::Fresh;
+use crate::db::{Db, Said};
+use crate::decide::complete::{Verdict, complete};
+use crate::decide::settle::mistake;
+use crate::decide::{State, Terms};
+use crate::dispatch::Dispatch;
+use crate::error::{Error, Result};
+use crate::guesses::Guesses;
+use crate::hub::Hub;
+use crate::secret;
+
+/// What time it is: milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// A farm at work.
+#[derive(Clone)]
+pub struct Farm {
+    pub db: Db,
+    pub hub: Arc<Hub>,
+    pub blobs: Blobs,
+    pub dispatch: Dispatch,
+    pub terms: Terms,
+    pub clock: Clock,
+    /// What the server is called from outside: `http://HOST:PORT`.
+    pub address: Arc<str>,
+    pub guesses: Arc<Guesses>,
+}
+
+/// Most tasks in one submission.
+const TASKS: usize = 1000;
+/// Longest name of a build, characters.
+const NAME: usize = 200;
+
+impl Farm {
+    pub fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// Takes a submission of `by`.
+    pub async fn submit(&self, submission: Submission, by: &str) -> Result<BuildId> {
+        sound(&submission)?;
+        for Order { work: Work::Image { bundle, .. }, name, .. } in &submission.tasks {
+            if self.db.blob(*bundle).await?.is_none() {
+                return Err(Error::conflict(format!(
+                    "the bundle of `{name}` is not uploaded: there is no blob {bundle}"
+                )));
+            }
+        }
+        let ids = submission.tasks.iter().map(|_| TaskId(Uuid::now_v7())).collect();
+        let fresh = Fresh { id: BuildId(Uuid::now_v7()), tasks: ids, submission, by: by.to_owned() };
+        let (now, terms) = (self.now(), self.terms);
+        let id = self.db.write(move |tx| tx.submit(fresh, now, terms).boxed()).await?;
+        self.dispatch.wake();
+        Ok(id)
+    }
+
+    pub async fn cancel(&self, build: BuildId, by: &str) -> Result<()> {
+        let (by, now) = (by.to_owned(), self.now());
+        self.db.write(move |tx| tx.cancel(build, by, now).boxed()).await?;
+        self.dispatch.wake();
+        Ok(())
+    }
+
+    pub async fn retry(&self, build: BuildId, by: &str) -> Result<()> {
+        let (by, now) = (by.to_owned(), self.now());
+        self.db.write(move |tx| tx.retry(build, by, now).boxed()).await?;
+        self.dispatch.wake();
+        Ok(())
+    }
+
+    /// Takes events of a task from the node that has it; those it has already are skipped.
+    pub async fn tell(&self, node: NodeId, task: TaskId, tell: Tell) -> Result<Taken> {
+        self.db
+            .write(move |tx| {
+                async move {
+                    let row = tx.task(task).await?;
+                    let running = matches!(row.task()?.state, State::Running { .. });
+                    if row.node()? != Some(node) || row.epoch as u64 != tell.epoch || !running {
+                        return Err(not_its_lease(task, tell.epoch));
+                    }
+                    let told = row.told as u64;
+                    let fresh: Vec<_> = tell.events.into_iter().skip_while(|event| event.seq <= told).collect();
+                    if let Some(wrong) = fresh.iter().zip(told + 1..).find(|(event, seq)| event.seq != *seq) {
+                        let why = format!("event {} is to come next, not {}", wrong.1, wrong.0.seq);
+                        return Err(Error::bad(why).hint("events of a task come in order and without gaps"));
+                    }
+                    let seq = told + fresh.len() as u64;
+                    let said = fresh.into_iter().map(|event| Said {
+                        at: tell.began + event.at as i64,
+                        task: Some((task, tell.epoch)),
+                        what: What::Build(event.kind),
+                    });
+                    let build = row.build.parse().map_err(|error| Error::failed("read a build's id", error))?;
+                    tx.tell(build, said.collect()).await?;
+                    tx.took(task, seq).await?;
+                    Ok(Taken { seq })
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Takes a task's result from the node that has it.
+    pub async fn complete(&self, node: NodeId, task: TaskId, result: Complete) -> Result<()> {
+        result.artifacts.iter().try_for_each(|artifact| plain_path(&artifact.name))?;
+        let (now, terms) = (self.now(), self.terms);
+        self.db
+            .write(move |tx| {
+                async move {
+                    let row = tx.task(task).await?;
+                    let seen = row.task()?;
+                    let Complete { epoch, failure, artifacts } = result;
+                    match complete(&seen, row.node()?, node, epoch, failure, now, &terms) {
+                        Verdict::Refuse => Err(not_its_lease(task, epoch)),
+                        Verdict::Known => Ok(()),
+                        Verdict::Accept(change) => {
+                            tx.stored(seen.build, task, &artifacts).await?;
+                            tx.apply(vec![change], now).await.map(drop)
+                        }
+                    }
+                }
+                .boxed()
+            })
+            .await?;
+        self.dispatch.wake();
+        Ok(())
+    }
+
+    /// Lets a node in.
+    pub async fn enrol(&self, name: Name, by: &str) -> Result<Enrolled> {
+        let fresh = secret::fresh(secret::NODE)?;
+        let (id, now, by) = (NodeId(Uuid::now_v7()), self.now(), by.to_owned());
+        let told = name.clone();
+        let credential = self
+            .db
+            .write(move |tx| {
+                async move {
+                    tx.enrol(id, &told, &fresh.digest, now).await?;
+                    tx.note(now, &by, "enrol node", told.as_str()).await?;
+                    Ok(fresh.secret)
+                }
+                .boxed()
+            })
+            .await?;
+        Ok(Enrolled { id, name, credential })
+    }
+
+    /// Gives the node that lives in this process a credential for as long as the process.
+    pub async fn enrol_own(&self, name: &Name) -> Result<String> {
+        let fresh = secret::fresh(secret::NODE)?;
+        let (id, now, name) = (NodeId(Uuid::now_v7()), self.now(), name.clone());
+        self.db
+            .write(move |tx| {
+                async move {
+                    if tx.renew_credential(&name, &fresh.digest).await.is_err() {
+                        tx.enrol(id, &name, &fresh.digest, now).await?;
+                    }
+                    Ok(fresh.secret)
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Sends a node away; what it has goes out again.
+    pub async fn revoke(&self, node: NodeId, by: &str) -> Result<()> {
+        let (now, terms, by) = (self.now(), self.terms, by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.revoke(node).await?;
+                    let lost = crate::decide::hear::hear(node, &[], &tx.running_on(node).await?, now, &terms);
+                    tx.apply(lost.changes, now).await?;
+                    tx.note(now, &by, "revoke node", &node.to_string()).await
+                }
+                .boxed()
+            })
+            .await?;
+        self.dispatch.wake();
+        Ok(())
+    }
+
+    /// Makes a project that `owner` owns.
+    pub async fn make_project(&self, project: NewProject, owner: Option<UserId>, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.make_project(&project, owner, now).await?;
+                    tx.note(now, &by, "make project", project.name.as_str()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Gives a user a role in a project, or takes it away.
+    pub async fn join(&self, project: Name, user: UserId, role: Option<Role>, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.join(&project, user, role).await?;
+                    tx.note(now, &by, "change members", project.as_str()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Makes a token of a user's; its secret is in the answer and nowhere else.
+    pub async fn make_token(
+        &self,
+        user: UserId,
+        user_name: &Name,
+        name: String,
+        scopes: impl IntoIterator<Item = Scope>,
+        lasts: Option<u64>,
+    ) -> Result<Token> {
+        let (fresh, now) = (secret::fresh(secret::TOKEN)?, self.now());
+        let expires = lasts.map(|seconds| now.saturating_add_unsigned(seconds.saturating_mul(1000)));
+        let scopes = scopes.into_iter().collect();
+        let token = Token {
+            id: TokenId(Uuid::now_v7()),
+            name,
+            user: user_name.clone(),
+            scopes,
+            created: now,
+            expires,
+            secret: None,
+        };
+        let kept = token.clone();
+        let secret = self
+            .db
+            .write(move |tx| {
+                async move {
+                    tx.make_token(user, &kept, &fresh.digest).await?;
+                    tx.note(now, kept.user.as_str(), "make token", &kept.name).await?;
+                    Ok(fresh.secret)
+                }
+                .boxed()
+            })
+            .await?;
+        Ok(Token { secret: Some(secret), ..token })
+    }
+}
+
+fn not_its_lease(task: TaskId, epoch: u64) -> Error {
+    let why = format!("lease {epoch} of task `{task}` is not this node's, or is over");
+    Error::conflict(why).hint("stop it and forget it: it went out again, or was cancelled")
+}
+
+fn sound(submission: &Submission) -> Result<()> {
+    let count = submission.tasks.len();
+    if count == 0 || count > TASKS {
+        return Err(Error::bad(format!("a build has 1 to {TASKS} tasks, not {count}")));
+    }
+    let length = submission.name.chars().count();
+    if length == 0 || length > NAME || submission.name.chars().any(char::is_control) {
+        return Err(Error::bad(format!("a build's name has 1 to {NAME} characters and no control characters")));
+    }
+    for Order { work: Work::Image { recipe, .. }, .. } in &submission.tasks {
+        plain_path(recipe)?;
+    }
+    let tasks: Vec<_> = submission.tasks.iter().map(|task| (task.name.clone(), task.needs.clone())).collect();
+    mistake(&tasks).map_or(Ok(()), |mistake| Err(Error::bad(mistake)))
+}
+
+/// Refuses a path that leads out of its folder.
+fn plain_path(path: &str) -> Result<()> {
+    let odd = |part: &str| matches!(part, "" | "." | "..");
+    if path.is_empty() || path.len() > 1024 || path.split('/').any(odd) || path.chars().any(char::is_control) {
+        return Err(Error::bad(format!("`{}` is no path under a folder", path.escape_debug())));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths() {
+        for (path, sound) in
+            [("kiln.toml", true), ("a/b", true), ("", false), ("/a", false), ("a/../b", false), ("a\n", false)]
+        {
+            assert_eq!(plain_path(path).is_ok(), sound, "{path}");
+        }
+    }
+}

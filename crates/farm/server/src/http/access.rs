@@ -1,0 +1,175 @@
+//! People, projects, tokens, and the audit log.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use futures_util::FutureExt as _;
+use kiln_farm_api::access::Member;
+use kiln_farm_api::{Name, NewProject, NewToken, NewUser, Problem, Project, Role, Scope, Token, TokenId, User, UserId};
+use uuid::Uuid;
+
+use super::caller::Person;
+use crate::db::access::Audited;
+use crate::error::{Error, Result};
+use crate::farm::Farm;
+use crate::secret;
+
+/// Says who asks.
+#[utoipa::path(get, path = "/me", tag = "access", responses((status = 200, body = User)))]
+pub async fn me(State(farm): State<Farm>, person: Person) -> Result<Json<User>> {
+    let known = farm.db.user_named(person.name()).await?;
+    Ok(Json(known.ok_or_else(Error::stranger)?.0))
+}
+
+/// Lists the projects this person may see.
+#[utoipa::path(get, path = "/projects", tag = "access", responses((status = 200, body = Vec<Project>)))]
+pub async fn projects(State(farm): State<Farm>, person: Person) -> Result<Json<Vec<Project>>> {
+    let mine = person.projects(&farm).await?;
+    let all = farm.db.projects().await?;
+    let seen = all.into_iter().filter(|project| mine.as_ref().is_none_or(|mine| mine.contains(&project.name)));
+    Ok(Json(seen.collect()))
+}
+
+/// Makes a project; who makes it owns it.
+#[utoipa::path(post, path = "/projects", tag = "access", request_body = NewProject,
+    responses((status = 201, body = Project), (status = 403, body = Problem), (status = 409, body = Problem)))]
+pub async fn make_project(
+    State(farm): State<Farm>,
+    person: Person,
+    Json(new): Json<NewProject>,
+) -> Result<(StatusCode, Json<Project>)> {
+    person.administers()?;
+    let name = new.name.clone();
+    farm.make_project(new, Some(person.id()), person.name()).await?;
+    let found = farm.db.projects().await?.into_iter().find(|project| project.name == name);
+    Ok((StatusCode::CREATED, Json(found.ok_or_else(|| Error::missing("project", name))?)))
+}
+
+/// Gives a user a role in a project.
+#[utoipa::path(put, path = "/projects/{project}/members", tag = "access", params(("project" = Name, Path)), request_body = Member,
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub async fn join(
+    State(farm): State<Farm>,
+    person: Person,
+    Path(project): Path<Name>,
+    Json(member): Json<Member>,
+) -> Result<StatusCode> {
+    change_member(&farm, &person, project, &member.user, Some(member.role)).await
+}
+
+/// Takes a user's role in a project away.
+#[utoipa::path(delete, path = "/projects/{project}/members/{user}", tag = "access",
+    params(("project" = Name, Path), ("user" = Name, Path)),
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub async fn leave(
+    State(farm): State<Farm>,
+    person: Person,
+    Path((project, user)): Path<(Name, Name)>,
+) -> Result<StatusCode> {
+    change_member(&farm, &person, project, &user, None).await
+}
+
+async fn change_member(
+    farm: &Farm,
+    person: &Person,
+    project: Name,
+    user: &Name,
+    role: Option<Role>,
+) -> Result<StatusCode> {
+    person.may(farm, &project, Role::Owner).await?;
+    let (found, _) = farm.db.user_named(user.as_str()).await?.ok_or_else(|| Error::missing("user", user))?;
+    farm.join(project, found.id, role, person.name()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lists the users.
+#[utoipa::path(get, path = "/users", tag = "access", responses((status = 200, body = Vec<User>), (status = 403, body = Problem)))]
+pub async fn users(State(farm): State<Farm>, person: Person) -> Result<Json<Vec<User>>> {
+    person.administers()?;
+    Ok(Json(farm.db.users().await?))
+}
+
+/// Makes an account.
+#[utoipa::path(post, path = "/users", tag = "access", request_body = NewUser,
+    responses((status = 201, body = User), (status = 400, body = Problem), (status = 409, body = Problem)))]
+pub async fn make_user(
+    State(farm): State<Farm>,
+    person: Person,
+    Json(new): Json<NewUser>,
+) -> Result<(StatusCode, Json<User>)> {
+    person.administers()?;
+    let NewUser { name, password, admin } = new;
+    let hashed = hashed(password).await?;
+    let user = User { id: UserId(Uuid::now_v7()), name, admin, created: farm.now() };
+    let (kept, by) = (user.clone(), person.name().to_owned());
+    farm.db
+        .write(move |tx| {
+            async move {
+                tx.make_user(kept.id, &kept.name, Some(hashed), admin, kept.created).await?;
+                tx.note(kept.created, &by, "make user", kept.name.as_str()).await
+            }
+            .boxed()
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(user)))
+}
+
+/// Hashes a password where it holds up nobody.
+pub async fn hashed(password: String) -> Result<String> {
+    let hashed = tokio::task::spawn_blocking(move || secret::hash(&password)).await;
+    hashed.map_err(|error| Error::failed("hash a password", error))?
+}
+
+/// Lists the tokens of who asks.
+#[utoipa::path(get, path = "/tokens", tag = "access", responses((status = 200, body = Vec<Token>)))]
+pub async fn tokens(State(farm): State<Farm>, person: Person) -> Result<Json<Vec<Token>>> {
+    Ok(Json(farm.db.tokens(Some(person.id())).await?))
+}
+
+/// Makes a token; its secret is in the answer and nowhere else.
+#[utoipa::path(post, path = "/tokens", tag = "access", request_body = NewToken,
+    responses((status = 201, body = Token), (status = 400, body = Problem), (status = 403, body = Problem)))]
+pub async fn make_token(
+    State(farm): State<Farm>,
+    person: Person,
+    Json(new): Json<NewToken>,
+) -> Result<(StatusCode, Json<Token>)> {
+    Ok((StatusCode::CREATED, Json(token_for(&farm, &person, new).await?)))
+}
+
+/// Makes a token that allows no more than what its maker may.
+pub async fn token_for(farm: &Farm, person: &Person, new: NewToken) -> Result<Token> {
+    let has = person.0.scopes.iter().max().copied().unwrap_or(Scope::Read);
+    if let Some(more) = new.scopes.iter().find(|scope| **scope > has) {
+        return Err(Error::forbidden(format!("who asks has no scope `{}` to give away", more.name())));
+    }
+    if new.scopes.is_empty() || new.name.is_empty() || new.name.chars().count() > 100 {
+        return Err(Error::bad("a token has a name of 1 to 100 characters and at least one scope"));
+    }
+    farm.make_token(person.id(), &person.0.name, new.name, new.scopes, new.lasts).await
+}
+
+/// Takes a token back.
+#[utoipa::path(delete, path = "/tokens/{token}", tag = "access", params(("token" = TokenId, Path)),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub async fn drop_token(State(farm): State<Farm>, person: Person, Path(id): Path<TokenId>) -> Result<StatusCode> {
+    let owner = if person.is_admin() { None } else { Some(person.id()) };
+    let (now, by) = (farm.now(), person.name().to_owned());
+    farm.db
+        .write(move |tx| {
+            async move {
+                tx.drop_token(id, owner).await?;
+                tx.note(now, &by, "drop token", &id.to_string()).await
+            }
+            .boxed()
+        })
+        .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Shows who did what, the newest first.
+#[utoipa::path(get, path = "/audit", tag = "access", responses((status = 200, body = Vec<Audited>), (status = 403, body = Problem)))]
+pub async fn audit(State(farm): State<Farm>, person: Person) -> Result<Json<Vec<Audited>>> {
+    person.administers()?;
+    Ok(Json(farm.db.audit(500).await?))
+}

@@ -1,0 +1,77 @@
+//! Blobs: uploads in pieces, downloads with ranges.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Response};
+use futures_util::FutureExt as _;
+use kiln_farm_api::{Problem, Upload};
+use kiln_model::Digest;
+
+use super::caller::Anyone;
+use super::range;
+use crate::error::{Error, Result};
+use crate::farm::Farm;
+
+/// Longest blob, bytes: 1 TiB.
+const LONGEST: u64 = 1 << 40;
+
+/// Says how far an upload has come.
+#[utoipa::path(get, path = "/uploads/{digest}", tag = "blobs", params(("digest" = String, Path, description = "SHA-256")),
+    responses((status = 200, body = Upload)))]
+pub async fn state(State(farm): State<Farm>, _: Anyone, Path(digest): Path<Digest>) -> Result<Json<Upload>> {
+    Ok(Json(noted(&farm, digest, farm.blobs.state(digest)).await?))
+}
+
+/// Appends a piece to an upload; with the last one the digest is checked.
+#[utoipa::path(patch, path = "/uploads/{digest}", tag = "blobs", request_body(content_type = "application/octet-stream"),
+    params(("digest" = String, Path, description = "SHA-256"),
+        ("upload-offset" = u64, Header, description = "where the piece begins"),
+        ("upload-length" = u64, Header, description = "how long the whole is")),
+    responses((status = 200, body = Upload), (status = 409, body = Problem), (status = 422, body = Problem), (status = 507, body = Problem)))]
+pub async fn append(
+    State(farm): State<Farm>,
+    _: Anyone,
+    Path(digest): Path<Digest>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Upload>> {
+    let (offset, length) = (number(&headers, "upload-offset")?, number(&headers, "upload-length")?);
+    if length > LONGEST {
+        return Err(Error::bad(format!("a blob has {LONGEST} bytes at most")));
+    }
+    let upload = farm.blobs.append(digest, offset, length, body.into_data_stream()).await?;
+    Ok(Json(noted(&farm, digest, upload).await?))
+}
+
+/// Notes a blob that is whole. Blobs first, rows last: a server that died in between notes it when it is asked again.
+async fn noted(farm: &Farm, digest: Digest, upload: Upload) -> Result<Upload> {
+    if upload.complete && farm.db.blob(digest).await?.is_none() {
+        let now = farm.now();
+        farm.db.write(move |tx| async move { tx.blob(digest, upload.offset, now).await }.boxed()).await?;
+    }
+    Ok(upload)
+}
+
+fn number(headers: &HeaderMap, name: &str) -> Result<u64> {
+    let value = headers.get(name).and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
+    value.ok_or_else(|| Error::bad(format!("the header `{name}` is to be a number of bytes")))
+}
+
+/// Downloads a blob; `Range` is honoured. Nodes only: people ask for artifacts of builds.
+#[utoipa::path(get, path = "/blobs/{digest}", tag = "blobs", params(("digest" = String, Path, description = "SHA-256")),
+    responses((status = 200, content_type = "application/octet-stream"), (status = 206), (status = 404, body = Problem)))]
+pub async fn download(
+    State(farm): State<Farm>,
+    anyone: Anyone,
+    Path(digest): Path<Digest>,
+    headers: HeaderMap,
+) -> Result<Response<Body>> {
+    if let Anyone::Person(person) = anyone {
+        person.administers()?;
+    }
+    if farm.db.blob(digest).await?.is_none() {
+        return Err(Error::missing("blob", digest));
+    }
+    range::file(&farm.blobs.path(digest), digest, &headers).await
+}

@@ -1,0 +1,194 @@
+//! Who asks: a person by token or session, or a node by its credential.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use kiln_farm_api::{Name, NodeId, Role, Scope, UserId};
+
+use crate::db::access::Known;
+use crate::error::{Error, Result};
+use crate::farm::Farm;
+use crate::secret;
+
+/// A person who asks.
+#[derive(Clone, Debug)]
+pub struct Person(pub Known);
+
+/// A node that asks.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub id: NodeId,
+    pub name: Name,
+}
+
+/// Either of them: for blobs.
+#[derive(Clone, Debug)]
+pub enum Anyone {
+    Person(Person),
+    Machine(Machine),
+}
+
+/// What the session is called among a browser's cookies.
+pub const COOKIE: &str = "kiln_session";
+
+impl Person {
+    pub fn name(&self) -> &str {
+        self.0.name.as_str()
+    }
+
+    pub fn id(&self) -> UserId {
+        self.0.user
+    }
+
+    fn has(&self, scope: Scope) -> bool {
+        self.0.scopes.iter().any(|given| *given >= scope)
+    }
+
+    /// Refuses who may not look after the farm.
+    pub fn administers(&self) -> Result<()> {
+        if self.is_admin() {
+            Ok(())
+        } else {
+            Err(Error::forbidden("this is for administrators, by a token with the scope `admin`"))
+        }
+    }
+
+    pub fn is_admin(&self) -> bool {
+        self.0.admin && self.has(Scope::Admin)
+    }
+
+    /// Refuses who may not do in a project what `role` may. A project that somebody may not even look at is not there.
+    pub async fn may(&self, farm: &Farm, project: &Name, role: Role) -> Result<()> {
+        let scope = match role {
+            Role::Viewer => Scope::Read,
+            Role::Builder => Scope::Submit,
+            Role::Owner => Scope::Admin,
+        };
+        let missing = || Error::missing("project", project);
+        let found = farm.db.projects().await?.into_iter().find(|one| one.name == *project).ok_or_else(missing)?;
+        let given = found.members.iter().find(|member| member.user == self.0.name).map(|member| member.role);
+        let has = if self.0.admin { Some(Role::Owner) } else { given.max(found.open.then_some(Role::Viewer)) };
+        match has {
+            None => Err(missing()),
+            Some(has) if has >= role && self.has(scope) => Ok(()),
+            Some(has) if has >= role => Err(Error::forbidden(format!("this token has no scope `{}`", scope.name()))),
+            Some(has) => {
+                Err(Error::forbidden(format!("a {} may not do this in `{project}`; a {} may", has.name(), role.name())))
+            }
+        }
+    }
+
+    /// Returns the projects this person may look at; none: all of them.
+    pub async fn projects(&self, farm: &Farm) -> Result<Option<Vec<Name>>> {
+        if self.0.admin {
+            return Ok(None);
+        }
+        let here = |project: &kiln_farm_api::Project| {
+            project.open || project.members.iter().any(|one| one.user == self.0.name)
+        };
+        Ok(Some(farm.db.projects().await?.into_iter().filter(here).map(|project| project.name).collect()))
+    }
+}
+
+impl FromRequestParts<Farm> for Person {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, farm: &Farm) -> Result<Self> {
+        let known = match bearer(&parts.headers) {
+            Some(token) => farm.db.token_owner(&secret::digest(token), farm.now()).await?,
+            None => match cookie(&parts.headers) {
+                Some(session) => {
+                    same_origin(parts)?;
+                    farm.db.session_owner(&secret::digest(session), farm.now()).await?
+                }
+                None => None,
+            },
+        };
+        known.map(Self).ok_or_else(Error::stranger)
+    }
+}
+
+impl FromRequestParts<Farm> for Machine {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, farm: &Farm) -> Result<Self> {
+        let credential = bearer(&parts.headers).filter(|token| token.starts_with(secret::NODE));
+        let credential = credential.ok_or_else(Error::stranger)?;
+        let known = farm.db.node_with(&secret::digest(credential)).await?;
+        let unknown =
+            || Error::stranger().hint("this node was revoked, or never enrolled here: `kiln nodes enrol NAME`");
+        known.map(|(id, name)| Self { id, name }).ok_or_else(unknown)
+    }
+}
+
+impl FromRequestParts<Farm> for Anyone {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, farm: &Farm) -> Result<Self> {
+        match bearer(&parts.headers) {
+            Some(token) if token.starts_with(secret::NODE) => {
+                Machine::from_request_parts(parts, farm).await.map(Self::Machine)
+            }
+            _ => Person::from_request_parts(parts, farm).await.map(Self::Person),
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = all.flat_map(|value| value.split("; ")).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+}
+
+/// Refuses what another site makes a browser do: its cookie goes along, but the browser also says where the wish comes from.
+fn same_origin(parts: &Parts) -> Result<()> {
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    let said = |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let host = said(header::HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+    let origin = said(header::ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    if origin.is_some() && origin == host {
+        return Ok(());
+    }
+    Err(Error::forbidden("this wish comes from another site, or from no page at all")
+        .hint("programs send `Authorization: Bearer TOKEN` instead of a cookie; a proxy must pass `Host` on"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+
+    #[test]
+    fn only_its_own_pages() {
+        let cases = [
+            ("GET", None, true),
+            ("POST", None, false),
+            ("POST", Some("http://farm:8080"), true),
+            ("POST", Some("https://farm:8080"), true),
+            ("POST", Some("http://evil:8080"), false),
+            ("POST", Some("null"), false),
+        ];
+        for (method, origin, sound) in cases {
+            let mut request = Request::builder().method(method).header("host", "farm:8080");
+            if let Some(origin) = origin {
+                request = request.header("origin", origin);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            assert_eq!(same_origin(&parts).is_ok(), sound, "{method} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn the_session_among_cookies() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, "a=1; kiln_session=secret; b=2".parse().unwrap());
+        assert_eq!(cookie(&headers), Some("secret"));
+        assert_eq!(cookie(&HeaderMap::new()), None);
+    }
+}

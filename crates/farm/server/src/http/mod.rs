@@ -1,0 +1,10 @@
+//! HTTP: who asks, what they may, and the handlers under `/api/v1`.
+
+pub mod access;
+pub mod blobs;
+pub mod builds;
+pub mod caller;
+pub mod events;
+pub mod nodes;
+pub mod range;
+pub mod router;

@@ -1,0 +1,68 @@
+//! Nodes: what they say, and what is said of them.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use kiln_farm_api::{Complete, Enrolled, NewNode, Node, NodeId, Orders, Poll, Problem, Taken, TaskId, Tell};
+
+use super::caller::{Machine, Person};
+use crate::error::Result;
+use crate::farm::Farm;
+
+/// Lists the nodes.
+#[utoipa::path(get, path = "/nodes", tag = "nodes", responses((status = 200, body = Vec<Node>)))]
+pub async fn list(State(farm): State<Farm>, _: Person) -> Result<Json<Vec<Node>>> {
+    Ok(Json(farm.db.nodes(farm.now()).await?))
+}
+
+/// Lets a node in; its credential is told here and never again.
+#[utoipa::path(post, path = "/nodes", tag = "nodes", request_body = NewNode,
+    responses((status = 201, body = Enrolled), (status = 403, body = Problem), (status = 409, body = Problem)))]
+pub async fn enrol(
+    State(farm): State<Farm>,
+    person: Person,
+    Json(new): Json<NewNode>,
+) -> Result<(StatusCode, Json<Enrolled>)> {
+    person.administers()?;
+    Ok((StatusCode::CREATED, Json(farm.enrol(new.name, person.name()).await?)))
+}
+
+/// Makes a node's credential worth nothing; what it has goes out again.
+#[utoipa::path(post, path = "/nodes/{node}/revoke", tag = "nodes", params(("node" = NodeId, Path)),
+    responses((status = 204), (status = 404, body = Problem)))]
+pub async fn revoke(State(farm): State<Farm>, person: Person, Path(node): Path<NodeId>) -> Result<StatusCode> {
+    person.administers()?;
+    farm.revoke(node, person.name()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Renews a node's leases and gives it orders, waiting for them as long as it says.
+#[utoipa::path(post, path = "/node/poll", tag = "node", request_body = Poll, responses((status = 200, body = Orders)))]
+pub async fn poll(State(farm): State<Farm>, node: Machine, Json(poll): Json<Poll>) -> Result<Json<Orders>> {
+    Ok(Json(farm.dispatch.poll(node.id, node.name, poll).await?))
+}
+
+/// Takes events of a task.
+#[utoipa::path(post, path = "/node/tasks/{task}/events", tag = "node", params(("task" = TaskId, Path)), request_body = Tell,
+    responses((status = 200, body = Taken), (status = 409, body = Problem)))]
+pub async fn tell(
+    State(farm): State<Farm>,
+    node: Machine,
+    Path(task): Path<TaskId>,
+    Json(tell): Json<Tell>,
+) -> Result<Json<Taken>> {
+    Ok(Json(farm.tell(node.id, task, tell).await?))
+}
+
+/// Takes a task's result.
+#[utoipa::path(post, path = "/node/tasks/{task}/complete", tag = "node", params(("task" = TaskId, Path)), request_body = Complete,
+    responses((status = 204), (status = 409, body = Problem)))]
+pub async fn complete(
+    State(farm): State<Farm>,
+    node: Machine,
+    Path(task): Path<TaskId>,
+    Json(result): Json<Complete>,
+) -> Result<StatusCode> {
+    farm.complete(node.id, task, result).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,102 @@
+//! What answers where.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{access, blobs, builds, events, nodes};
+use crate::farm::Farm;
+
+/// Longest body of a request that is no upload, bytes.
+const BODY: usize = 16 << 20;
+
+/// Returns everything the server answers.
+pub fn router(farm: Farm) -> Router {
+    let (api, document) = api().split_for_parts();
+    let document = std::sync::Arc::new(document);
+    let shown = get(move || async move { axum::Json((*document).clone()) });
+    let header = |name: &'static str, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
+    Router::new()
+        .nest(kiln_farm_api::routes::API, api.route("/openapi.json", shown))
+        .merge(crate::pages::router())
+        .route("/health", get(async || "alive\n"))
+        .route("/ready", get(ready))
+        .layer(CatchPanicLayer::new())
+        .layer(header("x-content-type-options", "nosniff"))
+        .layer(header("referrer-policy", "same-origin"))
+        .layer(header("x-frame-options", "DENY"))
+        .layer(header(
+            "content-security-policy",
+            "default-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'",
+        ))
+        .with_state(farm)
+}
+
+/// Returns the API's description.
+pub fn openapi() -> OpenApi {
+    let mut document = api().into_openapi();
+    document.info.title = "kiln farm".into();
+    document.info.version = env!("CARGO_PKG_VERSION").into();
+    document.info.license = None;
+    document.info.description = None;
+    document
+}
+
+fn api() -> OpenApiRouter<Farm> {
+    let quick = OpenApiRouter::new()
+        .routes(routes!(builds::submit, builds::list))
+        .routes(routes!(builds::show))
+        .routes(routes!(builds::cancel))
+        .routes(routes!(builds::retry))
+        .routes(routes!(builds::queue))
+        .routes(routes!(nodes::list, nodes::enrol))
+        .routes(routes!(nodes::revoke))
+        .routes(routes!(nodes::poll))
+        .routes(routes!(nodes::tell))
+        .routes(routes!(nodes::complete))
+        .routes(routes!(access::me))
+        .routes(routes!(access::projects, access::make_project))
+        .routes(routes!(access::join))
+        .routes(routes!(access::leave))
+        .routes(routes!(access::users, access::make_user))
+        .routes(routes!(access::tokens, access::make_token))
+        .routes(routes!(access::drop_token))
+        .routes(routes!(access::audit))
+        .routes(routes!(blobs::state))
+        .layer(tower_http::timeout::TimeoutLayer::with_status_code(
+            StatusCode::REQUEST_TIMEOUT,
+            Duration::from_secs(60),
+        ))
+        .layer(DefaultBodyLimit::max(BODY));
+    let long = OpenApiRouter::new()
+        .routes(routes!(builds::artifact))
+        .routes(routes!(events::events))
+        .routes(routes!(events::log))
+        .routes(routes!(blobs::download))
+        .routes(routes!(blobs::append))
+        .layer(DefaultBodyLimit::disable());
+    quick.merge(long)
+}
+
+/// Whether the database answers and takes changes.
+async fn ready(State(farm): State<Farm>) -> (StatusCode, &'static str) {
+    let job = farm.db.write(|tx| {
+        Box::pin(async move {
+            Ok(sqlx::query_scalar::<_, i64>("SELECT count(*) FROM projects").fetch_one(&mut *tx.conn).await?)
+        })
+    });
+    match tokio::time::timeout(Duration::from_secs(5), job).await {
+        Ok(Ok(_)) => (StatusCode::OK, "ready\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
+    }
+}

@@ -1,0 +1,210 @@
+//! One build: its tasks and stages, its log, what it made.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, Query, State};
+use axum::response::Redirect;
+use kiln_farm_api::{Build, BuildId, Entry, Role, Stored, Task, TaskId, TaskState, What};
+use kiln_model::{EventKind, StageKind};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::layout::page;
+use super::words::{moment, size, span, state};
+use super::{NoPage, Page, Visitor};
+use crate::db::Wanted;
+use crate::farm::Farm;
+use crate::http::builds::seen;
+use crate::http::events::words;
+
+/// How many lines a page shows where there is no script.
+const LINES: u64 = 500;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Search {
+    q: String,
+}
+
+pub async fn show(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path(id): Path<BuildId>,
+    Query(search): Query<Search>,
+) -> Page {
+    seen(&farm, &person, id, Role::Viewer).await?;
+    let build = farm.db.build(id, farm.now()).await?;
+    let steps = farm.db.steps(id).await?;
+    let q = Some(search.q.clone()).filter(|text| !text.is_empty());
+    let wanted = Wanted { after: 0, tail: Some(LINES), search: q, limit: LINES };
+    let log = farm.db.page(id, &wanted).await?;
+    let nodes: BTreeMap<_, _> = farm.db.nodes(farm.now()).await?.into_iter().map(|node| (node.id, node.name)).collect();
+    let node = |task: &Task| task.node.and_then(|node| nodes.get(&node).map(ToString::to_string));
+    let body = html! {
+        h1 { (build.name) }
+        div #summary data-build=(id) data-ended[build.state.is_final()] { (summarised(&build, &steps, &node, farm.now())) }
+        h2 #log { "Log" }
+        form.filter method="get" action={ "/builds/" (id) "#log" } role="search" {
+            label { "Find " input name="q" type="search" value=(search.q); }
+            button { "Find" }
+            a href={ "/api/v1/builds/" (id) "/log" } download={ (build.name) ".log" } { "Download as text" }
+        }
+        kiln-log data-build=(id) data-last=(log.last) data-q=(search.q) {
+            @if log.last > LINES && search.q.is_empty() { p { "The last " (LINES) " of " (log.last) " entries." } }
+            pre tabindex="0" { @for entry in &log.entries { @if let Some(words) = words(&entry.what) {
+                span id={ "e" (entry.seq) } { (words) "\n" }
+            } } }
+        }
+        @if !build.state.is_final() { noscript { p { a href={ "/builds/" (id) "#log" } { "Look again" } } } }
+    };
+    Ok(page(&build.name, &person, body))
+}
+
+/// The part of the page that script renews while the build goes on.
+pub async fn summary(State(farm): State<Farm>, Visitor(person): Visitor, Path(id): Path<BuildId>) -> Page {
+    seen(&farm, &person, id, Role::Viewer).await?;
+    let build = farm.db.build(id, farm.now()).await?;
+    let steps = farm.db.steps(id).await?;
+    let nodes: BTreeMap<_, _> = farm.db.nodes(farm.now()).await?.into_iter().map(|node| (node.id, node.name)).collect();
+    let node = |task: &Task| task.node.and_then(|node| nodes.get(&node).map(ToString::to_string));
+    Ok(summarised(&build, &steps, &node, farm.now()))
+}
+
+pub async fn cancel(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path(id): Path<BuildId>,
+) -> Result<Redirect, NoPage> {
+    seen(&farm, &person, id, Role::Builder).await?;
+    farm.cancel(id, person.name()).await?;
+    Ok(Redirect::to(&format!("/builds/{id}")))
+}
+
+pub async fn retry(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path(id): Path<BuildId>,
+) -> Result<Redirect, NoPage> {
+    seen(&farm, &person, id, Role::Builder).await?;
+    farm.retry(id, person.name()).await?;
+    Ok(Redirect::to(&format!("/builds/{id}")))
+}
+
+fn summarised(build: &Build, steps: &[Entry], node: &dyn Fn(&Task) -> Option<String>, now: i64) -> Markup {
+    html! {
+        dl.facts {
+            dt { "State" } dd #state { (state(build.state.name())) }
+            dt { "Project" } dd { a href={ "/?project=" (build.project) } { (build.project) } }
+            dt { "Submitted" } dd { (moment(build.created)) " by " (build.by) }
+            @if let Some(began) = build.began { dt { "Took" } dd { (span(build.ended.unwrap_or(now) - began)) } }
+        }
+        div.actions {
+            @if !build.state.is_final() { form method="post" action={ "/builds/" (build.id) "/cancel" } { button { "Cancel" } } }
+            @if build.state.is_final() && build.tasks.iter().any(|task| task.state != TaskState::Done) {
+                form method="post" action={ "/builds/" (build.id) "/retry" } { button { "Try again" } }
+            }
+        }
+        @for task in &build.tasks {
+            section.task {
+                h2 { (task.order.name) " " (state(task.state.name())) }
+                @if let Some(failure) = &task.failure {
+                    p.failure { (failure.message) @if let Some(hint) = &failure.hint { br; span.hint { (hint) } } }
+                }
+                @if let Some(position) = task.position {
+                    p { @if position == 0 { "Next in the queue" } @else { (position) " before it in the queue" }
+                        @if let Some(expected) = task.expected { "; expected to begin in " (span(expected.start - now)) " and end in " (span(expected.end - now)) } "." }
+                }
+                @if let Some(node) = node(task) { p { "On " (node) @if task.epoch > 1 { ", run " (task.epoch) } "." } }
+                (timeline(&stages(steps, task.id, task.epoch), now, task.state))
+            }
+        }
+        (artifacts(build))
+    }
+}
+
+/// A stage as far as it has come.
+#[derive(Debug, PartialEq)]
+struct Stage {
+    kind: StageKind,
+    began: Option<i64>,
+    took: Option<u64>,
+    cached: bool,
+}
+
+/// Returns the stages of one run of a task, all that were announced, as far as they came.
+fn stages(steps: &[Entry], task: TaskId, epoch: u64) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = vec![];
+    let here = steps.iter().filter(|entry| entry.task == Some(task) && entry.epoch == Some(epoch));
+    for (at, event) in here.filter_map(|entry| match &entry.what {
+        What::Build(event) => Some((entry.at, event)),
+        What::Farm(_) => None,
+    }) {
+        let mut of = |kind: StageKind, set: &dyn Fn(&mut Stage)| {
+            if let Some(stage) = stages.iter_mut().find(|stage| stage.kind == kind) {
+                set(stage);
+            }
+        };
+        match event {
+            EventKind::Started { stages: kinds, .. } => {
+                let fresh = |kind: &StageKind| Stage { kind: *kind, began: None, took: None, cached: false };
+                let mut kinds = kinds.clone();
+                kinds.dedup();
+                stages = kinds.iter().map(fresh).collect();
+            }
+            EventKind::StageStarted { stage, .. } => of(*stage, &|stage| stage.began = stage.began.or(Some(at))),
+            EventKind::StageRestored { stage, .. } => of(*stage, &|stage| stage.cached = true),
+            EventKind::StageFinished { stage, millis, .. } => {
+                of(*stage, &|stage| stage.took = Some(stage.took.unwrap_or(0) + millis));
+            }
+            _ => {}
+        }
+    }
+    stages
+}
+
+fn timeline(stages: &[Stage], now: i64, task: TaskState) -> Markup {
+    let took = |stage: &Stage| stage.took.or_else(|| Some((now - stage.began?).max(0) as u64));
+    let longest = stages.iter().filter_map(took).max().unwrap_or(0).max(1);
+    html! {
+        @if !stages.is_empty() {
+            ol.stages { @for stage in stages {
+                @let running = stage.began.is_some() && stage.took.is_none() && task == TaskState::Running;
+                @let width = took(stage).unwrap_or(0) * 100 / longest;
+                li class=[running.then_some("running")] {
+                    span.name { (stage.kind.name()) }
+                    @if stage.cached { span.took { "from the cache" } }
+                    @else if let Some(millis) = took(stage).filter(|_| stage.began.is_some() || stage.took.is_some()) {
+                        meter min="0" max="100" value=(width) { (width) }
+                        span.took { (span(millis as i64)) }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+fn artifacts(build: &Build) -> Markup {
+    let address = |artifact: &Stored| {
+        let parts = artifact
+            .name
+            .split('/')
+            .map(|part| url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>());
+        let name = parts.collect::<Vec<_>>().join("%2F").replace('+', "%20");
+        format!("/api/v1/builds/{}/artifacts/{name}", build.id)
+    };
+    html! {
+        @if !build.artifacts.is_empty() {
+            h2 { "Artifacts" }
+            table {
+                thead { tr { th { "File" } th { "Size" } th { "SHA-256" } } }
+                tbody { @for artifact in &build.artifacts {
+                    tr {
+                        td { a href=(address(artifact)) download { (artifact.name) } }
+                        td { (size(artifact.size)) }
+                        td { code { (artifact.sha256) } }
+                    }
+                } }
+            }
+        }
+    }
+}

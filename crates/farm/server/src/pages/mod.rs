@@ -1,0 +1,83 @@
+//! Web pages: what the API says, for people. They work without script; with it they are live.
+
+mod account;
+mod build;
+mod builds;
+mod farm;
+mod layout;
+mod session;
+mod submit;
+mod words;
+
+use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::error::Error;
+use crate::farm::Farm;
+use crate::http::caller::Person;
+
+/// Returns the pages.
+pub fn router() -> Router<Farm> {
+    Router::new()
+        .route("/", get(builds::list))
+        .route("/builds/{build}", get(build::show))
+        .route("/builds/{build}/summary", get(build::summary))
+        .route("/builds/{build}/cancel", post(build::cancel))
+        .route("/builds/{build}/retry", post(build::retry))
+        .route("/submit", get(submit::form).post(submit::submit))
+        .route("/queue", get(farm::queue))
+        .route("/nodes", get(farm::nodes).post(farm::enrol))
+        .route("/nodes/{node}/revoke", post(farm::revoke))
+        .route("/projects", get(farm::projects).post(farm::make_project))
+        .route("/account", get(account::show))
+        .route("/account/password", post(account::password))
+        .route("/account/tokens", post(account::make_token))
+        .route("/account/tokens/{token}/drop", post(account::drop_token))
+        .route("/login", get(session::form).post(session::login))
+        .route("/welcome/{secret}", get(session::welcome).post(session::accept))
+        .route("/logout", post(session::logout))
+        .route("/assets/kiln.css", get(|| asset("text/css; charset=utf-8", include_str!("../../assets/kiln.css"))))
+        .route("/assets/kiln.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/kiln.js"))))
+        .fallback(layout::nowhere)
+}
+
+async fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], text)
+}
+
+/// Why there is no page: told on one, and to strangers by the way to the door.
+pub struct NoPage(Error);
+
+impl<E: Into<Error>> From<E> for NoPage {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for NoPage {
+    fn into_response(self) -> Response {
+        let problem = self.0.problem();
+        if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
+            return axum::response::Redirect::to("/login").into_response();
+        }
+        let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, layout::problem(&problem)).into_response()
+    }
+}
+
+/// A person who looks at pages; a stranger is led to the door.
+pub struct Visitor(pub Person);
+
+impl FromRequestParts<Farm> for Visitor {
+    type Rejection = NoPage;
+
+    async fn from_request_parts(parts: &mut Parts, farm: &Farm) -> Result<Self, NoPage> {
+        Ok(Self(Person::from_request_parts(parts, farm).await?))
+    }
+}
+
+type Page = Result<maud::Markup, NoPage>;

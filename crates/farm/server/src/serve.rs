@@ -1,0 +1,142 @@
+//! A server from its beginning to its end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt as _;
+use kiln_farm_api::{Name, NewProject, Scope, UserId};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::blobs::Blobs;
+use crate::db::Db;
+use crate::decide::Terms;
+use crate::dispatch::Dispatch;
+use crate::error::{Error, Result};
+use crate::farm::{Clock, Farm};
+use crate::hub::Hub;
+use crate::{http, secret};
+
+/// What a server needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its folder: database and artifacts.
+    pub data: PathBuf,
+    /// `sqlite:…` or `postgres://…`; none: a file in `data`.
+    pub database: Option<String>,
+    /// What it is called from outside; none: the address it listens on.
+    pub address: Option<String>,
+    /// Bytes that stay free on its disk.
+    pub reserve: u64,
+    pub terms: Terms,
+}
+
+/// A server that listens and does not answer yet.
+pub struct Server {
+    pub farm: Farm,
+    /// What opens the door once, on the first start.
+    pub welcome: Option<Welcome>,
+    listener: TcpListener,
+}
+
+/// The first administrator's way in.
+#[derive(Clone, Debug)]
+pub struct Welcome {
+    /// A link that logs in once.
+    pub link: String,
+    /// The file with a token of all scopes.
+    pub token: PathBuf,
+}
+
+/// How long the first link opens, milliseconds.
+const INVITATION: i64 = 24 * 3600 * 1000;
+
+impl Server {
+    /// Opens the database and begins to listen.
+    pub async fn open(config: Config) -> Result<Self> {
+        Self::open_with(config, Arc::new(clock)).await
+    }
+
+    /// The same with another clock.
+    pub async fn open_with(config: Config, clock: Clock) -> Result<Self> {
+        let doing = |what: &str, path: &Path| format!("{what} `{}`", path.display());
+        private_folder(&config.data).map_err(|error| Error::failed(doing("make", &config.data), error))?;
+        let file = config.data.join("kiln.db");
+        let url = config.database.clone().unwrap_or_else(|| format!("sqlite:{}?mode=rwc", file.display()));
+        let hub = Arc::new(Hub::default());
+        let db = Db::open(&url, hub.clone()).await?;
+        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener.map_err(|error| Error::failed(format!("listen on {}", config.listen), error))?;
+        let here = listener.local_addr().map_err(|error| Error::failed("listen", error))?;
+        let address = config.address.unwrap_or_else(|| format!("http://{here}"));
+        let until = clock() + config.terms.lease;
+        db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
+        let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone());
+        let blobs = Blobs::open(&config.data, config.reserve)?;
+        let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
+        let farm = Farm { db, hub, blobs, dispatch, terms: config.terms, clock, address, guesses };
+        let welcome = welcome(&farm, &config.data).await?;
+        Ok(Self { farm, welcome, listener })
+    }
+
+    /// Returns where it listens.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until `shutdown`.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let router = http::router::router(self.farm);
+        let serving = axum::serve(self.listener, router).with_graceful_shutdown(shutdown);
+        serving.await.map_err(|error| Error::failed("serve", error))
+    }
+}
+
+fn clock() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+fn private_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// On the first start makes an administrator, a first project, and two ways in.
+async fn welcome(farm: &Farm, data: &Path) -> Result<Option<Welcome>> {
+    if !farm.db.users().await?.is_empty() {
+        return Ok(None);
+    }
+    let name: Name = "admin".parse().map_err(|error| Error::failed("name the administrator", error))?;
+    let project = "default".parse().map_err(|error| Error::failed("name a project", error))?;
+    let project = NewProject { name: project, open: true, weight: None };
+    let (user, now, invitation) = (UserId(Uuid::now_v7()), farm.now(), secret::fresh("")?);
+    let (digest, first) = (invitation.digest, name.clone());
+    farm.db
+        .write(move |tx| {
+            async move {
+                tx.make_user(user, &first, None, true, now).await?;
+                tx.make_project(&project, Some(user), now).await?;
+                tx.invite(user, &digest, now + INVITATION).await?;
+                tx.note(now, "kiln", "first start", first.as_str()).await
+            }
+            .boxed()
+        })
+        .await?;
+    let token = farm.make_token(user, &name, "first start".into(), Scope::ALL, None).await?;
+    let file = data.join("admin.token");
+    private_file(&file, token.secret.as_deref().unwrap_or_default())
+        .map_err(|error| Error::failed(format!("write `{}`", file.display()), error))?;
+    Ok(Some(Welcome { link: format!("{}/welcome/{}", farm.address, invitation.secret), token: file }))
+}
+
+fn private_file(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")
+}

@@ -1,0 +1,184 @@
+//! A real server on a port of its own, a clock turned by hand, and nodes that only say that they work.
+
+#![allow(dead_code, reason = "not every test uses all of it")]
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kiln_farm_api::task::Failure;
+use kiln_farm_api::{
+    Build, BuildId, Client, Complete, Error, Holding, Lease, Name, NodeId, Order, Orders, Poll, Resources, Submission,
+    Tell, Work,
+};
+use kiln_farm_server::Farm;
+use kiln_farm_server::decide::Terms;
+use kiln_farm_server::serve::{Config, Server};
+use kiln_model::{Arch, Digest, Event, EventKind, FaultKind};
+
+/// Which database a farm is tried on.
+pub enum On {
+    Sqlite,
+    Postgres(kiln_testkit::Postgres),
+}
+
+impl On {
+    fn url(&self) -> Option<String> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres(postgres) => Some(postgres.url()),
+        }
+    }
+}
+
+/// A farm under test; it ends with this value.
+pub struct TestFarm {
+    pub farm: Farm,
+    pub admin: Client,
+    pub token: String,
+    pub address: SocketAddr,
+    pub nodes: BTreeMap<String, TestNode>,
+    pub bundle: Digest,
+    clock: Arc<AtomicI64>,
+    serving: tokio::task::JoinHandle<()>,
+    pub folder: tempfile::TempDir,
+    _on: On,
+}
+
+/// A node that only says that it works.
+pub struct TestNode {
+    pub id: NodeId,
+    pub client: Client,
+    pub architectures: Vec<Arch>,
+    pub held: Vec<Lease>,
+    pub stopping: Vec<Holding>,
+}
+
+/// 2026-01-01.
+pub const BEGINNING: i64 = 1_767_225_600_000;
+
+impl TestFarm {
+    pub async fn start(on: On) -> Self {
+        Self::with(on, Terms::default()).await
+    }
+
+    pub async fn with(on: On, terms: Terms) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(AtomicI64::new(BEGINNING));
+        let config = Config {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            data: folder.path().join("farm"),
+            database: on.url(),
+            address: None,
+            reserve: 0,
+            terms,
+        };
+        let hand = clock.clone();
+        let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
+        let (address, farm) = (server.local_addr().unwrap(), server.farm.clone());
+        let token = std::fs::read_to_string(&server.welcome.as_ref().unwrap().token).unwrap().trim().to_owned();
+        let serving = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
+        let admin = client(address, &token);
+        let bundle = farm.blobs.put("bundle".into()).await.unwrap();
+        let mut this =
+            Self { farm, admin, token, address, nodes: BTreeMap::new(), bundle, clock, serving, folder, _on: on };
+        this.upload(b"bundle").await;
+        this
+    }
+
+    /// Makes the server know a blob.
+    pub async fn upload(&mut self, bytes: &[u8]) -> Digest {
+        let path = self.folder.path().join("upload");
+        std::fs::write(&path, bytes).unwrap();
+        let digest = Digest::of(bytes);
+        self.admin.upload(digest, &path).await.unwrap();
+        digest
+    }
+
+    pub fn turn(&self, millis: i64) {
+        self.clock.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    pub async fn enrol(&mut self, name: &str, architectures: &[Arch]) {
+        let enrolled = self.admin.enrol(name.parse().unwrap()).await.unwrap();
+        let client = client(self.address, &enrolled.credential);
+        let architectures = architectures.to_vec();
+        let node = TestNode { id: enrolled.id, client, architectures, held: vec![], stopping: vec![] };
+        self.nodes.insert(name.to_owned(), node);
+    }
+
+    pub fn order(&self, name: &str) -> Order {
+        let work = Work::Image {
+            bundle: self.bundle,
+            recipe: "kiln.toml".into(),
+            profiles: vec![],
+            set: vec![],
+            epoch: None,
+            no_verify: false,
+        };
+        Order { name: name.parse().unwrap(), work, needs: vec![], arch: None, capabilities: [].into(), attempts: None }
+    }
+
+    pub fn submission(&self, name: &str, tasks: Vec<Order>) -> Submission {
+        Submission { project: "default".parse().unwrap(), name: name.into(), priority: 0, tasks, once: None }
+    }
+
+    pub async fn submit(&self, name: &str, tasks: &[&str]) -> Build {
+        let tasks = tasks.iter().map(|task| self.order(task)).collect();
+        self.admin.submit(&self.submission(name, tasks)).await.unwrap()
+    }
+
+    pub async fn build(&self, id: BuildId) -> Build {
+        self.admin.build(id).await.unwrap()
+    }
+}
+
+impl Drop for TestFarm {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+pub fn client(address: SocketAddr, token: &str) -> Client {
+    Client::new(format!("http://{address}").parse().unwrap(), token)
+}
+
+impl TestNode {
+    /// Polls once; with `wait` milliseconds of patience.
+    pub async fn poll(&mut self, free: u32, wait: u64) -> Result<Orders, Error> {
+        let holding = |lease: &Lease| Holding { task: lease.task, epoch: lease.epoch };
+        let resources = Resources { architectures: self.architectures.clone(), slots: 4, ..Resources::default() };
+        let holding: Vec<Holding> = self.held.iter().map(holding).collect();
+        let stopping = self.stopping.clone();
+        let poll = Poll { resources, holding, stopping, free, draining: false, wait };
+        let orders = self.client.poll(&poll).await?;
+        self.held.extend(orders.begin.iter().cloned());
+        Ok(orders)
+    }
+
+    pub fn lease(&self, name: &Name) -> Option<Lease> {
+        self.held.iter().find(|lease| lease.name == *name).cloned()
+    }
+
+    pub fn forget(&mut self, lease: &Lease) {
+        self.held.retain(|held| held != lease);
+        self.stopping.retain(|stopping| stopping.task != lease.task);
+    }
+
+    pub async fn tell(&self, lease: &Lease, first: u64, lines: &[&str]) -> Result<u64, Error> {
+        let event = |(line, seq): (&&str, u64)| Event {
+            seq,
+            at: seq,
+            kind: EventKind::Log { stage: None, source: "node".into(), line: (*line).to_owned() },
+        };
+        let events = lines.iter().zip(first..).map(event).collect();
+        let tell = Tell { epoch: lease.epoch, began: BEGINNING, events };
+        self.client.tell(lease.task, &tell).await.map(|taken| taken.seq)
+    }
+
+    pub async fn end(&self, lease: &Lease, fault: Option<FaultKind>) -> Result<(), Error> {
+        let failure = fault.map(|fault| Failure { fault, message: "it broke".into(), hint: None });
+        self.client.complete(lease.task, &Complete { epoch: lease.epoch, failure, artifacts: vec![] }).await
+    }
+}
