@@ -164,7 +164,8 @@ impl Agent {
         let holding = self.held.keys().copied().collect();
         // A server that was away is not made to wait as well.
         let wait = if self.away.is_some() { 0 } else { wait.as_millis() as u64 };
-        Poll { resources, holding, free: free.free, draining: room.draining, wait }
+        let stopping = self.held.iter().filter(|(_, held)| held.stop.is_asked()).map(|(holding, _)| *holding).collect();
+        Poll { resources, holding, stopping, free: free.free, draining: room.draining, wait }
     }
 
     fn obey(&mut self, orders: Orders, free: u32) {
