@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod build;
+pub mod bundle;
 pub mod config;
 pub mod diff;
 pub mod events;

@@ -1,9 +1,10 @@
 //! Recipes from disk: the files around a recipe, the host's facts, and the completed spec.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault};
@@ -24,6 +25,10 @@ pub struct Loaded {
     pub folder: PathBuf,
     /// Where its lock is kept.
     pub lock_path: PathBuf,
+    /// The files and folders it named, itself included, under the paths they were read by.
+    pub named: BTreeSet<PathBuf>,
+    /// The one folder that may be read for it, where somebody else wrote it.
+    pub within: Option<PathBuf>,
     /// Values of its secrets that are known already, by the environment variables they would come from.
     pub secrets: Secrets,
 }
@@ -55,6 +60,8 @@ pub struct Choices {
     pub overrides: Vec<(String, String)>,
     /// SOURCE_DATE_EPOCH, seconds since 1970.
     pub epoch: Option<i64>,
+    /// The one folder that files named by the recipe may lie in, links followed; anywhere where it does not say.
+    pub within: Option<PathBuf>,
 }
 
 /// A recipe as far as it can be understood, and all that is to be said about it.
@@ -92,22 +99,34 @@ pub fn draft(config: &Config, recipe: &Path, choices: &Choices) -> Result<Draft,
     readable
         .fault(kiln_model::FaultKind::Recipe, doing)
         .map_err(|fault| fault.hint("`kiln new NAME` writes a recipe to start from"))?;
-    let draft = kiln_recipe::draft(&Disk, &recipe.to_string_lossy(), &options(config, choices));
-    let loaded = draft.completed.map(|completed| place(recipe, completed));
+    let disk = Disk::within(choices.within.as_deref())?;
+    let draft = kiln_recipe::draft(&disk, &recipe.to_string_lossy(), &options(config, choices));
+    let Disk { within, named } = disk;
+    let named = named.into_inner().unwrap_or_default();
+    let loaded = draft.completed.map(|completed| Loaded { within, named, ..place(recipe, completed) });
     Ok(Draft { loaded, diagnostics: draft.diagnostics, files: draft.files })
 }
 
 fn place(recipe: &Path, completed: Completed) -> Loaded {
     let folder = recipe.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     let lock_path = recipe.with_extension("lock");
-    Loaded { completed, path: recipe.to_owned(), folder, lock_path, secrets: Secrets::default() }
+    Loaded {
+        completed,
+        path: recipe.to_owned(),
+        folder,
+        lock_path,
+        named: BTreeSet::new(),
+        within: None,
+        secrets: Secrets::default(),
+    }
 }
 
 /// Returns a recipe that asks for nothing, for work that has none: booting an image that came from elsewhere.
 pub fn empty(config: &Config) -> Result<Loaded, Fault> {
     let completed = kiln_recipe::complete(&Empty, "kiln.toml", &options(config, &Choices::default()))?;
     let (path, folder) = (PathBuf::from("kiln.toml"), PathBuf::from("."));
-    Ok(Loaded { completed, lock_path: path.with_extension("lock"), path, folder, secrets: Secrets::default() })
+    let lock_path = path.with_extension("lock");
+    Ok(Loaded { completed, lock_path, path, folder, named: BTreeSet::new(), within: None, secrets: Secrets::default() })
 }
 
 /// Completes a recipe of another language, which lies in memory; `path` is where it would lie, its lock beside it.
@@ -118,7 +137,7 @@ pub fn written(
     choices: &Choices,
     path: &Path,
 ) -> Result<Loaded, Rejected> {
-    let draft = kiln_recipe::draft_written(&Disk, recipe, &options(config, choices));
+    let draft = kiln_recipe::draft_written(&Disk::default(), recipe, &options(config, choices));
     let loaded = draft.finish().map(|completed| place(path, completed))?;
     Ok(Loaded { folder: PathBuf::from("."), secrets: Secrets::known(secrets), ..loaded })
 }
@@ -132,7 +151,7 @@ impl Sources for Empty {
     }
 
     fn digest(&self, path: &str) -> io::Result<Local> {
-        Disk.digest(path)
+        Disk::default().digest(path)
     }
 }
 
@@ -160,18 +179,51 @@ pub fn host_sources() -> Vec<HostSource> {
 }
 
 /// The real files around a recipe.
-struct Disk;
+#[derive(Default)]
+pub(crate) struct Disk {
+    /// The one folder they may lie in, without links.
+    within: Option<PathBuf>,
+    /// What was read.
+    named: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Disk {
+    fn within(folder: Option<&Path>) -> Result<Self, Fault> {
+        let real = folder.map(fs::canonicalize).transpose();
+        let within = real.farm(|| "find the folder that the recipe may read".into())?;
+        Ok(Self { within, named: Mutex::default() })
+    }
+
+    /// Refuses what lies outside of the folder, or leads out of it; keeps in mind what does not.
+    fn allows(&self, path: &Path) -> io::Result<()> {
+        allows(self.within.as_deref(), path)?;
+        self.named.lock().map(|mut named| named.insert(path.to_owned())).ok();
+        Ok(())
+    }
+}
+
+/// Refuses a path outside of `within`, also one that gets there by a link.
+pub(crate) fn allows(within: Option<&Path>, path: &Path) -> io::Result<()> {
+    let Some(within) = within else { return Ok(()) };
+    if fs::canonicalize(path)?.starts_with(within) {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "it lies outside of what this kiln may read"))
+}
 
 impl Sources for Disk {
     fn read(&self, path: &str) -> io::Result<String> {
+        self.allows(path.as_ref())?;
         fs::read_to_string(path)
     }
 
     fn read_bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.allows(path.as_ref())?;
         fs::read(path)
     }
 
     fn digest(&self, path: &str) -> io::Result<Local> {
+        self.allows(path.as_ref())?;
         let meta = fs::metadata(path)?;
         let executable = local::mode(&meta.permissions()) & 0o100 != 0;
         let digest = local::take(Path::new(path), &mut local::Nobody)?;
@@ -179,6 +231,33 @@ impl Sources for Disk {
     }
 
     fn tree(&self, path: &str) -> io::Result<Digest> {
+        self.allows(path.as_ref())?;
         upon::digest(&upon::read(Path::new(path))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kiln_that_is_kept_within_a_folder_reads_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir(at("bundle")).unwrap();
+        fs::write(at("secret"), "x").unwrap();
+        fs::write(at("bundle/file"), "x").unwrap();
+        std::os::unix::fs::symlink("../secret", at("bundle/out")).unwrap();
+        std::os::unix::fs::symlink("file", at("bundle/in")).unwrap();
+        let disk = Disk::within(Some(&at("bundle"))).unwrap();
+        let reads = |name: &str| {
+            let path = at(name).display().to_string();
+            let read = [disk.read(&path).is_ok(), disk.read_bytes(&path).is_ok(), disk.digest(&path).is_ok()];
+            assert!(read.iter().all(|one| *one == read[0]), "{name}");
+            read[0]
+        };
+        let names = ["bundle/file", "bundle/in", "bundle/../bundle/file", "bundle/out", "bundle/../secret", "secret"];
+        assert_eq!(names.map(reads), [true, true, true, false, false, false]);
+        assert!(Disk::default().read(&at("secret").display().to_string()).is_ok());
     }
 }

@@ -57,7 +57,8 @@ fn value(name: &str, source: &SecretSource, loaded: &Loaded) -> Result<String, F
         }
         SecretSource::File(file) => {
             let path = loaded.folder.join(file);
-            let text = std::fs::read_to_string(&path);
+            let allowed = crate::load::allows(loaded.within.as_deref(), &path);
+            let text = allowed.and_then(|()| std::fs::read_to_string(&path));
             let text = text.fault(FaultKind::Recipe, || format!("read secret `{name}` from `{}`", path.display()))?;
             (Some(text), format!("the file `{}`", path.display()))
         }

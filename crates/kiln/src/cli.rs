@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    boot, bsc, bscd, build, cache, check, completions, diff, doctor, lock, new, pieman, plan, schema, serve, shell,
-    twice, watch,
+    boot, bsc, bscd, build, cache, cancel, check, completions, diff, doctor, lock, new, node, pieman, plan, schema,
+    serve, shell, submit, twice, watch,
 };
 
 /// Turns recipes into bootable operating-system images.
@@ -38,6 +38,9 @@ pub enum Command {
     Bsc(bsc::Args),
     Cache(cache::Args),
     Serve(serve::Args),
+    Node(node::Args),
+    Submit(submit::Args),
+    Cancel(cancel::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Completions(completions::Args),

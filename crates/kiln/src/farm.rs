@@ -1,12 +1,18 @@
 //! What the commands of the farm have in common: here async begins.
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use kiln_model::Fault;
+use kiln_farm_api::{BuildId, Client, Error};
 use kiln_model::fault::OrFault as _;
+use kiln_model::{Fault, FaultKind};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use crate::ending::Failure;
 
 /// Starts what runs async code.
 pub fn runtime() -> Result<Runtime, Fault> {
@@ -35,4 +41,109 @@ pub fn told_to_end() -> Result<impl Future<Output = ()> + Send + 'static, Fault>
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Returns the server that a flag, then KILN_SERVER, names.
+pub fn server(flag: Option<Url>) -> Result<Url, Failure> {
+    let variable = std::env::var("KILN_SERVER").ok().filter(|text| !text.is_empty());
+    let (url, place) = match (flag, variable) {
+        (Some(url), _) => (url, "`--server`"),
+        (None, Some(text)) => {
+            let url =
+                text.parse().map_err(|why| Failure::usage(format!("environment variable `KILN_SERVER`: {why}")))?;
+            (url, "environment variable `KILN_SERVER`")
+        }
+        (None, None) => return Err(Failure::usage("which server? `--server URL` or KILN_SERVER")),
+    };
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        _ => Err(Failure::usage(format!(
+            "{place}: `{url}` is no address of a server, as in `https://builds.example.org`"
+        ))),
+    }
+}
+
+/// Returns a secret from a file, else from an environment variable; never from the command line, which everybody can read.
+pub fn secret(file: Option<&Path>, variable: &str) -> Result<Option<String>, Fault> {
+    let value = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).farm(|| format!("read `{}`", path.display()))?;
+            let text = text.trim().to_owned();
+            if text.is_empty() {
+                return Err(Fault::farm(format!("read `{}`: it is empty", path.display())));
+            }
+            Some(text)
+        }
+        None => std::env::var(variable).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()),
+    };
+    Ok(value)
+}
+
+/// Which build service, and what opens its door.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Build service")]
+pub struct Login {
+    /// The build service: `https://builds.example.org` [default: $KILN_SERVER]
+    #[arg(long, value_name = "URL")]
+    server: Option<Url>,
+    /// File with a token of the build service [default: $KILN_TOKEN]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Login {
+    pub fn client(&self) -> Result<Client, Failure> {
+        let server = server(self.server.clone())?;
+        let token = secret(self.token_file.as_deref(), "KILN_TOKEN")?;
+        let token = token.ok_or_else(|| Failure::usage("a token is needed: `--token-file FILE` or KILN_TOKEN"))?;
+        Ok(Client::new(server, token))
+    }
+}
+
+/// Between two tries of a call, at first.
+pub const PAUSE: Duration = Duration::from_millis(300);
+/// How often a call is tried.
+const TRIES: usize = 6;
+
+/// Calls until it goes well, is refused, or was tried often enough.
+pub async fn again<T, F: Future<Output = Result<T, Error>>>(call: impl Fn() -> F) -> Result<T, Error> {
+    let mut pause = PAUSE;
+    for _ in 1..TRIES {
+        match call().await {
+            Err(error) if error.is_passing() => tokio::time::sleep(pause).await,
+            done => return done,
+        }
+        pause *= 2;
+    }
+    call().await
+}
+
+/// Returns why a call to the server came to nothing.
+pub fn fault(doing: &str, error: Error) -> Fault {
+    match error {
+        Error::Refused(problem) => {
+            let kind = if matches!(problem.status, 408 | 429 | 503) { FaultKind::Again } else { FaultKind::Farm };
+            let fault = Fault::new(kind, format!("{doing}: {}", problem.title));
+            let unknown =
+                matches!(problem.status, 401).then(|| "the token is not, or no longer, worth anything there".into());
+            problem.hint.or(unknown).into_iter().fold(fault, |fault, hint: String| fault.hint(hint))
+        }
+        error => Fault::farm(doing.to_owned()).because(error),
+    }
+}
+
+/// Returns the page of a build.
+pub fn address(server: &Url, id: BuildId) -> String {
+    format!("{}/builds/{id}", server.as_str().trim_end_matches('/'))
+}
+
+/// Returns a path as seen from the working folder, where it tells absolute paths in a recipe from others.
+pub fn relative(path: &Path) -> Result<PathBuf, Fault> {
+    if path.is_relative() {
+        return Ok(path.to_owned());
+    }
+    let here = std::env::current_dir().farm(|| "find the working folder".into())?;
+    let shared = here.components().zip(path.components()).take_while(|(one, other)| one == other).count();
+    let up = here.components().skip(shared).map(|_| std::path::Component::ParentDir);
+    Ok(up.chain(path.components().skip(shared)).collect())
 }

@@ -11,6 +11,7 @@ mod farm;
 mod out;
 mod render;
 mod settings;
+mod tether;
 mod text;
 
 use std::process::ExitCode;

@@ -16,7 +16,7 @@ use crate::command::recipe::Recipe;
 use crate::ending::{Failure, answered};
 use crate::render::Display;
 use crate::settings::{self, Flags};
-use crate::{out, text};
+use crate::{out, tether, text};
 
 /// Builds a recipe's image.
 ///
@@ -37,6 +37,9 @@ pub struct Args {
     /// Run every stage, also those whose result is in the cache
     #[arg(long)]
     force: bool,
+    /// Stop when standard input ends, as if told to by SIGTERM; for whoever starts kiln and may die
+    #[arg(long, hide = true)]
+    tether: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -57,6 +60,9 @@ fn work(args: Args) -> Outcome {
     let config = args.flags.config()?;
     let loaded = args.recipe.load(&config).map_err(|failure| refused(&args, failure))?;
     let sandbox = settings::enter().map_err(|fault| refused(&args, fault.into()))?;
+    if args.tether {
+        tether::hang();
+    }
     let events = args.display.events(Some(&args.out))?;
     let channel = args.channel.open()?;
     channel.iter().for_each(|channel| channel.join(&events));

@@ -5,12 +5,14 @@ pub mod bsc;
 pub mod bscd;
 pub mod build;
 pub mod cache;
+pub mod cancel;
 pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
 pub mod lock;
 pub mod new;
+pub mod node;
 pub mod pieman;
 pub mod plan;
 pub mod recipe;
@@ -19,6 +21,7 @@ pub mod relay;
 pub mod schema;
 pub mod serve;
 pub mod shell;
+pub mod submit;
 pub mod twice;
 pub mod watch;
 
@@ -51,6 +54,9 @@ pub fn run(command: Command) -> Outcome {
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Node(args) => node::run(args),
+        Command::Submit(args) => submit::run(args),
+        Command::Cancel(args) => cancel::run(args),
         Command::Openapi => reference::openapi(),
         Command::Relay => relay::run(),
         Command::Reference => reference::run(),

@@ -27,6 +27,9 @@ pub struct Said {
     /// Say something else than the recipe does, as in `--set system.hostname=edge`
     #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
     set: Vec<(String, String)>,
+    /// Read no file outside of this folder for the recipe; for recipes of strangers
+    #[arg(long, value_name = "DIR", hide = true)]
+    within: Option<PathBuf>,
 }
 
 pub fn setting(text: &str) -> Result<(String, String), String> {
@@ -38,7 +41,7 @@ impl Said {
     /// Returns it in the engine's terms, with SOURCE_DATE_EPOCH from the environment.
     pub fn choices(&self) -> Result<Choices, Failure> {
         let epoch = settings::source_date_epoch()?;
-        Ok(Choices { profiles: self.profile.clone(), overrides: self.set.clone(), epoch })
+        Ok(Choices { profiles: self.profile.clone(), overrides: self.set.clone(), epoch, within: self.within.clone() })
     }
 }
 

@@ -1,0 +1,203 @@
+//! One task from its lease to the server's word that it has the result.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kiln_farm_api::task::Failure;
+use kiln_farm_api::{Client, Complete, Holding, Lease, Work};
+use kiln_model::{Digest, FaultKind};
+use tokio::task::{AbortHandle, JoinHandle, spawn_blocking};
+
+use crate::backoff::Backoff;
+use crate::build::{self, Ended, Place, Story, farm};
+use crate::config::Config;
+use crate::decide::holding;
+use crate::home::{self, Home};
+use crate::outbox::{self, Outcome};
+use crate::spool::{Reader, Spool};
+use crate::stop::Stop;
+use crate::teller::{Teller, Told};
+use crate::{bundle, hash, upload};
+
+/// What all tasks of a node share.
+#[derive(Debug)]
+pub struct Shop {
+    pub config: Config,
+    pub client: Client,
+    pub home: Home,
+}
+
+/// Does a task. `built` is called when it builds no more; afterwards its result may still be on its way.
+pub async fn run(shop: Arc<Shop>, lease: Lease, stop: Stop, built: impl FnOnce()) {
+    let holding = holding(&lease);
+    let worked = work(&shop, &lease, &stop).await;
+    built();
+    match worked {
+        Ok(Some((folder, complete, telling))) => {
+            tokio::select! {
+                () = stop.asked() => {}
+                () = hand_over(&shop.client, holding, &folder, &complete, telling) => {}
+            }
+        }
+        Ok(None) => {}
+        // What cannot even be written down is somebody else's: the lease is held no longer.
+        Err(error) => tracing::error!(task = %holding.task, "keep a task's work: {error}"),
+    }
+    clear(vec![shop.home.work(holding), shop.home.outbox(holding)]).await;
+}
+
+/// Takes up a result that a node before this one left.
+pub async fn resume(shop: Arc<Shop>, holding: Holding, stop: Stop) {
+    let folder = shop.home.outbox(holding);
+    let resumed = async {
+        let outcome = outbox::read(&folder)?;
+        if outbox::tell_the_rest(&shop.client, holding, &folder, outcome.began).await? == Told::All {
+            outbox::deliver(&shop.client, holding, &folder, &outcome.complete).await;
+        }
+        io::Result::Ok(())
+    };
+    tokio::select! {
+        () = stop.asked() => {}
+        done = resumed => if let Err(error) = done {
+            tracing::error!(task = %holding.task, "read a result that was left: {error}");
+        }
+    }
+    clear(vec![folder]).await;
+}
+
+async fn clear(folders: Vec<PathBuf>) {
+    let _ = spawn_blocking(move || folders.iter().for_each(|folder| home::remove(folder))).await;
+}
+
+async fn hand_over(client: &Client, holding: Holding, folder: &Path, complete: &Complete, mut telling: Telling) {
+    if telling.ended().await == Told::All {
+        outbox::deliver(client, holding, folder, complete).await;
+    }
+}
+
+/// Works until there is a result on disk; none where the task was stopped.
+async fn work(shop: &Shop, lease: &Lease, stop: &Stop) -> io::Result<Option<(PathBuf, Complete, Telling)>> {
+    let (holding, work) = (holding(lease), shop.home.work(holding(lease)));
+    fs::create_dir(&work)?;
+    let began = now();
+    let spool = Spool::create(&work.join(outbox::SPOOL))?;
+    let telling = Telling::start(shop, holding, began, Reader::open(&work.join(outbox::SPOOL))?, &spool, stop);
+    let mut story = Story::begin(spool);
+    let failure = match build(shop, &lease.work, &work, &mut story, stop).await {
+        Ended::Stopped => return Ok(None),
+        Ended::Well => None,
+        Ended::Badly(failure) => Some(failure),
+    };
+    let listed = list(&work).await;
+    let failure = failure.or_else(|| listed.as_ref().err().map(|error| farm(format!("read what was built: {error}"))));
+    story.end(failure.as_ref())?;
+    let complete = Complete { epoch: lease.epoch, failure, artifacts: listed.unwrap_or_default() };
+    let outcome = Outcome { began, complete: complete.clone() };
+    let folder = outbox::commit(&shop.home, holding, &outcome)?;
+    Ok(Some((folder, complete, telling)))
+}
+
+/// Fetches the bundle, unpacks it and builds it.
+async fn build(shop: &Shop, ordered: &Work, work: &Path, story: &mut Story, stop: &Stop) -> Ended {
+    let (bundle, out) = (work.join("bundle"), work.join(outbox::OUT));
+    let Work::Image { bundle: digest, .. } = ordered;
+    let ready = tokio::select! {
+        () = stop.asked() => return Ended::Stopped,
+        fetched = fetch(&shop.client, *digest, work.join("bundle.tar.zst")) => fetched,
+    };
+    let ready = match ready {
+        Ok(packed) => unpack(packed, bundle.clone(), shop.config.max_bundle).await,
+        Err(failure) => Err(failure),
+    };
+    match ready {
+        _ if stop.is_asked() => Ended::Stopped,
+        Err(failure) => Ended::Badly(failure),
+        Ok(()) => build::run(&shop.config, ordered, &Place { work, bundle: &bundle, out: &out }, story, stop).await,
+    }
+}
+
+/// Downloads a bundle, waiting for the server while it is away.
+async fn fetch(client: &Client, digest: Digest, to: PathBuf) -> Result<PathBuf, Failure> {
+    let mut backoff = Backoff::of_calls();
+    let mut wrong = 0;
+    while wrong < 3 {
+        match client.download(digest, &to).await {
+            Ok(()) => {
+                let path = to.clone();
+                match spawn_blocking(move || hash::file(&path)).await {
+                    Ok(Ok((_, found))) if found == digest => return Ok(to),
+                    _ => wrong += 1,
+                }
+            }
+            Err(error) if error.is_passing() || matches!(error.status(), Some(401 | 403)) => backoff.pause().await,
+            Err(error) => return Err(farm(format!("fetch the bundle {digest}: {error}"))),
+        }
+    }
+    Err(farm(format!("fetch the bundle {digest}: its bytes are others")))
+}
+
+async fn unpack(packed: PathBuf, to: PathBuf, most: u64) -> Result<(), Failure> {
+    let unpacked = spawn_blocking(move || {
+        let mut file = File::open(&packed).map_err(bundle::Error::Read)?;
+        bundle::unpack(&mut file, &to, most)
+    });
+    match unpacked.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            let fault = if error.is_ours() { FaultKind::Farm } else { FaultKind::Recipe };
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            Err(Failure { fault, message: format!("{error}{cause}"), hint: None })
+        }
+        Err(error) => Err(farm(format!("unpack the bundle: {error}"))),
+    }
+}
+
+/// Lists what was built, and removes what is of no use any more.
+async fn list(work: &Path) -> io::Result<Vec<kiln_farm_api::Stored>> {
+    let work = work.to_owned();
+    let listed = spawn_blocking(move || {
+        home::remove(&work.join("bundle"));
+        let _ = fs::remove_file(work.join("bundle.tar.zst"));
+        upload::list(&work.join(outbox::OUT))
+    });
+    listed.await.map_err(io::Error::other)?
+}
+
+/// A teller at work; it stops with whoever holds this, and stops the task where the lease is not this node's any more.
+#[derive(Debug)]
+struct Telling {
+    task: JoinHandle<Told>,
+    abort: AbortHandle,
+}
+
+impl Telling {
+    fn start(shop: &Shop, holding: Holding, began: i64, reader: Reader, spool: &Spool, stop: &Stop) -> Self {
+        let teller = Teller { client: shop.client.clone(), holding, began, reader, progress: spool.watch() };
+        let stop = stop.clone();
+        let task = tokio::spawn(async move {
+            let told = teller.run().await;
+            if told == Told::NotOurs {
+                stop.ask();
+            }
+            told
+        });
+        Self { abort: task.abort_handle(), task }
+    }
+
+    async fn ended(&mut self) -> Told {
+        (&mut self.task).await.unwrap_or(Told::NotOurs)
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
