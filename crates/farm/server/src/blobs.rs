@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::error::{Error, Result};
+use crate::points::{self, Point};
 
 /// The folder `blobs`, and `uploads` for what is on its way.
 #[derive(Clone, Debug)]
@@ -103,6 +104,7 @@ impl Blobs {
             file.write_all(&bytes).await.map_err(failed)?;
         }
         file.flush().await.map_err(failed)?;
+        points::pass(Point::UploadWritten);
         Ok(offset)
     }
 
@@ -126,6 +128,7 @@ impl Blobs {
         fs::create_dir_all(folder).map_err(failed)?;
         fs::rename(&partial, &path).map_err(failed)?;
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+        points::pass(Point::BlobPlaced);
         Ok(Upload { offset: length, complete: true })
     }
 

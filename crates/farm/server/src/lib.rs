@@ -10,6 +10,7 @@ mod guesses;
 pub mod http;
 pub mod hub;
 mod pages;
+pub mod points;
 pub mod secret;
 pub mod serve;
 

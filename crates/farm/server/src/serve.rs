@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use kiln_farm_api::{Name, NewProject, Scope, UserId};
@@ -89,13 +89,24 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Answers until `shutdown`.
+    /// Answers until `shutdown`; then ends what it is asked already, but waits for no one who only watches.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let router = http::router::router(self.farm);
+        let (told, ending) = tokio::sync::oneshot::channel::<()>();
+        let shutdown = async move {
+            shutdown.await;
+            drop(told);
+        };
         let serving = axum::serve(self.listener, router).with_graceful_shutdown(shutdown);
-        serving.await.map_err(|error| Error::failed("serve", error))
+        tokio::select! {
+            served = serving => served.map_err(|error| Error::failed("serve", error)),
+            () = async { let _ = ending.await; tokio::time::sleep(PATIENCE).await } => Ok(()),
+        }
     }
 }
+
+/// How long the end of a server waits for what it is asked already.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 fn clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)

@@ -55,16 +55,22 @@ fn config(args: Args) -> Result<Config, Failure> {
     let credential = credential.ok_or_else(|| {
         Failure::usage("a node needs the credential it was given: `--credential-file FILE` or KILN_NODE_CREDENTIAL")
     })?;
-    let flags = settings::Flags { cache: args.cache, ..settings::Flags::default() };
-    let cache = flags.config()?.cache;
-    std::fs::create_dir_all(&cache).farm(|| format!("make the cache `{}`", cache.display()))?;
+    let cache = cache(args.cache)?;
     let data = args.data.unwrap_or_else(|| settings::data_folder().join("node"));
     let config = Config::new(server, credential, data, this_program()?, cache);
     Ok(Config { slots: args.slots, build_memory: args.build_memory, min_disk: args.keep_free, ..config })
 }
 
+/// Returns the cache folder of a node's builds.
+pub fn cache(flag: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    let flags = settings::Flags { cache: flag, ..settings::Flags::default() };
+    let cache = flags.config()?.cache;
+    std::fs::create_dir_all(&cache).farm(|| format!("make the cache `{}`", cache.display()))?;
+    Ok(cache)
+}
+
 /// Returns this program, also when its file is replaced by a newer one while it runs.
-fn this_program() -> Result<PathBuf, Fault> {
+pub fn this_program() -> Result<PathBuf, Fault> {
     let path = std::env::current_exe().farm(|| "find this program".into())?;
     Ok(if path.exists() { path } else { Path::new("/proc/self/exe").into() })
 }

@@ -1,15 +1,19 @@
 //! `kiln serve`.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use kiln_farm_node::Wish;
 use kiln_farm_server::decide::Terms;
 use kiln_farm_server::serve::{Config, Server, Welcome};
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 
-use crate::command::Outcome;
+use tokio::sync::watch;
+
+use crate::command::{Outcome, node};
+use crate::ending::Failure;
 use crate::{farm, out, settings, text};
 
 /// Runs a build service: queue, web pages, artifacts.
@@ -30,6 +34,15 @@ pub struct Args {
     /// Space that uploads leave free on the disk
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
     keep_free: u64,
+    /// Build nothing here: leave it to nodes on other machines
+    #[arg(long)]
+    no_node: bool,
+    /// Builds at once on this machine
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    slots: u32,
+    /// Cache folder of builds on this machine [default: $KILN_CACHE, $XDG_CACHE_HOME/kiln, ~/.cache/kiln]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -42,19 +55,65 @@ pub fn run(args: Args) -> Outcome {
         reserve: args.keep_free,
         terms: Terms::default(),
     };
+    let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
     farm::log();
-    farm::runtime()?.block_on(serve(config))?;
+    farm::runtime()?.block_on(serve(config, own))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config) -> Result<(), Fault> {
+/// The node that lives in this process.
+struct Own {
+    slots: u32,
+    cache: PathBuf,
+    kiln: PathBuf,
+}
+
+impl Own {
+    fn of(slots: u32, cache: Option<PathBuf>) -> Result<Self, Failure> {
+        let cache = node::cache(cache)?;
+        Ok(Self { slots, cache, kiln: node::this_program()? })
+    }
+
+    /// Returns how it works for the server beside it, which it speaks to as any other node does.
+    async fn config(self, server: &Server, data: PathBuf) -> Result<kiln_farm_node::Config, Fault> {
+        let mut here = server.local_addr().farm(|| "find where the server listens".into())?;
+        if here.ip().is_unspecified() {
+            here.set_ip(if here.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        let address = format!("http://{here}").parse().farm(|| "name the server".into())?;
+        let name = "built-in".parse().farm(|| "name the node".into())?;
+        let credential = server.farm.enrol_own(&name).await.farm(|| "let the node in".into())?;
+        let config = kiln_farm_node::Config::new(address, credential, data, self.kiln, self.cache);
+        Ok(kiln_farm_node::Config { slots: self.slots, ..config })
+    }
+}
+
+async fn serve(config: Config, own: Option<Own>) -> Result<(), Fault> {
+    let data = config.data.join("node");
     let shutdown = farm::told_to_end()?;
     let server = Server::open(config).await.farm(|| "start the server".into())?;
+    let (wish, wished) = watch::channel(Wish::Work);
+    let node = match own {
+        Some(own) => Some(tokio::spawn(kiln_farm_node::run(own.config(&server, data).await?, wished))),
+        None => None,
+    };
     out::talk(&format!("kiln serves {}\n", server.farm.address));
     if let Some(welcome) = &server.welcome {
         out::talk(&greeting(welcome));
     }
-    server.run(shutdown).await.farm(|| "serve".into())
+    let ending = async move {
+        shutdown.await;
+        // Builds that are stopped go on when the server is back; until their node is done with them, it is needed.
+        let _ = wish.send(Wish::Stop);
+        match node {
+            Some(node) => match node.await {
+                Ok(Err(fault)) => tracing::error!("the built-in node: {}", fault.chain()),
+                Ok(Ok(())) | Err(_) => {}
+            },
+            None => {}
+        }
+    };
+    server.run(ending).await.farm(|| "serve".into())
 }
 
 fn greeting(welcome: &Welcome) -> String {

@@ -25,6 +25,7 @@ use kiln_farm_api::{BuildId, Entry};
 
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::points::{self, Point};
 
 pub use log::{Said, Wanted};
 
@@ -201,6 +202,7 @@ async fn within(kind: Kind, tx: &mut Tx, jobs: &mut Vec<Job>, told: &mut Vec<Tel
         tx.conn.execute("SAVEPOINT job").await?;
         let mark = tx.told.len();
         let done = job(tx).await;
+        points::pass(Point::Job);
         told.push(done.tell);
         if !done.keep {
             tx.told.truncate(mark);
@@ -208,5 +210,8 @@ async fn within(kind: Kind, tx: &mut Tx, jobs: &mut Vec<Job>, told: &mut Vec<Tel
         }
         tx.conn.execute("RELEASE job").await?;
     }
-    tx.conn.execute("COMMIT").await.map(drop)
+    points::pass(Point::BeforeCommit);
+    tx.conn.execute("COMMIT").await?;
+    points::pass(Point::AfterCommit);
+    Ok(())
 }

@@ -1,0 +1,64 @@
+//! Points at which a test kills the server: `KILN_KILL_AT=POINT:N` ends the process by SIGKILL when it comes to a point for the Nth
+//! time, as a machine that loses its power there would. Without the variable a point is one comparison.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Where the server can be killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// In a transaction, after a job was done.
+    Job,
+    /// All jobs are done, nothing is committed.
+    BeforeCommit,
+    /// It is committed, nobody was told.
+    AfterCommit,
+    /// A piece of an upload is written.
+    UploadWritten,
+    /// A blob is in its place, no row tells of it.
+    BlobPlaced,
+}
+
+impl Point {
+    /// Every point, in the order a build comes to them.
+    pub const ALL: [Self; 5] =
+        [Self::Job, Self::BeforeCommit, Self::AfterCommit, Self::UploadWritten, Self::BlobPlaced];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Job => "job",
+            Self::BeforeCommit => "before-commit",
+            Self::AfterCommit => "after-commit",
+            Self::UploadWritten => "upload-written",
+            Self::BlobPlaced => "blob-placed",
+        }
+    }
+}
+
+struct Trap {
+    point: Point,
+    left: AtomicU32,
+}
+
+static TRAP: OnceLock<Option<Trap>> = OnceLock::new();
+
+fn trap() -> Option<Trap> {
+    let said = std::env::var("KILN_KILL_AT").ok()?;
+    let (name, count) = said.split_once(':')?;
+    let point = Point::ALL.into_iter().find(|point| point.name() == name)?;
+    Some(Trap { point, left: AtomicU32::new(count.parse().ok()?) })
+}
+
+/// Ends the process here if that was asked for.
+pub fn pass(point: Point) {
+    if let Some(trap) = TRAP.get_or_init(trap)
+        && trap.point == point
+        && trap.left.fetch_sub(1, Ordering::Relaxed) == 1
+    {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        // It may take a moment to arrive, and nothing is to happen after this point.
+        loop {
+            std::thread::park();
+        }
+    }
+}

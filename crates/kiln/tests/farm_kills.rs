@@ -1,0 +1,294 @@
+//! A farm whose server is killed again and again, at every point where it hurts: no task is lost, none is done twice, no artifact
+//! fails its digest, no log has a gap.
+//!
+//! CI kills it a few times at each point; `KILN_KILLS=1000 cargo nextest run -p kiln --test farm_kills` does so for as long as asked.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use kiln_farm_api::{
+    BuildId, BuildState, Client, Complete, FarmEvent, Holding, Lease, Order, Poll, Resources, Stored, Submission,
+    TaskState, Tell, What, Work, routes,
+};
+use kiln_farm_server::points::Point;
+use kiln_model::{Arch, Digest, Event, EventKind};
+use kiln_testkit::{Postgres, free_port};
+
+#[test]
+fn nothing_is_lost_on_sqlite() {
+    tokio::runtime::Runtime::new().unwrap().block_on(torment(None, kills(2)));
+}
+
+#[test]
+fn nothing_is_lost_on_postgres() {
+    let postgres = Postgres::start();
+    tokio::runtime::Runtime::new().unwrap().block_on(torment(Some(postgres), kills(1)));
+}
+
+/// How often the server is killed at each point.
+fn kills(few: u32) -> u32 {
+    std::env::var("KILN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
+const BUILDS: usize = 12;
+const NODES: usize = 3;
+const LINES: u64 = 30;
+
+/// A server that is started anew whenever it was killed.
+struct Server {
+    process: Child,
+    port: u16,
+    data: PathBuf,
+    database: Option<String>,
+}
+
+impl Server {
+    fn start(port: u16, data: PathBuf, database: Option<String>) -> Self {
+        let process = spawn(port, &data, database.as_deref(), None);
+        Self { process, port, data, database }
+    }
+
+    fn again(&mut self, kill: Option<(Point, u32)>) {
+        self.process = spawn(self.port, &self.data, self.database.as_deref(), kill);
+    }
+
+    /// Kills it whatever it does, and waits for its end.
+    fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn spawn(port: u16, data: &PathBuf, database: Option<&str>, kill: Option<(Point, u32)>) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--keep-free", "0", "--data"]).arg(data);
+    command.stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("DATABASE_URL").env("KILN_LOG", "error");
+    // Without a node of its own: the nodes are here.
+    command.arg("--no-node");
+    database.map(|url| command.env("DATABASE_URL", url));
+    kill.map(|(point, count)| command.env("KILN_KILL_AT", format!("{}:{count}", point.name())));
+    let mut child = command.spawn().expect("kiln is there");
+    // Up when it says so; killed before that is fine too. What it says later is read and forgotten.
+    let mut said = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
+    let mut line = String::new();
+    let _ = said.read_line(&mut line);
+    std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::stderr()));
+    child
+}
+
+async fn torment(postgres: Option<Postgres>, kills: u32) {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, data) = (free_port(), folder.path().join("farm"));
+    let mut server = Server::start(port, data.clone(), postgres.as_ref().map(Postgres::url));
+    let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
+    let address: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let admin = Client::new(address.clone(), &token);
+    let bundle = upload(&admin, &folder.path().join("bundle"), b"bundle").await;
+    let (over, results) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let mut nodes = vec![];
+    for number in 0..NODES {
+        let enrolled = admin.enrol(format!("n{number}").parse().unwrap()).await.unwrap();
+        let client = Client::new(address.clone(), enrolled.credential);
+        let node = Node { client, folder: folder.path().join(format!("n{number}")), number, held: BTreeMap::new() };
+        nodes.push(tokio::spawn(node.work(over.clone(), results.clone())));
+    }
+    let submitting = tokio::spawn(submit_all(admin.clone(), bundle));
+    let rounds = Point::ALL.into_iter().flat_map(|point| (0..kills).map(move |round| (point, round)));
+    for (point, round) in rounds {
+        server.kill();
+        // Not at the same place each time.
+        server.again(Some((point, 1 + round * 7 % 23)));
+        let began = std::time::Instant::now();
+        while server.process.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_millis(1500) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    server.kill();
+    server.again(None);
+    let builds = submitting.await.unwrap();
+    for build in &builds {
+        finished(&admin, *build).await;
+    }
+    over.store(true, Ordering::SeqCst);
+    for node in nodes {
+        node.await.unwrap();
+    }
+    for build in builds {
+        sound(&admin, build, folder.path()).await;
+    }
+    println!("{} results were taken", results.load(Ordering::SeqCst));
+}
+
+/// Calls until the server answers.
+async fn insist<T, F: Future<Output = Result<T, kiln_farm_api::Error>>>(
+    call: impl Fn() -> F,
+) -> Result<T, kiln_farm_api::Error> {
+    let began = std::time::Instant::now();
+    loop {
+        match call().await {
+            Err(error) if error.is_passing() && began.elapsed() < Duration::from_secs(120) => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn upload(client: &Client, path: &std::path::Path, bytes: &[u8]) -> Digest {
+    std::fs::write(path, bytes).unwrap();
+    let digest = Digest::of(bytes);
+    insist(|| client.upload(digest, path)).await.unwrap();
+    digest
+}
+
+async fn submit_all(admin: Client, bundle: Digest) -> Vec<BuildId> {
+    let mut builds = vec![];
+    for number in 0..BUILDS {
+        let order = |name: &str, needs: &[&str]| Order {
+            name: name.parse().unwrap(),
+            work: Work::Image {
+                bundle,
+                recipe: "kiln.toml".into(),
+                profiles: vec![],
+                set: vec![],
+                epoch: None,
+                no_verify: false,
+            },
+            needs: needs.iter().map(|need| need.parse().unwrap()).collect(),
+            arch: Some(Arch::Amd64),
+            capabilities: [].into(),
+            attempts: Some(1000),
+        };
+        let submission = Submission {
+            project: "default".parse().unwrap(),
+            name: format!("b{number}"),
+            priority: 0,
+            tasks: vec![order("a", &[]), order("b", &[]), order("c", &["a", "b"])],
+            // Whoever does not know whether the server heard it says it again.
+            once: Some(format!("b{number}")),
+        };
+        builds.push(insist(|| admin.submit(&submission)).await.unwrap().id);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    builds
+}
+
+async fn finished(admin: &Client, build: BuildId) {
+    let began = std::time::Instant::now();
+    loop {
+        let shown = insist(|| admin.build(build)).await.unwrap();
+        if shown.state.is_final() {
+            assert_eq!(shown.state, BuildState::Done, "{shown:?}");
+            return;
+        }
+        assert!(began.elapsed() < Duration::from_secs(150), "never done: {shown:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// A node that makes one small artifact for each task.
+struct Node {
+    client: Client,
+    folder: PathBuf,
+    number: usize,
+    held: BTreeMap<Holding, Lease>,
+}
+
+impl Node {
+    async fn work(mut self, over: Arc<AtomicBool>, results: Arc<AtomicU32>) {
+        std::fs::create_dir_all(&self.folder).unwrap();
+        while !over.load(Ordering::SeqCst) {
+            let resources = Resources { architectures: vec![Arch::Amd64], slots: 2, ..Resources::default() };
+            let holding: Vec<Holding> = self.held.keys().copied().collect();
+            let free = 2 - holding.len().min(2) as u32;
+            let poll = Poll { resources, holding, stopping: vec![], free, draining: false, wait: 300 };
+            let Ok(orders) = self.client.poll(&poll).await else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            orders.stop.iter().for_each(|lease| drop(self.held.remove(lease)));
+            for lease in orders.begin {
+                self.held.insert(Holding { task: lease.task, epoch: lease.epoch }, lease);
+            }
+            if let Some((holding, lease)) = self.held.pop_first() {
+                if self.perform(&lease).await {
+                    results.fetch_add(1, Ordering::SeqCst);
+                }
+                self.held.remove(&holding);
+            }
+        }
+    }
+
+    /// Does a task; returns whether the server took its result.
+    async fn perform(&self, lease: &Lease) -> bool {
+        for first in (1..=LINES).step_by(10) {
+            let event = |seq| Event {
+                seq,
+                at: seq,
+                kind: EventKind::Log { stage: None, source: "node".into(), line: format!("line {seq}") },
+            };
+            let tell = Tell { epoch: lease.epoch, began: 0, events: (first..first + 10).map(event).collect() };
+            if insist(|| self.client.tell(lease.task, &tell)).await.is_err() {
+                return false;
+            }
+        }
+        let bytes = format!("{} {} by {}", lease.task, lease.epoch, self.number);
+        let path = self.folder.join(format!("{}-{}", lease.task, lease.epoch));
+        let sha256 = upload(&self.client, &path, bytes.as_bytes()).await;
+        let artifacts =
+            vec![Stored { name: format!("{}.txt", lease.name), size: bytes.len() as u64, sha256, task: None }];
+        let complete = Complete { epoch: lease.epoch, failure: None, artifacts };
+        insist(|| self.client.complete(lease.task, &complete)).await.is_ok()
+    }
+}
+
+/// Checks that a build that was done holds what it should.
+async fn sound(admin: &Client, build: BuildId, folder: &std::path::Path) {
+    let shown = admin.build(build).await.unwrap();
+    let mut entries = vec![];
+    loop {
+        let page = admin.events(build, entries.len() as u64).await.unwrap();
+        entries.extend(page.entries);
+        if entries.len() as u64 >= page.last {
+            break;
+        }
+    }
+    assert!(entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq), "a gap in the log of {}", shown.name);
+    for task in &shown.tasks {
+        let of = |what: &dyn Fn(&What) -> bool| {
+            entries.iter().filter(|entry| entry.task == Some(task.id) && what(&entry.what)).count()
+        };
+        let done = of(&|what| matches!(what, What::Farm(FarmEvent::TaskEnded { state: TaskState::Done, .. })));
+        assert_eq!(done, 1, "{} of {} ended once", task.order.name, shown.name);
+        let lines: Vec<_> = entries
+            .iter()
+            .filter(|entry| entry.task == Some(task.id) && entry.epoch == Some(task.epoch))
+            .filter_map(|entry| match &entry.what {
+                What::Build(EventKind::Log { line, .. }) => Some(line.clone()),
+                _ => None,
+            })
+            .collect();
+        let wanted: Vec<String> = (1..=LINES).map(|line| format!("line {line}")).collect();
+        assert_eq!(lines, wanted, "the last run's lines, each once");
+    }
+    assert_eq!(shown.artifacts.len(), 3);
+    for artifact in &shown.artifacts {
+        let path = folder.join("check");
+        admin
+            .artifact(build, &artifact.name, &path)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", routes::build(build)));
+        assert_eq!(Digest::of(std::fs::read(&path).unwrap()), artifact.sha256);
+    }
+}
