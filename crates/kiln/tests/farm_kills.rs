@@ -35,7 +35,8 @@ fn kills(few: u32) -> u32 {
     std::env::var("KILN_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(few)
 }
 
-const BUILDS: usize = 12;
+/// Between two submissions.
+const PAUSE: Duration = Duration::from_millis(60);
 const NODES: usize = 3;
 const LINES: u64 = 30;
 
@@ -103,19 +104,27 @@ async fn torment(postgres: Option<Postgres>, kills: u32) {
         let node = Node { client, folder: folder.path().join(format!("n{number}")), number, held: BTreeMap::new() };
         nodes.push(tokio::spawn(node.work(over.clone(), results.clone())));
     }
-    let submitting = tokio::spawn(submit_all(admin.clone(), bundle));
-    let rounds = Point::ALL.into_iter().flat_map(|point| (0..kills).map(move |round| (point, round)));
-    for (point, round) in rounds {
+    let enough = Arc::new(AtomicBool::new(false));
+    let submitting = tokio::spawn(submit_all(admin.clone(), bundle, enough.clone()));
+    let rounds =
+        (0..kills).flat_map(|round| (0..).zip(Point::ALL).map(move |(at, point)| (point, at * 13 + round * 29)));
+    let mut trapped = 0;
+    for (point, number) in rounds {
         server.kill();
-        // Not at the same place each time.
-        server.again(Some((point, 1 + round * 7 % 23)));
+        // Not at the same place each time; the first few writes are those of the start.
+        server.again(Some((point, 2 + number % 60)));
         let began = std::time::Instant::now();
-        while server.process.try_wait().unwrap().is_none() && began.elapsed() < Duration::from_millis(1500) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let dead = loop {
+            if server.process.try_wait().unwrap().is_some() || began.elapsed() > Duration::from_secs(3) {
+                break began.elapsed() < Duration::from_secs(3);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        trapped += u32::from(dead);
     }
     server.kill();
     server.again(None);
+    enough.store(true, Ordering::SeqCst);
     let builds = submitting.await.unwrap();
     for build in &builds {
         finished(&admin, *build).await;
@@ -127,7 +136,8 @@ async fn torment(postgres: Option<Postgres>, kills: u32) {
     for build in builds {
         sound(&admin, build, folder.path()).await;
     }
-    println!("{} results were taken", results.load(Ordering::SeqCst));
+    println!("killed at its points {trapped} times, {} results were taken", results.load(Ordering::SeqCst));
+    assert!(trapped * 2 > 5 * kills, "the points were reached {trapped} times only");
 }
 
 /// Calls until the server answers.
@@ -152,9 +162,13 @@ async fn upload(client: &Client, path: &std::path::Path, bytes: &[u8]) -> Digest
     digest
 }
 
-async fn submit_all(admin: Client, bundle: Digest) -> Vec<BuildId> {
+/// Submits a build again and again until there are enough.
+async fn submit_all(admin: Client, bundle: Digest, enough: Arc<AtomicBool>) -> Vec<BuildId> {
     let mut builds = vec![];
-    for number in 0..BUILDS {
+    for number in 0.. {
+        if enough.load(Ordering::SeqCst) {
+            break;
+        }
         let order = |name: &str, needs: &[&str]| Order {
             name: name.parse().unwrap(),
             work: Work::Image {
@@ -179,7 +193,7 @@ async fn submit_all(admin: Client, bundle: Digest) -> Vec<BuildId> {
             once: Some(format!("b{number}")),
         };
         builds.push(insist(|| admin.submit(&submission)).await.unwrap().id);
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(PAUSE).await;
     }
     builds
 }

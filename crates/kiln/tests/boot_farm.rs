@@ -1,0 +1,148 @@
+//! The farm as its users have it: one command serves, another submits, and the bytes are those of a build at home.
+
+mod common;
+
+use std::process::{Child, Command, Stdio};
+
+use common::Bench;
+use kiln_testkit::{eventually, free_port};
+use serde_json::Value;
+
+/// A `kiln serve` with its own node; killed in the end.
+struct Farm<'a> {
+    bench: &'a Bench,
+    port: u16,
+    process: Child,
+}
+
+impl<'a> Farm<'a> {
+    fn start(bench: &'a Bench) -> Self {
+        let port = free_port();
+        let farm = Self { bench, port, process: Self::spawn(bench, port) };
+        farm.up();
+        farm
+    }
+
+    fn spawn(bench: &Bench, port: u16) -> Child {
+        let listen = format!("127.0.0.1:{port}");
+        // The ring's disk may be fuller than a farm's.
+        let mut command = bench.kiln(&["serve", "--listen", &listen, "--data", "farm", "--slots", "1"]);
+        let log = std::fs::File::options().create(true).append(true).open(bench.path("serve.log")).unwrap();
+        command.stderr(log).stdout(Stdio::null()).env_remove("DATABASE_URL");
+        command.spawn().expect("kiln starts")
+    }
+
+    fn up(&self) {
+        let url = format!("http://127.0.0.1:{}/ready", self.port);
+        let asked = || Command::new("curl").args(["-sf", "-o", "/dev/null", &url]).status().expect("curl is there");
+        eventually("the server is ready", || asked().success());
+    }
+
+    fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn again(&mut self) {
+        self.process = Self::spawn(self.bench, self.port);
+        self.up();
+    }
+
+    /// Runs a command of the farm's client.
+    fn client(&self, words: &[&str]) -> common::Done {
+        let mut command = self.bench.kiln(words);
+        command
+            .env("KILN_SERVER", format!("http://127.0.0.1:{}", self.port))
+            .args(["--token-file", "farm/admin.token"]);
+        common::Done::of(command.output().expect("kiln starts"))
+    }
+
+    fn get(&self, path: &str) -> String {
+        let token = std::fs::read_to_string(self.bench.path("farm/admin.token")).unwrap();
+        let url = format!("http://127.0.0.1:{}/api/v1/{path}", self.port);
+        common::tool("curl", &["-sS", "--retry", "5", "-H", &format!("Authorization: Bearer {}", token.trim()), &url])
+    }
+
+    fn build(&self, id: &str) -> Value {
+        serde_json::from_str(&self.get(&format!("builds/{id}"))).expect("a build as JSON")
+    }
+
+    fn log(&self, id: &str) -> String {
+        self.get(&format!("builds/{id}/log"))
+    }
+}
+
+impl Drop for Farm<'_> {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+const EDGE: &str = "edition = 1\nname = \"edge\"\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\
+                    [[file]]\npath = \"/etc/motd\"\nsource = \"files/motd\"\n[[output]]\nformat = \"tar\"\n";
+
+const SLOW: &str = "edition = 1\nname = \"slow\"\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\
+                    [[script]]\nafter = \"packages\"\ntext = \"for i in $(seq 1 20); do echo tick $i; sleep 1; done\"\n\
+                    [[output]]\nformat = \"tar\"\n";
+
+#[test]
+fn boot_farm_builds_what_is_built_at_home_and_survives() {
+    let bench = Bench::shared();
+    bench.write("edge/edge.toml", EDGE);
+    bench.write("edge/files/motd", "from the farm\n");
+    bench.write("slow.toml", SLOW);
+    bench.ok(&["lock", "edge/edge.toml"]);
+    bench.ok(&["lock", "slow.toml"]);
+    let mut farm = Farm::start(&bench);
+
+    let done = farm.client(&["submit", "edge/edge.toml", "--wait", "--out", "there"]).well();
+    assert!(done.stderr.contains("image: done"), "{}", done.stderr);
+    bench.ok(&["build", "edge/edge.toml", "--out", "home"]);
+    let bytes = |folder: &str| std::fs::read(bench.path(&format!("{folder}/edge.tar"))).unwrap();
+    assert!(bytes("there") == bytes("home"), "the farm's bytes are others than those of a build at home");
+    let motd = common::tool("tar", &["-xOf", &bench.path("there/edge.tar").display().to_string(), "./etc/motd"]);
+    assert_eq!(motd, "from the farm\n");
+
+    // A mistake is told at its line before anything is sent; one that only shows while it builds has its own exit code.
+    bench.write("wrong.toml", &EDGE.replace("\"13\"", "\"99\""));
+    assert!(farm.client(&["submit", "wrong.toml"]).ended(1).stderr.contains("[wrong.toml:5:"));
+    bench.write(
+        "failing.toml",
+        &SLOW.replace("for i", "echo it goes wrong >&2; exit 3; for i").replace("slow", "failing"),
+    );
+    let failed = farm.client(&["submit", "failing.toml", "--wait", "--out", "none"]).ended(1);
+    assert!(failed.stderr.contains("it goes wrong"), "{}", failed.stderr);
+
+    // Cancelled while a command runs.
+    let id = submitted(&farm);
+    eventually("it ticks", || farm.log(&id).contains("tick 2"));
+    farm.client(&["cancel", &id]).well();
+    eventually("it is cancelled", || farm.build(&id)["state"] == "cancelled");
+    eventually("its kiln is gone", || !builds_here(&bench));
+
+    // Killed, server and node at once: nothing stays behind, and it is done again from the beginning.
+    let id = submitted(&farm);
+    eventually("it ticks", || farm.log(&id).contains("tick 2"));
+    farm.kill();
+    eventually("its kiln is gone", || !builds_here(&bench));
+    farm.again();
+    eventually("it is done", || farm.build(&id)["state"] == "done");
+    let log = farm.log(&id);
+    assert_eq!(farm.build(&id)["tasks"][0]["epoch"], 2, "{log}");
+    assert!(log.contains("was lost; it goes out again"), "{log}");
+}
+
+fn submitted(farm: &Farm<'_>) -> String {
+    let done = farm.client(&["submit", "slow.toml"]).well();
+    let words = format!("{}\n{}", done.stdout, done.stderr);
+    let id = words.split(|c: char| !c.is_ascii_hexdigit() && c != '-').find(|word| word.len() == 36);
+    id.unwrap_or_else(|| panic!("no build is named: {words}")).to_owned()
+}
+
+/// Whether a kiln builds for this farm.
+fn builds_here(bench: &Bench) -> bool {
+    let folder = bench.path("farm/node").display().to_string();
+    let found = Command::new("pgrep").args(["-f", &format!("build .*{folder}")]).output().expect("pgrep is there");
+    !found.stdout.is_empty()
+}
