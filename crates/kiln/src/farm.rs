@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use kiln_farm_server::error::Error;
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 use tokio::runtime::{Builder, Runtime};
@@ -11,6 +12,17 @@ use tracing_subscriber::EnvFilter;
 /// Starts what runs async code.
 pub fn runtime() -> Result<Runtime, Fault> {
     Builder::new_multi_thread().enable_all().build().farm(|| "start threads".into())
+}
+
+/// Returns why something of the farm was not done.
+pub fn fault(doing: &str, error: Error) -> Fault {
+    match error {
+        Error::Refused(problem) => match problem.hint {
+            Some(hint) => Fault::farm(problem.title).hint(hint),
+            None => Fault::farm(problem.title),
+        },
+        failed @ Error::Failed { .. } => Fault::farm(doing).because(failed),
+    }
 }
 
 /// Sends log lines to stderr: what KILN_LOG asks for, `info` where it does not say; as JSON with KILN_LOG_FORMAT=json.

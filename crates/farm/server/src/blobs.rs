@@ -35,8 +35,7 @@ impl Blobs {
 
     /// Returns where a blob's bytes are, or would be.
     pub fn path(&self, digest: Digest) -> PathBuf {
-        let text = digest.to_string();
-        self.root.join("blobs").join(&text[..2]).join(text)
+        place_of(&self.root.join("blobs"), digest)
     }
 
     fn partial(&self, digest: Digest) -> PathBuf {
@@ -171,7 +170,13 @@ impl Drop for Busy {
     }
 }
 
-fn digest_of(mut file: &File) -> io::Result<Digest> {
+/// Returns where a blob's bytes are under the folder of all blobs.
+pub(crate) fn place_of(folder: &Path, digest: Digest) -> PathBuf {
+    let text = digest.to_string();
+    folder.join(&text[..2]).join(text)
+}
+
+pub(crate) fn digest_of(mut file: &File) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -1,5 +1,6 @@
 //! The farm's server: queue, leases, builds, events, database, web pages.
 
+pub mod backup;
 pub mod blobs;
 pub mod db;
 pub mod decide;

@@ -69,7 +69,7 @@ impl Server {
         let file = config.data.join("kiln.db");
         let url = config.database.clone().unwrap_or_else(|| format!("sqlite:{}?mode=rwc", file.display()));
         let hub = Arc::new(Hub::default());
-        let db = Db::open(&url, hub.clone()).await?;
+        let db = Db::open(&url, hub.clone(), &config.data.join("backup"), clock()).await?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|error| Error::failed(format!("listen on {}", config.listen), error))?;
         let here = listener.local_addr().map_err(|error| Error::failed("listen", error))?;
@@ -101,7 +101,7 @@ fn clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-fn private_folder(path: &Path) -> std::io::Result<()> {
+pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

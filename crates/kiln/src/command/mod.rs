@@ -1,5 +1,6 @@
 //! One file per command; here only who is who.
 
+pub mod backup;
 pub mod boot;
 pub mod bsc;
 pub mod bscd;
@@ -16,6 +17,7 @@ pub mod plan;
 pub mod recipe;
 pub mod reference;
 pub mod relay;
+pub mod restore;
 pub mod schema;
 pub mod serve;
 pub mod shell;
@@ -51,6 +53,8 @@ pub fn run(command: Command) -> Outcome {
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Openapi => reference::openapi(),
         Command::Relay => relay::run(),
         Command::Reference => reference::run(),

@@ -13,6 +13,7 @@ pub mod builds;
 pub mod nodes;
 pub mod tasks;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use kiln_farm_api::{BuildId, Entry};
 
+use crate::backup;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 
@@ -61,14 +63,20 @@ struct Done {
 const TOGETHER: usize = 128;
 
 impl Db {
-    /// Opens the database at `url` (`sqlite:FILE`, `postgres://…`), brings it up to date, and starts its writer.
-    pub async fn open(url: &str, hub: Arc<Hub>) -> Result<Self> {
+    /// Opens the database at `url` (`sqlite:FILE`, `postgres://…`), brings it up to date, and starts its writer. A SQLite that is to be
+    /// changed by that is copied into `backups` before.
+    pub async fn open(url: &str, hub: Arc<Hub>, backups: &Path, now: i64) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let kind = if url.starts_with("postgres") { Kind::Postgres } else { Kind::Sqlite };
         let options: AnyConnectOptions =
             url.parse().map_err(|error| Error::failed("read DATABASE_URL", no_url(error)))?;
         let writer = pool(kind, 1).connect_with(options.clone()).await.map_err(|error| opening(no_url(error)))?;
         checked(kind, &writer).await?;
+        if kind == Kind::Sqlite {
+            let mut conn = writer.acquire().await?;
+            let copy = backup::before_update(&mut conn, MIGRATIONS.iter().count(), backups, now).await?;
+            copy.iter().for_each(|copy| tracing::info!("the database as it was is `{}`", copy.display()));
+        }
         MIGRATIONS.run(&writer).await.map_err(|error| Error::failed("bring the database up to date", error))?;
         let reader = pool(kind, 8).connect_with(options).await.map_err(|error| opening(no_url(error)))?;
         let (jobs, waiting) = mpsc::channel(1024);
