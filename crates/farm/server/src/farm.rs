@@ -19,6 +19,7 @@ use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::guesses::Guesses;
 use crate::hub::Hub;
+use crate::metrics::Metrics;
 use crate::secret;
 
 /// What time it is: milliseconds since 1970.
@@ -36,6 +37,9 @@ pub struct Farm {
     /// What the server is called from outside: `http://HOST:PORT`.
     pub address: Arc<str>,
     pub guesses: Arc<Guesses>,
+    pub metrics: Arc<Metrics>,
+    /// Whether everyone may look at the metrics.
+    pub metrics_open: bool,
 }
 
 /// Most tasks in one submission.

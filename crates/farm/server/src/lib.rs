@@ -10,6 +10,7 @@ pub mod farm;
 mod guesses;
 pub mod http;
 pub mod hub;
+pub mod metrics;
 mod pages;
 pub mod secret;
 pub mod serve;

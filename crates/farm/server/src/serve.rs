@@ -18,6 +18,7 @@ use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::farm::{Clock, Farm};
 use crate::hub::Hub;
+use crate::metrics::Metrics;
 use crate::{http, secret};
 
 /// What a server needs to know.
@@ -34,6 +35,8 @@ pub struct Config {
     /// Bytes that stay free on its disk.
     pub reserve: u64,
     pub terms: Terms,
+    /// Whether everyone may look at the metrics, not only this machine and who has a token.
+    pub metrics_open: bool,
 }
 
 /// A server that listens and does not answer yet.
@@ -69,17 +72,19 @@ impl Server {
         let file = config.data.join("kiln.db");
         let url = config.database.clone().unwrap_or_else(|| format!("sqlite:{}?mode=rwc", file.display()));
         let hub = Arc::new(Hub::default());
-        let db = Db::open(&url, hub.clone(), &config.data.join("backup"), clock()).await?;
+        let metrics = Arc::new(Metrics::default());
+        let db = Db::open(&url, hub.clone(), metrics.clone(), &config.data.join("backup"), clock()).await?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|error| Error::failed(format!("listen on {}", config.listen), error))?;
         let here = listener.local_addr().map_err(|error| Error::failed("listen", error))?;
         let address = config.address.unwrap_or_else(|| format!("http://{here}"));
         let until = clock() + config.terms.lease;
         db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
-        let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone());
+        let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
         let blobs = Blobs::open(&config.data, config.reserve)?;
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
-        let farm = Farm { db, hub, blobs, dispatch, terms: config.terms, clock, address, guesses };
+        let Config { terms, metrics_open, .. } = config;
+        let farm = Farm { db, hub, blobs, dispatch, terms, clock, address, guesses, metrics, metrics_open };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, listener })
     }
@@ -91,7 +96,7 @@ impl Server {
 
     /// Answers until `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let router = http::router::router(self.farm);
+        let router = http::router::router(self.farm).into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(self.listener, router).with_graceful_shutdown(shutdown);
         serving.await.map_err(|error| Error::failed("serve", error))
     }

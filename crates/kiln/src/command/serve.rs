@@ -30,6 +30,9 @@ pub struct Args {
     /// Space that uploads leave free on the disk
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
     keep_free: u64,
+    /// Shows `/metrics` to everyone who reaches the server, not only to this machine and to tokens of scope `read`
+    #[arg(long)]
+    metrics_open: bool,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -41,6 +44,7 @@ pub fn run(args: Args) -> Outcome {
         address: args.address.map(String::from),
         reserve: args.keep_free,
         terms: Terms::default(),
+        metrics_open: args.metrics_open,
     };
     farm::log();
     farm::runtime()?.block_on(serve(config))?;

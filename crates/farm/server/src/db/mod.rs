@@ -10,11 +10,13 @@ mod log;
 pub mod access;
 pub mod blobs;
 pub mod builds;
+pub mod counts;
 pub mod nodes;
 pub mod tasks;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -27,6 +29,7 @@ use kiln_farm_api::{BuildId, Entry};
 use crate::backup;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::metrics::Metrics;
 
 pub use log::{Said, Wanted};
 
@@ -65,7 +68,7 @@ const TOGETHER: usize = 128;
 impl Db {
     /// Opens the database at `url` (`sqlite:FILE`, `postgres://…`), brings it up to date, and starts its writer. A SQLite that is to be
     /// changed by that is copied into `backups` before.
-    pub async fn open(url: &str, hub: Arc<Hub>, backups: &Path, now: i64) -> Result<Self> {
+    pub async fn open(url: &str, hub: Arc<Hub>, metrics: Arc<Metrics>, backups: &Path, now: i64) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let kind = if url.starts_with("postgres") { Kind::Postgres } else { Kind::Sqlite };
         let options: AnyConnectOptions =
@@ -80,7 +83,7 @@ impl Db {
         MIGRATIONS.run(&writer).await.map_err(|error| Error::failed("bring the database up to date", error))?;
         let reader = pool(kind, 8).connect_with(options).await.map_err(|error| opening(no_url(error)))?;
         let (jobs, waiting) = mpsc::channel(1024);
-        tokio::spawn(write(kind, writer, waiting, hub));
+        tokio::spawn(write(kind, writer, waiting, hub, metrics));
         Ok(Self { kind, reader, jobs })
     }
 
@@ -163,11 +166,13 @@ async fn checked(kind: Kind, pool: &AnyPool) -> Result<()> {
 }
 
 /// The writer.
-async fn write(kind: Kind, pool: AnyPool, mut waiting: mpsc::Receiver<Job>, hub: Arc<Hub>) {
+async fn write(kind: Kind, pool: AnyPool, mut waiting: mpsc::Receiver<Job>, hub: Arc<Hub>, metrics: Arc<Metrics>) {
     let mut jobs = Vec::with_capacity(TOGETHER);
     while waiting.recv_many(&mut jobs, TOGETHER).await > 0 {
         let mut told = vec![];
+        let (count, began) = (jobs.len(), Instant::now());
         let committed = together(kind, &pool, &mut jobs, &mut told).await;
+        metrics.transaction(count, began.elapsed(), committed.is_ok());
         // Those that were not begun go unanswered, which tells their askers.
         jobs.clear();
         match committed {

@@ -69,12 +69,10 @@ async fn nodes_body(farm: &Farm, person: &Person, told: Markup) -> Result<Markup
 }
 
 fn row(node: &Node, admin: bool) -> Markup {
-    let name =
-        serde_json::to_value(node.state).ok().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default();
     html! {
         tr {
             td { (node.name) }
-            td { (state(&name)) @if let Some(why) = node.resources.as_ref().and_then(|has| has.refusing.as_ref()) { br; (why) } }
+            td { (state(node.state.name())) @if let Some(why) = node.resources.as_ref().and_then(|has| has.refusing.as_ref()) { br; (why) } }
             @if let Some(has) = &node.resources {
                 td { (node.holding.len()) " of " (has.slots) }
                 td { @for (at, arch) in has.architectures.iter().enumerate() { @if at > 0 { ", " } (arch.debian()) } }

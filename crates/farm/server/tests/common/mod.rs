@@ -46,6 +46,12 @@ pub struct TestFarm {
     _on: On,
 }
 
+/// What somebody without a client of ours gets.
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
 /// A node that only says that it works.
 pub struct TestNode {
     pub id: NodeId,
@@ -64,16 +70,22 @@ impl TestFarm {
     }
 
     pub async fn with(on: On, terms: Terms) -> Self {
+        Self::configured(on, |config| config.terms = terms).await
+    }
+
+    pub async fn configured(on: On, configure: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(BEGINNING));
-        let config = Config {
+        let mut config = Config {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             data: folder.path().join("farm"),
             database: on.url(),
             address: None,
             reserve: 0,
-            terms,
+            terms: Terms::default(),
+            metrics_open: false,
         };
+        configure(&mut config);
         let hand = clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
         let (address, farm) = (server.local_addr().unwrap(), server.farm.clone());
@@ -127,6 +139,14 @@ impl TestFarm {
     pub async fn submit(&self, name: &str, tasks: &[&str]) -> Build {
         let tasks = tasks.iter().map(|task| self.order(task)).collect();
         self.admin.submit(&self.submission(name, tasks)).await.unwrap()
+    }
+
+    /// Asks for a page, as this machine does.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = reqwest::Client::new().get(format!("http://{}{path}", self.address));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = request.send().await.unwrap();
+        Answer { status: response.status().as_u16(), body: response.text().await.unwrap() }
     }
 
     pub async fn build(&self, id: BuildId) -> Build {
