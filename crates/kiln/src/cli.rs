@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    backup, boot, bsc, bscd, build, cache, check, completions, diff, doctor, lock, new, pieman, plan, restore, schema,
-    serve, shell, twice, watch,
+    backup, boot, bsc, bscd, build, cache, check, completions, diff, doctor, gc, lock, new, pieman, plan, restore,
+    schema, serve, shell, twice, watch,
 };
 
 /// Turns recipes into bootable operating-system images.
@@ -38,6 +38,7 @@ pub enum Command {
     Bsc(bsc::Args),
     Cache(cache::Args),
     Serve(serve::Args),
+    Gc(gc::Args),
     Backup(backup::Args),
     Restore(restore::Args),
     Doctor(doctor::Args),

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     Build, BuildId, Complete, Enrolled, Entry, Name, NewNode, NewProject, Orders, Page, Poll, Problem, Project,
-    Submission, Taken, TaskId, Tell, Upload, routes,
+    Retention, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
 };
 
 /// Why a call came to nothing.
@@ -106,6 +106,21 @@ impl Client {
 
     pub async fn make_project(&self, project: &NewProject) -> Result<Project> {
         self.post(&format!("{}/projects", routes::API), project).await
+    }
+
+    /// Says which builds a project keeps.
+    pub async fn set_retention(&self, project: &Name, rules: &Retention) -> Result<Project> {
+        self.json(self.request(Method::PUT, &routes::retention(project)).json(rules)).await
+    }
+
+    /// Lets a build stay whatever its project's rules say, or not any more.
+    pub async fn pin(&self, id: BuildId, pinned: bool) -> Result<Build> {
+        self.post(&if pinned { routes::pin(id) } else { routes::unpin(id) }, &()).await
+    }
+
+    /// Lets the server remove what no rule keeps, or with `dry_run` only say what that would be. That may take a while.
+    pub async fn gc(&self, dry_run: bool) -> Result<Swept> {
+        self.post(&routes::gc(dry_run), &()).await
     }
 
     pub async fn enrol(&self, name: Name) -> Result<Enrolled> {

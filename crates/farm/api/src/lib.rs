@@ -10,6 +10,7 @@ pub mod ids;
 pub mod log;
 pub mod node;
 pub mod problem;
+pub mod retention;
 pub mod routes;
 pub mod task;
 
@@ -21,4 +22,5 @@ pub use ids::{BuildId, Name, NodeId, TaskId, TokenId, UserId};
 pub use log::{Entry, FarmEvent, Page, What};
 pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};
 pub use problem::Problem;
+pub use retention::{Retention, Swept};
 pub use task::{Order, Task, TaskState, Work};

@@ -2,7 +2,7 @@
 
 use kiln_model::Digest;
 
-use crate::{BuildId, NodeId, TaskId};
+use crate::{BuildId, Name, NodeId, TaskId};
 
 pub const API: &str = "/api/v1";
 
@@ -20,6 +20,23 @@ pub fn cancel(id: BuildId) -> String {
 
 pub fn retry(id: BuildId) -> String {
     format!("{API}/builds/{id}/retry")
+}
+
+/// Lets a build stay whatever the rules say.
+pub fn pin(id: BuildId) -> String {
+    format!("{API}/builds/{id}/pin")
+}
+
+pub fn unpin(id: BuildId) -> String {
+    format!("{API}/builds/{id}/unpin")
+}
+
+pub fn retention(project: &Name) -> String {
+    format!("{API}/projects/{project}/retention")
+}
+
+pub fn gc(dry_run: bool) -> String {
+    format!("{API}/gc?dry_run={dry_run}")
 }
 
 /// The event log: a page as JSON, or a stream where the client accepts `text/event-stream`.

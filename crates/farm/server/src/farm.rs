@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use kiln_farm_api::{
-    BuildId, Complete, Enrolled, Name, NewProject, NodeId, Order, Role, Scope, Submission, Taken, TaskId, Tell, Token,
-    TokenId, UserId, What, Work,
+    BuildId, Complete, Enrolled, Name, NewProject, NodeId, Order, Retention, Role, Scope, Submission, Taken, TaskId,
+    Tell, Token, TokenId, Upload, UserId, What, Work,
 };
+use kiln_model::Digest;
 use uuid::Uuid;
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Hold, shard};
 use crate::db::builds::Fresh;
 use crate::db::{Db, Said};
 use crate::decide::complete::{Verdict, complete};
@@ -44,6 +46,8 @@ pub struct Farm {
 
 /// Most tasks in one submission.
 const TASKS: usize = 1000;
+/// A promise that is younger than this, milliseconds, need not be renewed: what is left of the day is long enough.
+const PROMISED: i64 = 3600 * 1000;
 /// Longest name of a build, characters.
 const NAME: usize = 200;
 
@@ -55,11 +59,12 @@ impl Farm {
     /// Takes a submission of `by`.
     pub async fn submit(&self, submission: Submission, by: &str) -> Result<BuildId> {
         sound(&submission)?;
-        for Order { work: Work::Image { bundle, .. }, name, .. } in &submission.tasks {
-            if self.db.blob(*bundle).await?.is_none() {
-                return Err(Error::conflict(format!(
-                    "the bundle of `{name}` is not uploaded: there is no blob {bundle}"
-                )));
+        for Order { work, name, .. } in &submission.tasks {
+            for input in work.inputs() {
+                if self.db.blob(input).await?.is_none() {
+                    let why = format!("the bundle of `{name}` is not uploaded: there is no blob {input}");
+                    return Err(Error::conflict(why));
+                }
             }
         }
         let ids = submission.tasks.iter().map(|_| TaskId(Uuid::now_v7())).collect();
@@ -130,7 +135,7 @@ impl Farm {
                         Verdict::Refuse => Err(not_its_lease(task, epoch)),
                         Verdict::Known => Ok(()),
                         Verdict::Accept(change) => {
-                            tx.stored(seen.build, task, &artifacts).await?;
+                            tx.stored(seen.build, task, &artifacts, now).await?;
                             tx.apply(vec![change], now).await.map(drop)
                         }
                     }
@@ -140,6 +145,61 @@ impl Farm {
             .await?;
         self.dispatch.wake();
         Ok(())
+    }
+
+    /// Notes that a blob is whole, and promises that it stays for a day: only after this an answer says that it is here. Blobs first,
+    /// rows last: a server that died in between notes it when it is asked again. See [`crate::gc`].
+    pub async fn noted(&self, digest: Digest, upload: Upload) -> Result<Upload> {
+        if !upload.complete {
+            return Ok(upload);
+        }
+        let _held = self.blobs.hold(&shard(digest), Hold::Shared).await?;
+        let upload = self.blobs.state(digest);
+        let now = self.now();
+        let fresh = self.db.blob(digest).await?.is_some_and(|known| known.used > now - PROMISED);
+        if upload.complete && !fresh {
+            self.db.write(move |tx| async move { tx.blob(digest, upload.offset, now).await }.boxed()).await?;
+        }
+        Ok(upload)
+    }
+
+    /// Puts bytes that are here already into the store.
+    pub async fn keep(&self, bytes: Bytes) -> Result<Digest> {
+        loop {
+            let digest = self.blobs.put(bytes.clone()).await?;
+            // A gc may have come in between.
+            if self.noted(digest, self.blobs.state(digest)).await?.complete {
+                return Ok(digest);
+            }
+        }
+    }
+
+    /// Says which builds a project keeps.
+    pub async fn set_retention(&self, project: Name, rules: Retention, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.set_retention(&project, &rules).await?;
+                    tx.note(now, &by, "change retention", project.as_str()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Lets a build stay whatever the rules say, or not any more.
+    pub async fn pin(&self, build: BuildId, pinned: bool, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.pin(build, pinned).await?;
+                    tx.note(now, &by, if pinned { "pin build" } else { "unpin build" }, &build.to_string()).await
+                }
+                .boxed()
+            })
+            .await
     }
 
     /// Lets a node in.

@@ -7,6 +7,7 @@ pub mod decide;
 pub mod dispatch;
 pub mod error;
 pub mod farm;
+pub mod gc;
 mod guesses;
 pub mod http;
 pub mod hub;

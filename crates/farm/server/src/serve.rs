@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::farm::{Clock, Farm};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::{http, secret};
+use crate::{gc, http, secret};
 
 /// What a server needs to know.
 #[derive(Clone, Debug)]
@@ -96,9 +96,12 @@ impl Server {
 
     /// Answers until `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+        let daily = tokio::spawn(gc::daily(self.farm.clone()));
         let router = http::router::router(self.farm).into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(self.listener, router).with_graceful_shutdown(shutdown);
-        serving.await.map_err(|error| Error::failed("serve", error))
+        let served = serving.await.map_err(|error| Error::failed("serve", error));
+        daily.abort();
+        served
     }
 }
 

@@ -9,28 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{BEGINNING, On, TestFarm, client};
-use kiln_farm_api::{Build, BuildId, Client, Complete, Stored};
+use kiln_farm_api::{Build, Client};
 use kiln_farm_server::backup::{Manifest, backup, restore};
 use kiln_farm_server::decide::Terms;
 use kiln_farm_server::serve::{Config, Server};
 use kiln_model::{Arch, Digest};
-
-/// Runs a build to its end; it makes one file.
-async fn done(farm: &mut TestFarm, name: &str, bytes: &[u8]) -> BuildId {
-    let sha256 = farm.upload(bytes).await;
-    let id = farm.submit(name, &["image"]).await.id;
-    let node = farm.nodes.get_mut("n").unwrap();
-    while node.held.is_empty() {
-        node.poll(1, 2000).await.unwrap();
-    }
-    let lease = node.held[0].clone();
-    node.tell(&lease, 1, &["hello"]).await.unwrap();
-    let made = Stored { name: "out/image.raw".into(), size: bytes.len() as u64, sha256, task: None };
-    let result = Complete { epoch: lease.epoch, failure: None, artifacts: vec![made] };
-    node.client.complete(lease.task, &result).await.unwrap();
-    node.forget(&lease);
-    id
-}
 
 async fn back_up(farm: &TestFarm, name: &str) -> Manifest {
     let file = farm.folder.path().join(name);
@@ -61,7 +44,7 @@ async fn what_was_there_comes_back() {
     farm.enrol("n", &[Arch::Amd64]).await;
     let mut builds = vec![];
     for (name, bytes) in [("one", b"first".as_slice()), ("two", b"second"), ("empty", b"")] {
-        let id = done(&mut farm, name, bytes).await;
+        let id = farm.done(name, bytes).await;
         builds.push((farm.build(id).await, bytes.to_vec()));
     }
     let manifest = writing_meanwhile(&farm).await;

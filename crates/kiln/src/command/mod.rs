@@ -10,6 +10,7 @@ pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
+pub mod gc;
 pub mod lock;
 pub mod new;
 pub mod pieman;
@@ -53,6 +54,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Schema(args) => schema::run(args),
         Command::Completions(args) => completions::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Gc(args) => gc::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Openapi => reference::openapi(),

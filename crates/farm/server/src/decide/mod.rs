@@ -8,6 +8,7 @@ pub mod complete;
 pub mod estimate;
 pub mod expire;
 pub mod hear;
+pub mod retain;
 pub mod settle;
 
 use std::collections::BTreeSet;

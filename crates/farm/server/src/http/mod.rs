@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod builds;
 pub mod caller;
 pub mod events;
+pub mod gc;
 pub mod metrics;
 pub mod nodes;
 pub mod range;

@@ -13,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{access, blobs, builds, events, metrics, nodes};
+use super::{access, blobs, builds, events, gc, metrics, nodes};
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
@@ -62,6 +62,9 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(builds::cancel))
         .routes(routes!(builds::retry))
         .routes(routes!(builds::queue))
+        .routes(routes!(gc::pin))
+        .routes(routes!(gc::unpin))
+        .routes(routes!(gc::set))
         .routes(routes!(nodes::list, nodes::enrol))
         .routes(routes!(nodes::revoke))
         .routes(routes!(nodes::poll))
@@ -87,6 +90,7 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(events::log))
         .routes(routes!(blobs::download))
         .routes(routes!(blobs::append))
+        .routes(routes!(gc::gc))
         .layer(DefaultBodyLimit::disable());
     quick.merge(long)
 }

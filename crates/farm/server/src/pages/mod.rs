@@ -28,6 +28,8 @@ pub fn router() -> Router<Farm> {
         .route("/builds/{build}/summary", get(build::summary))
         .route("/builds/{build}/cancel", post(build::cancel))
         .route("/builds/{build}/retry", post(build::retry))
+        .route("/builds/{build}/pin", post(build::pin))
+        .route("/builds/{build}/unpin", post(build::unpin))
         .route("/submit", get(submit::form).post(submit::submit))
         .route("/queue", get(farm::queue))
         .route("/nodes", get(farm::nodes).post(farm::enrol))

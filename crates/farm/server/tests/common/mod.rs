@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use kiln_farm_api::task::Failure;
 use kiln_farm_api::{
-    Build, BuildId, Client, Complete, Error, Holding, Lease, Name, NodeId, Order, Orders, Poll, Resources, Submission,
-    Tell, Work,
+    Build, BuildId, Client, Complete, Error, Holding, Lease, Name, NodeId, Order, Orders, Poll, Resources, Stored,
+    Submission, Tell, Work,
 };
 use kiln_farm_server::Farm;
 use kiln_farm_server::decide::Terms;
@@ -139,6 +139,33 @@ impl TestFarm {
     pub async fn submit(&self, name: &str, tasks: &[&str]) -> Build {
         let tasks = tasks.iter().map(|task| self.order(task)).collect();
         self.admin.submit(&self.submission(name, tasks)).await.unwrap()
+    }
+
+    /// Runs a build to its end on node `n`; it makes one file.
+    pub async fn done(&mut self, name: &str, bytes: &[u8]) -> BuildId {
+        let sha256 = self.upload(bytes).await;
+        let id = self.submit(name, &["image"]).await.id;
+        let node = self.nodes.get_mut("n").unwrap();
+        let lease = loop {
+            node.poll(1, 2000).await.unwrap();
+            match node.held.iter().find(|lease| lease.build == id) {
+                Some(lease) => break lease.clone(),
+                None => assert!(node.held.is_empty(), "others wait before it"),
+            }
+        };
+        node.tell(&lease, 1, &["hello"]).await.unwrap();
+        let made = Stored { name: "out/image.raw".into(), size: bytes.len() as u64, sha256, task: None };
+        let result = Complete { epoch: lease.epoch, failure: None, artifacts: vec![made] };
+        node.client.complete(lease.task, &result).await.unwrap();
+        node.forget(&lease);
+        id
+    }
+
+    /// Returns the file that [`TestFarm::done`] made.
+    pub async fn artifact(&self, build: BuildId) -> Vec<u8> {
+        let path = self.folder.path().join("artifact");
+        self.admin.artifact(build, "out%2Fimage.raw", &path).await.unwrap();
+        std::fs::read(path).unwrap()
     }
 
     /// Asks for a page, as this machine does.
