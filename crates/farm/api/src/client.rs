@@ -13,9 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use url::Url;
 
+use crate::hook::{Delivery, Hook, NewHook};
 use crate::{
-    Build, BuildId, Complete, Enrolled, Entry, Name, NewNode, NewProject, Orders, Page, Poll, Problem, Project,
-    Retention, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
+    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Name, NewNode, NewProject, Orders, Page, Poll,
+    Problem, Project, Retention, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
 };
 
 /// Why a call came to nothing.
@@ -116,6 +117,28 @@ impl Client {
     /// Lets a build stay whatever its project's rules say, or not any more.
     pub async fn pin(&self, id: BuildId, pinned: bool) -> Result<Build> {
         self.post(&if pinned { routes::pin(id) } else { routes::unpin(id) }, &()).await
+    }
+
+    /// Lets somebody be told of a project's builds; the answer has the secret that bodies are signed with.
+    pub async fn make_hook(&self, project: &Name, hook: &NewHook) -> Result<Hook> {
+        self.post(&routes::hooks(project), hook).await
+    }
+
+    pub async fn hooks(&self, project: &Name) -> Result<Vec<Hook>> {
+        self.get(&routes::hooks(project)).await
+    }
+
+    pub async fn drop_hook(&self, project: &Name, hook: HookId) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::hook(project, hook))).await.map(drop)
+    }
+
+    /// Returns a hook's last deliveries, the newest first.
+    pub async fn deliveries(&self, project: &Name, hook: HookId) -> Result<Vec<Delivery>> {
+        self.get(&routes::deliveries(project, hook)).await
+    }
+
+    pub async fn redeliver(&self, project: &Name, hook: HookId, delivery: DeliveryId) -> Result<()> {
+        self.answer(self.request(Method::POST, &routes::redeliver(project, hook, delivery))).await.map(drop)
     }
 
     /// Lets the server remove what no rule keeps, or with `dry_run` only say what that would be. That may take a while.

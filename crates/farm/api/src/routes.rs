@@ -2,7 +2,7 @@
 
 use kiln_model::Digest;
 
-use crate::{BuildId, Name, NodeId, TaskId};
+use crate::{BuildId, DeliveryId, HookId, Name, NodeId, TaskId};
 
 pub const API: &str = "/api/v1";
 
@@ -33,6 +33,22 @@ pub fn unpin(id: BuildId) -> String {
 
 pub fn retention(project: &Name) -> String {
     format!("{API}/projects/{project}/retention")
+}
+
+pub fn hooks(project: &Name) -> String {
+    format!("{API}/projects/{project}/hooks")
+}
+
+pub fn hook(project: &Name, hook: HookId) -> String {
+    format!("{API}/projects/{project}/hooks/{hook}")
+}
+
+pub fn deliveries(project: &Name, hook: HookId) -> String {
+    format!("{API}/projects/{project}/hooks/{hook}/deliveries")
+}
+
+pub fn redeliver(project: &Name, hook: HookId, delivery: DeliveryId) -> String {
+    format!("{API}/projects/{project}/hooks/{hook}/deliveries/{delivery}/again")
 }
 
 pub fn gc(dry_run: bool) -> String {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use kiln_farm_api::hook::{Hook, NewHook};
 use kiln_farm_api::{
-    BuildId, Complete, Enrolled, Name, NewProject, NodeId, Order, Retention, Role, Scope, Submission, Taken, TaskId,
-    Tell, Token, TokenId, Upload, UserId, What, Work,
+    BuildId, Complete, DeliveryId, Enrolled, HookId, Name, NewProject, NodeId, Order, Retention, Role, Scope,
+    Submission, Taken, TaskId, Tell, Token, TokenId, Upload, UserId, What, Work,
 };
 use kiln_model::Digest;
 use uuid::Uuid;
@@ -22,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::guesses::Guesses;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::secret;
+use crate::{hooks, secret};
 
 /// What time it is: milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -42,6 +43,8 @@ pub struct Farm {
     pub metrics: Arc<Metrics>,
     /// Whether everyone may look at the metrics.
     pub metrics_open: bool,
+    /// Whether webhooks may lead into the server's own network.
+    pub webhooks_private: bool,
 }
 
 /// Most tasks in one submission.
@@ -196,6 +199,59 @@ impl Farm {
                 async move {
                     tx.pin(build, pinned).await?;
                     tx.note(now, &by, if pinned { "pin build" } else { "unpin build" }, &build.to_string()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Lets somebody be told of a project's builds; the secret is in the answer and nowhere else that people look.
+    pub async fn make_hook(&self, project: Name, new: NewHook, by: &str) -> Result<Hook> {
+        let NewHook { url, events, secret } = new;
+        let url: url::Url = url.parse().map_err(|error| Error::bad(format!("`{url}` is no address: {error}")))?;
+        if let Some(why) = hooks::refused(&url, self.webhooks_private) {
+            return Err(Error::bad(why).hint("an operator may allow private addresses: `--webhooks-private`"));
+        }
+        if events.is_empty() || secret.as_ref().is_some_and(|secret| secret.chars().count() < 16) {
+            return Err(Error::bad("a hook has at least one event, and a secret of at least 16 characters"));
+        }
+        let secret = secret.map_or_else(|| secret::fresh("").map(|fresh| fresh.secret), Ok)?;
+        let (now, by) = (self.now(), by.to_owned());
+        let hook = Hook { id: HookId(Uuid::now_v7()), url: url.into(), events, created: now, secret: None };
+        let (kept, key) = (hook.clone(), secret.clone());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.make_hook(&project, &kept, &key).await?;
+                    tx.note(now, &by, "make hook", project.as_str()).await
+                }
+                .boxed()
+            })
+            .await?;
+        Ok(Hook { secret: Some(secret), ..hook })
+    }
+
+    pub async fn drop_hook(&self, project: Name, hook: HookId, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.drop_hook(&project, hook).await?;
+                    tx.note(now, &by, "drop hook", project.as_str()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Delivers something once more.
+    pub async fn redeliver(&self, project: Name, hook: HookId, delivery: DeliveryId, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.redeliver(&project, hook, delivery, now).await?;
+                    tx.note(now, &by, "deliver again", &delivery.to_string()).await
                 }
                 .boxed()
             })

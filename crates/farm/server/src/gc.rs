@@ -30,7 +30,7 @@ use kiln_farm_api::{BuildId, Name};
 use kiln_model::Digest;
 
 use crate::blobs::Hold;
-use crate::decide::retain::{Ended, GRACE, over, unneeded};
+use crate::decide::retain::{DAY, Ended, GRACE, over, unneeded};
 use crate::error::{Error, Result, chain};
 use crate::farm::Farm;
 
@@ -57,6 +57,8 @@ pub async fn gc(farm: &Farm, dry_run: bool) -> Result<Swept> {
     Ok(swept)
 }
 
+/// How long hooks' deliveries are remembered, milliseconds: 30 days.
+const DELIVERIES: i64 = 30 * DAY;
 /// How long after the start of the server the first gc of its own is.
 const FIRST: Duration = Duration::from_secs(600);
 const DAILY: Duration = Duration::from_secs(24 * 3600);
@@ -148,6 +150,8 @@ async fn sweep(farm: &Farm, picture: &Picture) -> Result<Swept> {
             sum.project(project).builds += 1;
         }
     }
+    let before = farm.now() - DELIVERIES;
+    farm.db.write(move |tx| async move { tx.forget_deliveries(before).await }.boxed()).await?;
     for shard in shards() {
         sweep_shard(farm, picture, shard, &mut sum).await?;
     }

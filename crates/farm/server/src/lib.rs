@@ -9,6 +9,7 @@ pub mod error;
 pub mod farm;
 pub mod gc;
 mod guesses;
+pub mod hooks;
 pub mod http;
 pub mod hub;
 pub mod metrics;

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::farm::{Clock, Farm};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::{gc, http, secret};
+use crate::{gc, hooks, http, secret};
 
 /// What a server needs to know.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub struct Config {
     pub terms: Terms,
     /// Whether everyone may look at the metrics, not only this machine and who has a token.
     pub metrics_open: bool,
+    /// Whether webhooks may lead into the server's own network.
+    pub webhooks_private: bool,
 }
 
 /// A server that listens and does not answer yet.
@@ -83,8 +85,9 @@ impl Server {
         let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
         let blobs = Blobs::open(&config.data, config.reserve)?;
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
-        let Config { terms, metrics_open, .. } = config;
-        let farm = Farm { db, hub, blobs, dispatch, terms, clock, address, guesses, metrics, metrics_open };
+        let Config { terms, metrics_open, webhooks_private, .. } = config;
+        let farm =
+            Farm { db, hub, blobs, dispatch, terms, clock, address, guesses, metrics, metrics_open, webhooks_private };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, listener })
     }
@@ -97,10 +100,12 @@ impl Server {
     /// Answers until `shutdown`.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let daily = tokio::spawn(gc::daily(self.farm.clone()));
+        let telling = tokio::spawn(hooks::run(self.farm.clone()));
         let router = http::router::router(self.farm).into_make_service_with_connect_info::<SocketAddr>();
         let serving = axum::serve(self.listener, router).with_graceful_shutdown(shutdown);
         let served = serving.await.map_err(|error| Error::failed("serve", error));
         daily.abort();
+        telling.abort();
         served
     }
 }

@@ -33,6 +33,9 @@ pub struct Args {
     /// Shows `/metrics` to everyone who reaches the server, not only to this machine and to tokens of scope `read`
     #[arg(long)]
     metrics_open: bool,
+    /// Lets projects' webhooks lead into the server's own network: loopback, link-local and private addresses
+    #[arg(long)]
+    webhooks_private: bool,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -45,6 +48,7 @@ pub fn run(args: Args) -> Outcome {
         reserve: args.keep_free,
         terms: Terms::default(),
         metrics_open: args.metrics_open,
+        webhooks_private: args.webhooks_private,
     };
     farm::log();
     farm::runtime()?.block_on(serve(config))?;

@@ -11,6 +11,7 @@ pub mod access;
 pub mod blobs;
 pub mod builds;
 pub mod counts;
+pub mod hooks;
 pub mod nodes;
 pub mod retain;
 pub mod tasks;
@@ -223,4 +224,57 @@ async fn within(kind: Kind, tx: &mut Tx, jobs: &mut Vec<Job>, told: &mut Vec<Tel
         tx.conn.execute("RELEASE job").await?;
     }
     tx.conn.execute("COMMIT").await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::migrate::Migrator;
+
+    #[tokio::test]
+    async fn an_older_database_is_copied_and_brought_up_to_date() {
+        sqlx::any::install_default_drivers();
+        let folder = tempfile::tempdir().unwrap();
+        let (url, backups) = (format!("sqlite:{}/kiln.db?mode=rwc", folder.path().display()), folder.path().join("b"));
+        let pool = pool(Kind::Sqlite, 1).connect(&url).await.unwrap();
+        let first = MIGRATIONS.iter().take(1).cloned().collect();
+        Migrator::with_migrations(first).run(&pool).await.unwrap();
+        let bundle = "ab".repeat(32);
+        for statement in [
+            "INSERT INTO projects (name, created, open, weight) VALUES ('p', 0, 1, 1)".to_owned(),
+            "INSERT INTO builds (id, project, name, priority, submitter, state, created, events) \
+             VALUES ('b', 'p', 'b', 0, 'ann', 'queued', 0, 0)"
+                .to_owned(),
+            format!(
+                "INSERT INTO tasks (id, build, number, name, project, priority, work, needs, arch, capabilities, attempts, state, \
+                 epoch, losses, queued, not_before, stopping, told) VALUES ('t', 'b', 0, 't', 'p', 0, \
+                 '{{\"kind\":\"image\",\"bundle\":\"{bundle}\",\"recipe\":\"kiln.toml\",\"no_verify\":false}}', '[]', '', '[]', 3, \
+                 'queued', 0, 0, 0, 0, 0, 0)"
+            ),
+            format!("INSERT INTO blobs (sha256, size, created) VALUES ('{bundle}', 1, 7)"),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
+        }
+        pool.close().await;
+
+        let open = || Db::open(&url, Arc::default(), Arc::default(), &backups, 0);
+        let db = open().await.unwrap();
+        let inputs: Vec<(String, String)> =
+            sqlx::query_as("SELECT task, sha256 FROM inputs").fetch_all(db.reader()).await.unwrap();
+        assert_eq!(inputs, [("t".to_owned(), bundle.clone())]);
+        assert_eq!(db.blob(bundle.parse().unwrap()).await.unwrap().map(|known| known.used), Some(7));
+        let copies = || std::fs::read_dir(&backups).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        let [copy] = copies().try_into().unwrap();
+        let old = pool_of(&format!("sqlite:{}", copy.display())).await;
+        let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&old).await.unwrap();
+        assert_eq!(applied, 1);
+        old.close().await;
+        drop(db);
+        open().await.unwrap();
+        assert_eq!(copies(), [copy], "there is nothing to change any more");
+    }
+
+    async fn pool_of(url: &str) -> AnyPool {
+        pool(Kind::Sqlite, 1).connect(url).await.unwrap()
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod assign;
 pub mod complete;
+pub mod deliver;
 pub mod estimate;
 pub mod expire;
 pub mod hear;

@@ -6,6 +6,7 @@ pub mod builds;
 pub mod caller;
 pub mod events;
 pub mod gc;
+pub mod hooks;
 pub mod metrics;
 pub mod nodes;
 pub mod range;

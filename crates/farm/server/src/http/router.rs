@@ -13,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{access, blobs, builds, events, gc, metrics, nodes};
+use super::{access, blobs, builds, events, gc, hooks, metrics, nodes};
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
@@ -65,6 +65,10 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(gc::pin))
         .routes(routes!(gc::unpin))
         .routes(routes!(gc::set))
+        .routes(routes!(hooks::list, hooks::make))
+        .routes(routes!(hooks::forget))
+        .routes(routes!(hooks::deliveries))
+        .routes(routes!(hooks::again))
         .routes(routes!(nodes::list, nodes::enrol))
         .routes(routes!(nodes::revoke))
         .routes(routes!(nodes::poll))

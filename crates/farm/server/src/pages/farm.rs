@@ -3,7 +3,7 @@
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::Redirect;
-use kiln_farm_api::{Name, NewProject, Node, NodeId, NodeState, Retention, TaskState};
+use kiln_farm_api::{Name, NewProject, Node, NodeId, NodeState, Project, Retention, Role, TaskState};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -128,7 +128,7 @@ pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Pag
         h1 { "Projects" }
         p { (queue.iter().filter(|task| task.state == TaskState::Queued).count()) " tasks wait on the whole farm." }
         table {
-            thead { tr { th { "Project" } th { "Who sees it" } th { "Weight" } th { "Keeps" } th { "Members" } } }
+            thead { tr { th { "Project" } th { "Who sees it" } th { "Weight" } th { "Keeps" } th { "Members" } th {} } }
             tbody { @for project in here {
                 tr {
                     td { a href={ "/?project=" (project.name) } { (project.name) } }
@@ -138,6 +138,7 @@ pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Pag
                     td { @for (at, member) in project.members.iter().enumerate() {
                         @if at > 0 { ", " } (member.user) " (" (member.role.name()) ")"
                     } }
+                    td { @if person.is_admin() || owns(project, &person) { a href={ "/projects/" (project.name) "/hooks" } { "Webhooks" } } }
                 }
             } }
         }
@@ -149,6 +150,10 @@ pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Pag
         }
     };
     Ok(page("Projects", &person, body))
+}
+
+fn owns(project: &Project, person: &Person) -> bool {
+    project.members.iter().any(|member| member.user == person.0.name && member.role == Role::Owner)
 }
 
 /// Returns what a project keeps, in words.

@@ -4,6 +4,7 @@ mod account;
 mod build;
 mod builds;
 mod farm;
+mod hooks;
 mod layout;
 mod session;
 mod submit;
@@ -35,6 +36,9 @@ pub fn router() -> Router<Farm> {
         .route("/nodes", get(farm::nodes).post(farm::enrol))
         .route("/nodes/{node}/revoke", post(farm::revoke))
         .route("/projects", get(farm::projects).post(farm::make_project))
+        .route("/projects/{project}/hooks", get(hooks::show).post(hooks::make))
+        .route("/projects/{project}/hooks/{hook}/drop", post(hooks::forget))
+        .route("/projects/{project}/hooks/{hook}/deliveries/{delivery}/again", post(hooks::again))
         .route("/account", get(account::show))
         .route("/account/password", post(account::password))
         .route("/account/tokens", post(account::make_token))

@@ -84,6 +84,7 @@ impl TestFarm {
             reserve: 0,
             terms: Terms::default(),
             metrics_open: false,
+            webhooks_private: false,
         };
         configure(&mut config);
         let hand = clock.clone();
