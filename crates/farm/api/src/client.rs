@@ -76,13 +76,7 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// Makes a client; nothing is asked yet.
     pub fn new(server: Url, token: impl Into<String>) -> Self {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(SILENCE)
-            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .expect("a client without special wishes can be made");
-        Self { http, server, token: token.into() }
+        Self { http: http(Some(SILENCE)), server, token: token.into() }
     }
 
     pub fn server(&self) -> &Url {
@@ -143,7 +137,8 @@ impl Client {
 
     /// Lets the server remove what no rule keeps, or with `dry_run` only say what that would be. That may take a while.
     pub async fn gc(&self, dry_run: bool) -> Result<Swept> {
-        self.post(&routes::gc(dry_run), &()).await
+        // The server says nothing until it is done.
+        Self { http: http(None), ..self.clone() }.post(&routes::gc(dry_run), &()).await
     }
 
     pub async fn enrol(&self, name: Name) -> Result<Enrolled> {
@@ -257,6 +252,17 @@ impl Client {
         // Its own words repeat the whole address.
         Error::Unreachable { server: self.server.to_string(), source: error.without_url().into() }
     }
+}
+
+fn http(silence: Option<Duration>) -> reqwest::Client {
+    let builder = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")));
+    let builder = match silence {
+        Some(silence) => builder.read_timeout(silence),
+        None => builder,
+    };
+    builder.build().expect("a client without special wishes can be made")
 }
 
 /// Reads why the server said no; something between may have said it in words of its own.

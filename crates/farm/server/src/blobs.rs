@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -153,19 +153,32 @@ impl Blobs {
         })
     }
 
-    /// Holds a folder of the store until the answer is dropped; none: there is no such folder.
+    /// Holds a folder of the store until the answer is dropped; none: there is no such folder, or others hold it all the time. Nobody
+    /// waits for it in a thread: there are only so many, and who holds it needs one.
     pub async fn hold(&self, shard: &str, how: Hold) -> Result<Option<File>> {
         let folder = self.root.join("blobs").join(shard);
-        let how = match how {
-            Hold::Shared => FlockOperation::LockShared,
-            Hold::Alone => FlockOperation::LockExclusive,
+        let (wanted, patient) = match how {
+            Hold::Shared => (FlockOperation::NonBlockingLockShared, true),
+            Hold::Alone => (FlockOperation::NonBlockingLockExclusive, false),
         };
-        let held = blocking(move || match File::open(folder) {
-            Ok(folder) => rustix::fs::flock(&folder, how).map_err(io::Error::from).map(|()| Some(folder)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        });
-        held.await.map_err(|error| Error::failed("hold a folder of blobs", error))
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let folder = folder.clone();
+            let held = blocking(move || {
+                let folder = File::open(folder)?;
+                rustix::fs::flock(&folder, wanted)?;
+                Ok(folder)
+            });
+            match held.await {
+                Ok(held) => return Ok(Some(held)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && (patient || Instant::now() < until) => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(Error::failed("hold a folder of blobs", error)),
+            }
+        }
     }
 
     /// Returns the blobs in a folder of the store that are not among those `known`, nor younger than a day.
@@ -226,6 +239,9 @@ pub enum Hold {
 pub fn shard(digest: Digest) -> String {
     digest.to_string()[..2].to_owned()
 }
+
+/// How long somebody who removes blobs waits for a folder; there is another day.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How old, by its file's own clock, what no row speaks of must be before it goes.
 const OLD: Duration = Duration::from_secs(24 * 3600);
