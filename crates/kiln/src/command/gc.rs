@@ -12,14 +12,14 @@ use crate::{farm, out, text};
 /// Builds that no rule of their project keeps go, then artifacts and bundles that no build has. The service does the same once a day.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[command(flatten)]
-    server: farm::Flags,
     /// Remove nothing; only say what would go
     #[arg(long)]
     dry_run: bool,
     /// Print the answer as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    server: farm::Flags,
 }
 
 pub fn run(args: Args) -> Outcome {
