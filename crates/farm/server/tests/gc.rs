@@ -35,12 +35,16 @@ async fn rules(mut farm: TestFarm) {
     farm.upload(b"for nobody").await;
     farm.admin.pin(release, true).await.unwrap();
     assert!(farm.build(release).await.pinned);
+    assert!(farm.page(&format!("/builds/{release}")).await.contains("Unpin"));
+    assert!(farm.page(&format!("/builds/{old}")).await.contains("Keep it"));
+    assert!(farm.page("/projects").await.contains("everything"));
     assert_eq!(farm.admin.gc(false).await.unwrap(), Swept::default(), "all is kept, and what is unused is young");
 
     farm.turn(2 * DAY);
     let project: Name = "default".parse().unwrap();
     let rules = Retention { builds: Some(1), ..Retention::default() };
     assert_eq!(farm.admin.set_retention(&project, &rules).await.unwrap().retention, rules);
+    assert!(farm.page("/projects").await.contains("done ones the last 1"));
     let lost = SweptProject { project: project.clone(), builds: 2, bytes: 5 };
     let wanted = Swept { dry_run: true, projects: vec![lost], unused: 1, unused_bytes: 10 };
     assert_eq!(farm.admin.gc(true).await.unwrap(), wanted);

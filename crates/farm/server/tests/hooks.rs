@@ -173,6 +173,8 @@ async fn tasks_too_where_they_are_wanted() {
         receiver.seen.lock().unwrap().iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect();
     let task = notices[0].task.clone().unwrap();
     assert_eq!((task.state, task.reason.as_deref()), (TaskState::Failed, Some("it broke")));
+    let page = farm.page("/projects/default/hooks").await;
+    assert!(page.contains(&receiver.url()) && page.contains("build-ended, task-ended"), "{page}");
     assert_eq!((notices[1].event, notices[1].build_state), (HookEvent::BuildEnded, BuildState::Failed));
 }
 

@@ -177,6 +177,13 @@ impl TestFarm {
         Answer { status: response.status().as_u16(), body: response.text().await.unwrap() }
     }
 
+    /// Returns a page as the administrator sees it.
+    pub async fn page(&self, path: &str) -> String {
+        let answer = self.get(path, &[("authorization", &format!("Bearer {}", self.token))]).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.body
+    }
+
     pub async fn build(&self, id: BuildId) -> Build {
         self.admin.build(id).await.unwrap()
     }
