@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    boot, bsc, bscd, build, cache, cancel, check, completions, diff, doctor, lock, new, node, pieman, plan, schema,
-    serve, shell, submit, twice, watch,
+    backup, boot, bsc, bscd, build, cache, cancel, check, completions, diff, doctor, gc, lock, new, node, pieman, plan,
+    restore, schema, serve, shell, submit, twice, watch,
 };
 
 /// Turns recipes into bootable operating-system images.
@@ -41,6 +41,9 @@ pub enum Command {
     Node(node::Args),
     Submit(submit::Args),
     Cancel(cancel::Args),
+    Gc(gc::Args),
+    Backup(backup::Args),
+    Restore(restore::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
     Completions(completions::Args),

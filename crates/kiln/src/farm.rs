@@ -19,6 +19,16 @@ pub fn runtime() -> Result<Runtime, Fault> {
     Builder::new_multi_thread().enable_all().build().farm(|| "start threads".into())
 }
 
+/// Returns why something of the server's own was not done.
+pub fn not_done(doing: &str, error: kiln_farm_server::error::Error) -> Fault {
+    match error {
+        kiln_farm_server::error::Error::Refused(problem) => {
+            problem.hint.into_iter().fold(Fault::farm(problem.title), Fault::hint)
+        }
+        failed => Fault::farm(doing).because(failed),
+    }
+}
+
 /// Sends log lines to stderr: what KILN_LOG asks for, `info` where it does not say; as JSON with KILN_LOG_FORMAT=json.
 pub fn log() {
     let wanted = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).with_env_var("KILN_LOG");

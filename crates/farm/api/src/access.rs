@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{Name, TokenId, UserId};
+use crate::{Name, Retention, TokenId, UserId};
 
 /// What a token is good for; what its owner may not do it does not allow either.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -69,6 +69,9 @@ pub struct Project {
     /// Its share of the farm beside the others.
     pub weight: u32,
     pub members: Vec<Member>,
+    /// Which of its builds are kept.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// A user's place in a project.

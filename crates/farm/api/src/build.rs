@@ -77,6 +77,9 @@ pub struct Build {
     pub artifacts: Vec<Stored>,
     /// The number of its last event.
     pub events: u64,
+    /// Whether it stays whatever its project's rules say.
+    #[serde(default)]
+    pub pinned: bool,
 }
 
 /// A page of builds, the newest first.

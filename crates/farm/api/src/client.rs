@@ -13,9 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use url::Url;
 
+use crate::hook::{Delivery, Hook, NewHook};
 use crate::{
-    Build, BuildId, Complete, Enrolled, Entry, Name, NewNode, NewProject, Orders, Page, Poll, Problem, Project,
-    Submission, Taken, TaskId, Tell, Upload, routes,
+    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Name, NewNode, NewProject, Orders, Page, Poll,
+    Problem, Project, Retention, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
 };
 
 /// Why a call came to nothing.
@@ -75,13 +76,7 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// Makes a client; nothing is asked yet.
     pub fn new(server: Url, token: impl Into<String>) -> Self {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .read_timeout(SILENCE)
-            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .expect("a client without special wishes can be made");
-        Self { http, server, token: token.into() }
+        Self { http: http(Some(SILENCE)), server, token: token.into() }
     }
 
     pub fn server(&self) -> &Url {
@@ -106,6 +101,44 @@ impl Client {
 
     pub async fn make_project(&self, project: &NewProject) -> Result<Project> {
         self.post(&format!("{}/projects", routes::API), project).await
+    }
+
+    /// Says which builds a project keeps.
+    pub async fn set_retention(&self, project: &Name, rules: &Retention) -> Result<Project> {
+        self.json(self.request(Method::PUT, &routes::retention(project)).json(rules)).await
+    }
+
+    /// Lets a build stay whatever its project's rules say, or not any more.
+    pub async fn pin(&self, id: BuildId, pinned: bool) -> Result<Build> {
+        self.post(&if pinned { routes::pin(id) } else { routes::unpin(id) }, &()).await
+    }
+
+    /// Lets somebody be told of a project's builds; the answer has the secret that bodies are signed with.
+    pub async fn make_hook(&self, project: &Name, hook: &NewHook) -> Result<Hook> {
+        self.post(&routes::hooks(project), hook).await
+    }
+
+    pub async fn hooks(&self, project: &Name) -> Result<Vec<Hook>> {
+        self.get(&routes::hooks(project)).await
+    }
+
+    pub async fn drop_hook(&self, project: &Name, hook: HookId) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::hook(project, hook))).await.map(drop)
+    }
+
+    /// Returns a hook's last deliveries, the newest first.
+    pub async fn deliveries(&self, project: &Name, hook: HookId) -> Result<Vec<Delivery>> {
+        self.get(&routes::deliveries(project, hook)).await
+    }
+
+    pub async fn redeliver(&self, project: &Name, hook: HookId, delivery: DeliveryId) -> Result<()> {
+        self.answer(self.request(Method::POST, &routes::redeliver(project, hook, delivery))).await.map(drop)
+    }
+
+    /// Lets the server remove what no rule keeps, or with `dry_run` only say what that would be. That may take a while.
+    pub async fn gc(&self, dry_run: bool) -> Result<Swept> {
+        // The server says nothing until it is done.
+        Self { http: http(None), ..self.clone() }.post(&routes::gc(dry_run), &()).await
     }
 
     pub async fn enrol(&self, name: Name) -> Result<Enrolled> {
@@ -219,6 +252,17 @@ impl Client {
         // Its own words repeat the whole address.
         Error::Unreachable { server: self.server.to_string(), source: error.without_url().into() }
     }
+}
+
+fn http(silence: Option<Duration>) -> reqwest::Client {
+    let builder = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")));
+    let builder = match silence {
+        Some(silence) => builder.read_timeout(silence),
+        None => builder,
+    };
+    builder.build().expect("a client without special wishes can be made")
 }
 
 /// Reads why the server said no; something between may have said it in words of its own.

@@ -52,6 +52,15 @@ id!(
     UserId
 );
 
+id!(
+    /// A webhook.
+    HookId
+);
+id!(
+    /// What a webhook is told once.
+    DeliveryId
+);
+
 /// A name of a project, user, node or token: 1 to 63 lowercase letters, digits, `-`, `_` and `.`, not beginning with a sign.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]

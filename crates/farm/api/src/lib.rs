@@ -6,10 +6,12 @@ pub mod access;
 pub mod blob;
 pub mod build;
 pub mod client;
+pub mod hook;
 pub mod ids;
 pub mod log;
 pub mod node;
 pub mod problem;
+pub mod retention;
 pub mod routes;
 pub mod task;
 
@@ -17,8 +19,9 @@ pub use access::{NewProject, NewToken, NewUser, Project, Role, Scope, Token, Use
 pub use blob::Upload;
 pub use build::{Build, BuildState, Builds, Stored, Submission};
 pub use client::{Client, Error};
-pub use ids::{BuildId, Name, NodeId, TaskId, TokenId, UserId};
+pub use ids::{BuildId, DeliveryId, HookId, Name, NodeId, TaskId, TokenId, UserId};
 pub use log::{Entry, FarmEvent, Page, What};
 pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};
 pub use problem::Problem;
+pub use retention::{Retention, Swept};
 pub use task::{Order, Task, TaskState, Work};

@@ -54,6 +54,22 @@ pub enum NodeState {
     Revoked,
 }
 
+impl NodeState {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::New, Self::Ready, Self::Draining, Self::Lost, Self::Revoked];
+
+    /// Returns the name in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Lost => "lost",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
 /// What a node has and can do.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Resources {

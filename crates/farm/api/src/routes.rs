@@ -2,7 +2,7 @@
 
 use kiln_model::Digest;
 
-use crate::{BuildId, NodeId, TaskId};
+use crate::{BuildId, DeliveryId, HookId, Name, NodeId, TaskId};
 
 pub const API: &str = "/api/v1";
 
@@ -20,6 +20,39 @@ pub fn cancel(id: BuildId) -> String {
 
 pub fn retry(id: BuildId) -> String {
     format!("{API}/builds/{id}/retry")
+}
+
+/// Lets a build stay whatever the rules say.
+pub fn pin(id: BuildId) -> String {
+    format!("{API}/builds/{id}/pin")
+}
+
+pub fn unpin(id: BuildId) -> String {
+    format!("{API}/builds/{id}/unpin")
+}
+
+pub fn retention(project: &Name) -> String {
+    format!("{API}/projects/{project}/retention")
+}
+
+pub fn hooks(project: &Name) -> String {
+    format!("{API}/projects/{project}/hooks")
+}
+
+pub fn hook(project: &Name, hook: HookId) -> String {
+    format!("{API}/projects/{project}/hooks/{hook}")
+}
+
+pub fn deliveries(project: &Name, hook: HookId) -> String {
+    format!("{API}/projects/{project}/hooks/{hook}/deliveries")
+}
+
+pub fn redeliver(project: &Name, hook: HookId, delivery: DeliveryId) -> String {
+    format!("{API}/projects/{project}/hooks/{hook}/deliveries/{delivery}/again")
+}
+
+pub fn gc(dry_run: bool) -> String {
+    format!("{API}/gc?dry_run={dry_run}")
 }
 
 /// The event log: a page as JSON, or a stream where the client accepts `text/event-stream`.

@@ -56,6 +56,15 @@ pub enum Work {
     },
 }
 
+impl Work {
+    /// Returns the blobs that it is made from.
+    pub fn inputs(&self) -> Vec<Digest> {
+        match self {
+            Self::Image { bundle, .. } => vec![*bundle],
+        }
+    }
+}
+
 /// How far a task has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -1,19 +1,22 @@
 //! The artifact store: bytes under their SHA-256 in a folder. A blob appears whole or not at all.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use kiln_farm_api::Upload;
 use kiln_model::Digest;
+use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
+use crate::backup::hold;
 use crate::error::{Error, Result};
 use crate::points::{self, Point};
 
@@ -36,8 +39,7 @@ impl Blobs {
 
     /// Returns where a blob's bytes are, or would be.
     pub fn path(&self, digest: Digest) -> PathBuf {
-        let text = digest.to_string();
-        self.root.join("blobs").join(&text[..2]).join(text)
+        place_of(&self.root.join("blobs"), digest)
     }
 
     fn partial(&self, digest: Digest) -> PathBuf {
@@ -142,6 +144,71 @@ impl Blobs {
         Ok(digest)
     }
 
+    /// Holds the store as a whole for somebody who removes blobs, unless somebody needs all of it to stay.
+    pub async fn hold_all(&self) -> Result<File> {
+        let root = self.root.clone();
+        let held = blocking(move || hold(&root, FlockOperation::NonBlockingLockExclusive)).await;
+        held.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                Error::conflict("a backup or another gc is under way").hint("try again when it has ended")
+            }
+            _ => Error::failed("hold the blobs", error),
+        })
+    }
+
+    /// Holds a folder of the store until the answer is dropped; none: there is no such folder, or others hold it all the time. Nobody
+    /// waits for it in a thread: there are only so many, and who holds it needs one.
+    pub async fn hold(&self, shard: &str, how: Hold) -> Result<Option<File>> {
+        let folder = self.root.join("blobs").join(shard);
+        let (wanted, patient) = match how {
+            Hold::Shared => (FlockOperation::NonBlockingLockShared, true),
+            Hold::Alone => (FlockOperation::NonBlockingLockExclusive, false),
+        };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let folder = folder.clone();
+            let held = blocking(move || {
+                let folder = File::open(folder)?;
+                rustix::fs::flock(&folder, wanted)?;
+                Ok(folder)
+            });
+            match held.await {
+                Ok(held) => return Ok(Some(held)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && (patient || Instant::now() < until) => {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(Error::failed("hold a folder of blobs", error)),
+            }
+        }
+    }
+
+    /// Returns the blobs in a folder of the store that are not among those `known`, nor younger than a day.
+    pub async fn strays(&self, shard: &str, known: BTreeSet<Digest>) -> Result<Vec<(Digest, u64)>> {
+        let folder = self.root.join("blobs").join(shard);
+        let found = blocking(move || old(&folder)).await;
+        let mut found = found.map_err(|error| Error::failed("look through the blobs", error))?;
+        found.retain(|(digest, _)| !known.contains(digest));
+        Ok(found)
+    }
+
+    /// Returns the uploads that nobody went on with for a day.
+    pub async fn abandoned(&self) -> Result<Vec<(Digest, u64)>> {
+        let folder = self.root.join("uploads");
+        blocking(move || old(&folder)).await.map_err(|error| Error::failed("look through the uploads", error))
+    }
+
+    /// Removes an upload that nobody went on with; false: somebody does.
+    pub async fn give_up(&self, digest: Digest) -> Result<bool> {
+        let Ok(_busy) = self.alone(digest) else { return Ok(false) };
+        if !self.abandoned().await?.iter().any(|(found, _)| *found == digest) {
+            return Ok(false);
+        }
+        let removed = tokio::fs::remove_file(self.partial(digest)).await;
+        removed.map(|()| true).map_err(|error| Error::failed("remove an upload", error))
+    }
+
     fn alone(&self, digest: Digest) -> Result<Busy> {
         let fresh = self.busy.lock().expect("no panic while held").insert(digest);
         let busy =
@@ -162,6 +229,48 @@ impl Blobs {
     }
 }
 
+/// How a folder of the store is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Nobody is to remove anything.
+    Shared,
+    /// Nobody is to say that something is here.
+    Alone,
+}
+
+/// Returns the folder of the store that a blob is in.
+pub fn shard(digest: Digest) -> String {
+    digest.to_string()[..2].to_owned()
+}
+
+/// How long somebody who removes blobs waits for a folder; there is another day.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How old, by its file's own clock, what no row speaks of must be before it goes.
+const OLD: Duration = Duration::from_secs(24 * 3600);
+
+/// Returns the digests that files of a folder are named after, of those that nobody wrote to for a day.
+fn old(folder: &Path) -> io::Result<Vec<(Digest, u64)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        other => other?,
+    };
+    let mut found = vec![];
+    for entry in entries {
+        let entry = entry?;
+        let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.modified()?.elapsed().is_ok_and(|age| age > OLD) {
+            found.push((digest, meta.len()));
+        }
+    }
+    Ok(found)
+}
+
+async fn blocking<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(job).await.map_err(io::Error::other)?
+}
+
 /// Somebody's turn at an upload.
 struct Busy {
     all: Arc<Mutex<HashSet<Digest>>>,
@@ -174,7 +283,13 @@ impl Drop for Busy {
     }
 }
 
-fn digest_of(mut file: &File) -> io::Result<Digest> {
+/// Returns where a blob's bytes are under the folder of all blobs.
+pub(crate) fn place_of(folder: &Path, digest: Digest) -> PathBuf {
+    let text = digest.to_string();
+    folder.join(&text[..2]).join(text)
+}
+
+pub(crate) fn digest_of(mut file: &File) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

@@ -20,6 +20,7 @@ use crate::decide::hear::hear;
 use crate::decide::{Asker, Change, Terms};
 use crate::error::{Error, Result, chain};
 use crate::farm::Clock;
+use crate::metrics::Metrics;
 
 /// The way to the dispatcher.
 #[derive(Clone)]
@@ -46,10 +47,10 @@ const TICK: Duration = Duration::from_millis(500);
 
 impl Dispatch {
     /// Starts the dispatcher.
-    pub fn start(db: Db, terms: Terms, clock: Clock) -> Self {
+    pub fn start(db: Db, terms: Terms, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let (polls, asked) = mpsc::channel(4096);
         let wake = Arc::new(Notify::new());
-        let rounds = Rounds { db, terms, clock, waiting: vec![] };
+        let rounds = Rounds { db, terms, clock, metrics, waiting: vec![] };
         tokio::spawn(rounds.run(asked, wake.clone()));
         Self { polls, wake }
     }
@@ -75,6 +76,7 @@ struct Rounds {
     db: Db,
     terms: Terms,
     clock: Clock,
+    metrics: Arc<Metrics>,
     waiting: Vec<Waiting>,
 }
 
@@ -95,7 +97,10 @@ impl Rounds {
                 self.take(poll);
             }
             self.waiting.retain(|waiting| !waiting.answer.is_closed());
-            match self.round().await {
+            let began = Instant::now();
+            let orders = self.round().await;
+            self.metrics.round(began.elapsed(), orders.is_ok());
+            match orders {
                 Ok(orders) => self.answer(orders),
                 Err(error) => {
                     tracing::error!("a round of the dispatcher: {}", chain(&error));

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
+use kiln_farm_api::hook::{Hook, NewHook};
 use kiln_farm_api::{
-    BuildId, Complete, Enrolled, Name, NewProject, NodeId, Order, Role, Scope, Submission, Taken, TaskId, Tell, Token,
-    TokenId, UserId, What, Work,
+    BuildId, Complete, DeliveryId, Enrolled, HookId, Name, NewProject, NodeId, Order, Retention, Role, Scope,
+    Submission, Taken, TaskId, Tell, Token, TokenId, Upload, UserId, What, Work,
 };
+use kiln_model::Digest;
 use uuid::Uuid;
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Hold, shard};
 use crate::db::builds::Fresh;
 use crate::db::{Db, Said};
 use crate::decide::complete::{Verdict, complete};
@@ -19,7 +22,8 @@ use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::guesses::Guesses;
 use crate::hub::Hub;
-use crate::secret;
+use crate::metrics::Metrics;
+use crate::{hooks, secret};
 
 /// What time it is: milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -36,10 +40,17 @@ pub struct Farm {
     /// What the server is called from outside: `http://HOST:PORT`.
     pub address: Arc<str>,
     pub guesses: Arc<Guesses>,
+    pub metrics: Arc<Metrics>,
+    /// Whether everyone may look at the metrics.
+    pub metrics_open: bool,
+    /// Whether webhooks may lead into the server's own network.
+    pub webhooks_private: bool,
 }
 
 /// Most tasks in one submission.
 const TASKS: usize = 1000;
+/// A promise that is younger than this, milliseconds, need not be renewed: what is left of the day is long enough.
+const PROMISED: i64 = 3600 * 1000;
 /// Longest name of a build, characters.
 const NAME: usize = 200;
 
@@ -51,11 +62,12 @@ impl Farm {
     /// Takes a submission of `by`.
     pub async fn submit(&self, submission: Submission, by: &str) -> Result<BuildId> {
         sound(&submission)?;
-        for Order { work: Work::Image { bundle, .. }, name, .. } in &submission.tasks {
-            if self.db.blob(*bundle).await?.is_none() {
-                return Err(Error::conflict(format!(
-                    "the bundle of `{name}` is not uploaded: there is no blob {bundle}"
-                )));
+        for Order { work, name, .. } in &submission.tasks {
+            for input in work.inputs() {
+                if self.db.blob(input).await?.is_none() {
+                    let why = format!("the bundle of `{name}` is not uploaded: there is no blob {input}");
+                    return Err(Error::conflict(why));
+                }
             }
         }
         let ids = submission.tasks.iter().map(|_| TaskId(Uuid::now_v7())).collect();
@@ -126,7 +138,7 @@ impl Farm {
                         Verdict::Refuse => Err(not_its_lease(task, epoch)),
                         Verdict::Known => Ok(()),
                         Verdict::Accept(change) => {
-                            tx.stored(seen.build, task, &artifacts).await?;
+                            tx.stored(seen.build, task, &artifacts, now).await?;
                             tx.apply(vec![change], now).await.map(drop)
                         }
                     }
@@ -136,6 +148,114 @@ impl Farm {
             .await?;
         self.dispatch.wake();
         Ok(())
+    }
+
+    /// Notes that a blob is whole, and promises that it stays for a day: only after this an answer says that it is here. Blobs first,
+    /// rows last: a server that died in between notes it when it is asked again. See [`crate::gc`].
+    pub async fn noted(&self, digest: Digest, upload: Upload) -> Result<Upload> {
+        if !upload.complete {
+            return Ok(upload);
+        }
+        let _held = self.blobs.hold(&shard(digest), Hold::Shared).await?;
+        let upload = self.blobs.state(digest);
+        let now = self.now();
+        let fresh = self.db.blob(digest).await?.is_some_and(|known| known.used > now - PROMISED);
+        if upload.complete && !fresh {
+            self.db.write(move |tx| async move { tx.blob(digest, upload.offset, now).await }.boxed()).await?;
+        }
+        Ok(upload)
+    }
+
+    /// Puts bytes that are here already into the store.
+    pub async fn keep(&self, bytes: Bytes) -> Result<Digest> {
+        loop {
+            let digest = self.blobs.put(bytes.clone()).await?;
+            // A gc may have come in between.
+            if self.noted(digest, self.blobs.state(digest)).await?.complete {
+                return Ok(digest);
+            }
+        }
+    }
+
+    /// Says which builds a project keeps.
+    pub async fn set_retention(&self, project: Name, rules: Retention, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.set_retention(&project, &rules).await?;
+                    tx.note(now, &by, "change retention", project.as_str()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Lets a build stay whatever the rules say, or not any more.
+    pub async fn pin(&self, build: BuildId, pinned: bool, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.pin(build, pinned).await?;
+                    tx.note(now, &by, if pinned { "pin build" } else { "unpin build" }, &build.to_string()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Lets somebody be told of a project's builds; the secret is in the answer and nowhere else that people look.
+    pub async fn make_hook(&self, project: Name, new: NewHook, by: &str) -> Result<Hook> {
+        let NewHook { url, events, secret } = new;
+        let url: url::Url = url.parse().map_err(|error| Error::bad(format!("`{url}` is no address: {error}")))?;
+        if let Some(why) = hooks::refused(&url, self.webhooks_private) {
+            return Err(Error::bad(why).hint("an operator may allow private addresses: `--webhooks-private`"));
+        }
+        if events.is_empty() || secret.as_ref().is_some_and(|secret| secret.chars().count() < 16) {
+            return Err(Error::bad("a hook has at least one event, and a secret of at least 16 characters"));
+        }
+        let secret = secret.map_or_else(|| secret::fresh("").map(|fresh| fresh.secret), Ok)?;
+        let (now, by) = (self.now(), by.to_owned());
+        let hook = Hook { id: HookId(Uuid::now_v7()), url: url.into(), events, created: now, secret: None };
+        let (kept, key) = (hook.clone(), secret.clone());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.make_hook(&project, &kept, &key).await?;
+                    tx.note(now, &by, "make hook", project.as_str()).await
+                }
+                .boxed()
+            })
+            .await?;
+        Ok(Hook { secret: Some(secret), ..hook })
+    }
+
+    pub async fn drop_hook(&self, project: Name, hook: HookId, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.drop_hook(&project, hook).await?;
+                    tx.note(now, &by, "drop hook", project.as_str()).await
+                }
+                .boxed()
+            })
+            .await
+    }
+
+    /// Delivers something once more.
+    pub async fn redeliver(&self, project: Name, hook: HookId, delivery: DeliveryId, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.redeliver(&project, hook, delivery, now).await?;
+                    tx.note(now, &by, "deliver again", &delivery.to_string()).await
+                }
+                .boxed()
+            })
+            .await
     }
 
     /// Lets a node in.

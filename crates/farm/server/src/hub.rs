@@ -70,6 +70,11 @@ impl Hub {
         self.watched.lock().expect("no panic while held").keys().copied().collect()
     }
 
+    /// Returns how many follow a log now.
+    pub fn watchers(&self) -> usize {
+        self.watched.lock().expect("no panic while held").values().map(|here| here.last.receiver_count()).sum()
+    }
+
     /// Returns the entries that come right after number `after`, if they are still here.
     pub fn after(&self, build: BuildId, after: u64, limit: usize) -> Option<Vec<Told>> {
         let watched = self.watched.lock().expect("no panic while held");

@@ -18,7 +18,8 @@ use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::farm::{Clock, Farm};
 use crate::hub::Hub;
-use crate::{http, secret};
+use crate::metrics::Metrics;
+use crate::{gc, hooks, http, secret};
 
 /// What a server needs to know.
 #[derive(Clone, Debug)]
@@ -34,6 +35,10 @@ pub struct Config {
     /// Bytes that stay free on its disk.
     pub reserve: u64,
     pub terms: Terms,
+    /// Whether everyone may look at the metrics, not only this machine and who has a token.
+    pub metrics_open: bool,
+    /// Whether webhooks may lead into the server's own network.
+    pub webhooks_private: bool,
 }
 
 /// A server that listens and does not answer yet.
@@ -69,17 +74,20 @@ impl Server {
         let file = config.data.join("kiln.db");
         let url = config.database.clone().unwrap_or_else(|| format!("sqlite:{}?mode=rwc", file.display()));
         let hub = Arc::new(Hub::default());
-        let db = Db::open(&url, hub.clone()).await?;
+        let metrics = Arc::new(Metrics::default());
+        let db = Db::open(&url, hub.clone(), metrics.clone(), &config.data.join("backup"), clock()).await?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|error| Error::failed(format!("listen on {}", config.listen), error))?;
         let here = listener.local_addr().map_err(|error| Error::failed("listen", error))?;
         let address = config.address.unwrap_or_else(|| format!("http://{here}"));
         let until = clock() + config.terms.lease;
         db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
-        let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone());
+        let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
         let blobs = Blobs::open(&config.data, config.reserve)?;
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
-        let farm = Farm { db, hub, blobs, dispatch, terms: config.terms, clock, address, guesses };
+        let Config { terms, metrics_open, webhooks_private, .. } = config;
+        let farm =
+            Farm { db, hub, blobs, dispatch, terms, clock, address, guesses, metrics, metrics_open, webhooks_private };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, listener })
     }
@@ -91,17 +99,22 @@ impl Server {
 
     /// Answers until `shutdown`; then ends what it is asked already, but waits for no one who only watches.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let router = http::router::router(self.farm);
+        let daily = tokio::spawn(gc::daily(self.farm.clone()));
+        let telling = tokio::spawn(hooks::run(self.farm.clone()));
+        let router = http::router::router(self.farm).into_make_service_with_connect_info::<SocketAddr>();
         let (told, ending) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async move {
             shutdown.await;
             drop(told);
         };
         let serving = axum::serve(self.listener, router).with_graceful_shutdown(shutdown);
-        tokio::select! {
+        let served = tokio::select! {
             served = serving => served.map_err(|error| Error::failed("serve", error)),
             () = async { let _ = ending.await; tokio::time::sleep(PATIENCE).await } => Ok(()),
-        }
+        };
+        daily.abort();
+        telling.abort();
+        served
     }
 }
 
@@ -112,7 +125,7 @@ fn clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
-fn private_folder(path: &Path) -> std::io::Result<()> {
+pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

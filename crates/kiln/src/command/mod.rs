@@ -1,5 +1,6 @@
 //! One file per command; here only who is who.
 
+pub mod backup;
 pub mod boot;
 pub mod bsc;
 pub mod bscd;
@@ -10,6 +11,7 @@ pub mod check;
 pub mod completions;
 pub mod diff;
 pub mod doctor;
+pub mod gc;
 pub mod lock;
 pub mod new;
 pub mod node;
@@ -18,6 +20,7 @@ pub mod plan;
 pub mod recipe;
 pub mod reference;
 pub mod relay;
+pub mod restore;
 pub mod schema;
 pub mod serve;
 pub mod shell;
@@ -57,6 +60,9 @@ pub fn run(command: Command) -> Outcome {
         Command::Node(args) => node::run(args),
         Command::Submit(args) => submit::run(args),
         Command::Cancel(args) => cancel::run(args),
+        Command::Gc(args) => gc::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Openapi => reference::openapi(),
         Command::Relay => relay::run(),
         Command::Reference => reference::run(),

@@ -43,6 +43,12 @@ pub struct Args {
     /// Cache folder of builds on this machine [default: $KILN_CACHE, $XDG_CACHE_HOME/kiln, ~/.cache/kiln]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Shows `/metrics` to everyone who reaches the server, not only to this machine and to tokens of scope `read`
+    #[arg(long)]
+    metrics_open: bool,
+    /// Lets projects' webhooks lead into the server's own network: loopback, link-local and private addresses
+    #[arg(long)]
+    webhooks_private: bool,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -54,6 +60,8 @@ pub fn run(args: Args) -> Outcome {
         address: args.address.map(String::from),
         reserve: args.keep_free,
         terms: Terms::default(),
+        metrics_open: args.metrics_open,
+        webhooks_private: args.webhooks_private,
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
     farm::log();

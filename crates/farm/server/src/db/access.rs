@@ -1,9 +1,9 @@
 //! People, their tokens and projects, and who did what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_farm_api::access::Member;
-use kiln_farm_api::{Name, NewProject, Project, Role, Scope, Token, TokenId, User, UserId};
+use kiln_farm_api::{Name, NewProject, Project, Retention, Role, Scope, Token, TokenId, User, UserId};
 
 use super::tasks::{json, text, to_json, word};
 use super::{Db, Tx};
@@ -206,6 +206,7 @@ impl Db {
     }
 
     pub async fn projects(&self) -> Result<Vec<Project>> {
+        let rules: BTreeMap<Name, Retention> = self.retention().await?.into_iter().collect();
         let sql = "SELECT name, created, open, weight FROM projects ORDER BY name";
         let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
         let sql =
@@ -215,7 +216,9 @@ impl Db {
             let here = members.iter().filter(|(project, _, _)| *project == name);
             let members = here.map(|(_, user, role)| Ok(Member { user: text(user)?, role: word(role)? }));
             let members = members.collect::<Result<_>>()?;
-            Ok(Project { name: text(&name)?, created, open: open != 0, weight: weight as u32, members })
+            let name = text(&name)?;
+            let retention = rules.get(&name).copied().unwrap_or_default();
+            Ok(Project { name, created, open: open != 0, weight: weight as u32, members, retention })
         };
         rows.into_iter().map(one).collect()
     }

@@ -1,24 +1,53 @@
 //! Which blobs there are.
 
+use kiln_farm_api::TaskId;
 use kiln_model::Digest;
 
 use super::{Db, Tx};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 impl Tx {
-    /// Notes a blob whose bytes are in the store.
+    /// Notes a blob whose bytes are in the store, and that it is wanted now.
     pub async fn blob(&mut self, digest: Digest, size: u64, now: i64) -> Result<()> {
-        let sql = "INSERT INTO blobs (sha256, size, created) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO NOTHING";
+        let sql = "INSERT INTO blobs (sha256, size, created, used) VALUES ($1, $2, $3, $3) \
+                   ON CONFLICT (sha256) DO UPDATE SET used = excluded.used";
         sqlx::query(sql).bind(digest.to_string()).bind(size as i64).bind(now).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
+    /// Returns a blob's size, if there is one. From here on it is wanted: a gc that saw it unused waits for this transaction, and
+    /// then leaves it alone.
+    pub async fn want(&mut self, digest: Digest, now: i64) -> Result<Option<u64>> {
+        let sql = "UPDATE blobs SET used = $1 WHERE sha256 = $2 RETURNING size";
+        let query = sqlx::query_scalar::<_, i64>(sql).bind(now).bind(digest.to_string());
+        Ok(query.fetch_optional(&mut *self.conn).await?.map(|size| size as u64))
+    }
+
+    /// Notes a blob that a task is made from.
+    pub async fn need(&mut self, task: TaskId, input: Digest, now: i64) -> Result<()> {
+        if self.want(input, now).await?.is_none() {
+            return Err(Error::conflict(format!("there is no blob {input} any more")).hint("upload it again"));
+        }
+        let sql = "INSERT INTO inputs (task, sha256) VALUES ($1, $2) ON CONFLICT (task, sha256) DO NOTHING";
+        sqlx::query(sql).bind(task.to_string()).bind(input.to_string()).execute(&mut *self.conn).await?;
         Ok(())
     }
 }
 
+/// What the row of a blob says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub size: u64,
+    /// When somebody said last that it is wanted.
+    pub used: i64,
+}
+
 impl Db {
-    /// Returns a blob's size, if there is one.
-    pub async fn blob(&self, digest: Digest) -> Result<Option<u64>> {
-        let sql = "SELECT size FROM blobs WHERE sha256 = $1";
-        let size: Option<i64> = sqlx::query_scalar(sql).bind(digest.to_string()).fetch_optional(self.reader()).await?;
-        Ok(size.map(|size| size as u64))
+    /// Returns what is known of a blob, if there is one.
+    pub async fn blob(&self, digest: Digest) -> Result<Option<Known>> {
+        let sql = "SELECT size, used FROM blobs WHERE sha256 = $1";
+        let row: Option<(i64, i64)> =
+            sqlx::query_as(sql).bind(digest.to_string()).fetch_optional(self.reader()).await?;
+        Ok(row.map(|(size, used)| Known { size: size as u64, used }))
     }
 }

@@ -23,11 +23,12 @@ struct Row {
     began: Option<i64>,
     ended: Option<i64>,
     events: i64,
+    pinned: i64,
 }
 
 macro_rules! build_columns {
     () => {
-        "id, project, name, priority, submitter, state, created, began, ended, events"
+        "id, project, name, priority, submitter, state, created, began, ended, events, pinned"
     };
 }
 
@@ -50,6 +51,7 @@ impl Row {
             tasks: vec![],
             artifacts: vec![],
             events: self.events as u64,
+            pinned: self.pinned != 0,
         })
     }
 }
@@ -118,6 +120,9 @@ impl Tx {
                 .bind(now)
                 .execute(&mut *self.conn)
                 .await?;
+            for input in order.work.inputs() {
+                self.need(*task, input, now).await?;
+            }
         }
         Ok(id)
     }
@@ -174,14 +179,11 @@ impl Tx {
     }
 
     /// Notes what a task made, in place of what it made before.
-    pub async fn stored(&mut self, build: BuildId, task: TaskId, artifacts: &[Stored]) -> Result<()> {
+    pub async fn stored(&mut self, build: BuildId, task: TaskId, artifacts: &[Stored], now: i64) -> Result<()> {
         let sql = "DELETE FROM artifacts WHERE task = $1";
         sqlx::query(sql).bind(task.to_string()).execute(&mut *self.conn).await?;
         for artifact in artifacts {
-            let sql = "SELECT size FROM blobs WHERE sha256 = $1";
-            let size: Option<i64> =
-                sqlx::query_scalar(sql).bind(artifact.sha256.to_string()).fetch_optional(&mut *self.conn).await?;
-            if size != Some(artifact.size as i64) {
+            if self.want(artifact.sha256, now).await? != Some(artifact.size) {
                 let why =
                     format!("`{}` is not uploaded: there is no blob {} of its size", artifact.name, artifact.sha256);
                 return Err(Error::conflict(why));

@@ -1,5 +1,6 @@
 //! Makes decided changes, each only if its task still is as it was seen.
 
+use kiln_farm_api::hook::{HookEvent, NoticeTask};
 use kiln_farm_api::{BuildId, BuildState, FarmEvent, Name, NodeId, TaskId, TaskState};
 use sqlx::any::AnyQueryResult;
 
@@ -125,8 +126,11 @@ impl Tx {
         }
         let row = self.task(*task).await?;
         let reason = failure.as_ref().map(|failure| failure.message.clone());
-        let event = FarmEvent::TaskEnded { task_name: text(&row.name)?, state: *state, reason };
-        self.tell(text(&row.build)?, vec![Said::farm(now, Some((*task, *epoch)), event)]).await?;
+        let (build, task_name): (BuildId, Name) = (text(&row.build)?, text(&row.name)?);
+        let notice = NoticeTask { id: *task, name: task_name.clone(), state: *state, reason: reason.clone() };
+        let event = FarmEvent::TaskEnded { task_name, state: *state, reason };
+        self.tell(build, vec![Said::farm(now, Some((*task, *epoch)), event)]).await?;
+        self.announce(build, HookEvent::TaskEnded, Some(notice), now).await?;
         Ok(true)
     }
 
@@ -137,6 +141,7 @@ impl Tx {
             return Ok(false);
         }
         self.tell(build, vec![Said::farm(now, None, FarmEvent::BuildEnded { state })]).await?;
+        self.announce(build, HookEvent::BuildEnded, None, now).await?;
         Ok(true)
     }
 

@@ -10,10 +10,15 @@ mod log;
 pub mod access;
 pub mod blobs;
 pub mod builds;
+pub mod counts;
+pub mod hooks;
 pub mod nodes;
+pub mod retain;
 pub mod tasks;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -23,8 +28,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use kiln_farm_api::{BuildId, Entry};
 
+use crate::backup;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::metrics::Metrics;
 use crate::points::{self, Point};
 
 pub use log::{Said, Wanted};
@@ -62,18 +69,24 @@ struct Done {
 const TOGETHER: usize = 128;
 
 impl Db {
-    /// Opens the database at `url` (`sqlite:FILE`, `postgres://…`), brings it up to date, and starts its writer.
-    pub async fn open(url: &str, hub: Arc<Hub>) -> Result<Self> {
+    /// Opens the database at `url` (`sqlite:FILE`, `postgres://…`), brings it up to date, and starts its writer. A SQLite that is to be
+    /// changed by that is copied into `backups` before.
+    pub async fn open(url: &str, hub: Arc<Hub>, metrics: Arc<Metrics>, backups: &Path, now: i64) -> Result<Self> {
         sqlx::any::install_default_drivers();
         let kind = if url.starts_with("postgres") { Kind::Postgres } else { Kind::Sqlite };
         let options: AnyConnectOptions =
             url.parse().map_err(|error| Error::failed("read DATABASE_URL", no_url(error)))?;
         let writer = pool(kind, 1).connect_with(options.clone()).await.map_err(|error| opening(no_url(error)))?;
         checked(kind, &writer).await?;
+        if kind == Kind::Sqlite {
+            let mut conn = writer.acquire().await?;
+            let copy = backup::before_update(&mut conn, MIGRATIONS.iter().count(), backups, now).await?;
+            copy.iter().for_each(|copy| tracing::info!("the database as it was is `{}`", copy.display()));
+        }
         MIGRATIONS.run(&writer).await.map_err(|error| Error::failed("bring the database up to date", error))?;
         let reader = pool(kind, 8).connect_with(options).await.map_err(|error| opening(no_url(error)))?;
         let (jobs, waiting) = mpsc::channel(1024);
-        tokio::spawn(write(kind, writer, waiting, hub));
+        tokio::spawn(write(kind, writer, waiting, hub, metrics));
         Ok(Self { kind, reader, jobs })
     }
 
@@ -156,11 +169,13 @@ async fn checked(kind: Kind, pool: &AnyPool) -> Result<()> {
 }
 
 /// The writer.
-async fn write(kind: Kind, pool: AnyPool, mut waiting: mpsc::Receiver<Job>, hub: Arc<Hub>) {
+async fn write(kind: Kind, pool: AnyPool, mut waiting: mpsc::Receiver<Job>, hub: Arc<Hub>, metrics: Arc<Metrics>) {
     let mut jobs = Vec::with_capacity(TOGETHER);
     while waiting.recv_many(&mut jobs, TOGETHER).await > 0 {
         let mut told = vec![];
+        let (count, began) = (jobs.len(), Instant::now());
         let committed = together(kind, &pool, &mut jobs, &mut told).await;
+        metrics.transaction(count, began.elapsed(), committed.is_ok());
         // Those that were not begun go unanswered, which tells their askers.
         jobs.clear();
         match committed {
@@ -214,4 +229,57 @@ async fn within(kind: Kind, tx: &mut Tx, jobs: &mut Vec<Job>, told: &mut Vec<Tel
     tx.conn.execute("COMMIT").await?;
     points::pass(Point::AfterCommit);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::migrate::Migrator;
+
+    #[tokio::test]
+    async fn an_older_database_is_copied_and_brought_up_to_date() {
+        sqlx::any::install_default_drivers();
+        let folder = tempfile::tempdir().unwrap();
+        let (url, backups) = (format!("sqlite:{}/kiln.db?mode=rwc", folder.path().display()), folder.path().join("b"));
+        let pool = pool(Kind::Sqlite, 1).connect(&url).await.unwrap();
+        let first = MIGRATIONS.iter().take(1).cloned().collect();
+        Migrator::with_migrations(first).run(&pool).await.unwrap();
+        let bundle = "ab".repeat(32);
+        for statement in [
+            "INSERT INTO projects (name, created, open, weight) VALUES ('p', 0, 1, 1)".to_owned(),
+            "INSERT INTO builds (id, project, name, priority, submitter, state, created, events) \
+             VALUES ('b', 'p', 'b', 0, 'ann', 'queued', 0, 0)"
+                .to_owned(),
+            format!(
+                "INSERT INTO tasks (id, build, number, name, project, priority, work, needs, arch, capabilities, attempts, state, \
+                 epoch, losses, queued, not_before, stopping, told) VALUES ('t', 'b', 0, 't', 'p', 0, \
+                 '{{\"kind\":\"image\",\"bundle\":\"{bundle}\",\"recipe\":\"kiln.toml\",\"no_verify\":false}}', '[]', '', '[]', 3, \
+                 'queued', 0, 0, 0, 0, 0, 0)"
+            ),
+            format!("INSERT INTO blobs (sha256, size, created) VALUES ('{bundle}', 1, 7)"),
+        ] {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.unwrap();
+        }
+        pool.close().await;
+
+        let open = || Db::open(&url, Arc::default(), Arc::default(), &backups, 0);
+        let db = open().await.unwrap();
+        let inputs: Vec<(String, String)> =
+            sqlx::query_as("SELECT task, sha256 FROM inputs").fetch_all(db.reader()).await.unwrap();
+        assert_eq!(inputs, [("t".to_owned(), bundle.clone())]);
+        assert_eq!(db.blob(bundle.parse().unwrap()).await.unwrap().map(|known| known.used), Some(7));
+        let copies = || std::fs::read_dir(&backups).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        let [copy] = copies().try_into().unwrap();
+        let old = pool_of(&format!("sqlite:{}", copy.display())).await;
+        let applied: i64 = sqlx::query_scalar("SELECT count(*) FROM _sqlx_migrations").fetch_one(&old).await.unwrap();
+        assert_eq!(applied, 1);
+        old.close().await;
+        drop(db);
+        open().await.unwrap();
+        assert_eq!(copies(), [copy], "there is nothing to change any more");
+    }
+
+    async fn pool_of(url: &str) -> AnyPool {
+        pool(Kind::Sqlite, 1).connect(url).await.unwrap()
+    }
 }

@@ -5,9 +5,11 @@
 
 pub mod assign;
 pub mod complete;
+pub mod deliver;
 pub mod estimate;
 pub mod expire;
 pub mod hear;
+pub mod retain;
 pub mod settle;
 
 use std::collections::BTreeSet;

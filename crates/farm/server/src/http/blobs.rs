@@ -4,7 +4,6 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Response};
-use futures_util::FutureExt as _;
 use kiln_farm_api::{Problem, Upload};
 use kiln_model::Digest;
 
@@ -20,7 +19,7 @@ const LONGEST: u64 = 1 << 40;
 #[utoipa::path(get, path = "/uploads/{digest}", tag = "blobs", params(("digest" = String, Path, description = "SHA-256")),
     responses((status = 200, body = Upload)))]
 pub async fn state(State(farm): State<Farm>, _: Anyone, Path(digest): Path<Digest>) -> Result<Json<Upload>> {
-    Ok(Json(noted(&farm, digest, farm.blobs.state(digest)).await?))
+    Ok(Json(farm.noted(digest, farm.blobs.state(digest)).await?))
 }
 
 /// Appends a piece to an upload; with the last one the digest is checked.
@@ -41,16 +40,7 @@ pub async fn append(
         return Err(Error::bad(format!("a blob has {LONGEST} bytes at most")));
     }
     let upload = farm.blobs.append(digest, offset, length, body.into_data_stream()).await?;
-    Ok(Json(noted(&farm, digest, upload).await?))
-}
-
-/// Notes a blob that is whole. Blobs first, rows last: a server that died in between notes it when it is asked again.
-async fn noted(farm: &Farm, digest: Digest, upload: Upload) -> Result<Upload> {
-    if upload.complete && farm.db.blob(digest).await?.is_none() {
-        let now = farm.now();
-        farm.db.write(move |tx| async move { tx.blob(digest, upload.offset, now).await }.boxed()).await?;
-    }
-    Ok(upload)
+    Ok(Json(farm.noted(digest, upload).await?))
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Result<u64> {

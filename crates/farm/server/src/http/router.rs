@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -12,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{access, blobs, builds, events, nodes};
+use super::{access, blobs, builds, events, gc, hooks, metrics, nodes};
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
@@ -31,6 +32,8 @@ pub fn router(farm: Farm) -> Router {
         .merge(crate::pages::router())
         .route("/health", get(async || "alive\n"))
         .route("/ready", get(ready))
+        .route("/metrics", get(metrics::show))
+        .layer(from_fn_with_state(farm.clone(), metrics::count))
         .layer(CatchPanicLayer::new())
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("referrer-policy", "same-origin"))
@@ -59,6 +62,13 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(builds::cancel))
         .routes(routes!(builds::retry))
         .routes(routes!(builds::queue))
+        .routes(routes!(gc::pin))
+        .routes(routes!(gc::unpin))
+        .routes(routes!(gc::set))
+        .routes(routes!(hooks::list, hooks::make))
+        .routes(routes!(hooks::forget))
+        .routes(routes!(hooks::deliveries))
+        .routes(routes!(hooks::again))
         .routes(routes!(nodes::list, nodes::enrol))
         .routes(routes!(nodes::revoke))
         .routes(routes!(nodes::poll))
@@ -84,6 +94,7 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(events::log))
         .routes(routes!(blobs::download))
         .routes(routes!(blobs::append))
+        .routes(routes!(gc::gc))
         .layer(DefaultBodyLimit::disable());
     quick.merge(long)
 }

@@ -15,6 +15,7 @@ use super::{NoPage, Page, Visitor};
 use crate::db::Wanted;
 use crate::farm::Farm;
 use crate::http::builds::seen;
+use crate::http::caller::Person;
 use crate::http::events::words;
 
 /// How many lines a page shows where there is no script.
@@ -90,12 +91,27 @@ pub async fn retry(
     Ok(Redirect::to(&format!("/builds/{id}")))
 }
 
+pub async fn pin(state: State<Farm>, visitor: Visitor, id: Path<BuildId>) -> Result<Redirect, NoPage> {
+    pinned(state.0, visitor.0, id.0, true).await
+}
+
+pub async fn unpin(state: State<Farm>, visitor: Visitor, id: Path<BuildId>) -> Result<Redirect, NoPage> {
+    pinned(state.0, visitor.0, id.0, false).await
+}
+
+async fn pinned(farm: Farm, person: Person, id: BuildId, pinned: bool) -> Result<Redirect, NoPage> {
+    seen(&farm, &person, id, Role::Builder).await?;
+    farm.pin(id, pinned, person.name()).await?;
+    Ok(Redirect::to(&format!("/builds/{id}")))
+}
+
 fn summarised(build: &Build, steps: &[Entry], node: &dyn Fn(&Task) -> Option<String>, now: i64) -> Markup {
     html! {
         dl.facts {
             dt { "State" } dd #state { (state(build.state.name())) }
             dt { "Project" } dd { a href={ "/?project=" (build.project) } { (build.project) } }
             dt { "Submitted" } dd { (moment(build.created)) " by " (build.by) }
+            @if build.pinned { dt { "Kept" } dd { "whatever the project's rules say" } }
             @if let Some(began) = build.began { dt { "Took" } dd { (span(build.ended.unwrap_or(now) - began)) } }
         }
         div.actions {
@@ -103,6 +119,8 @@ fn summarised(build: &Build, steps: &[Entry], node: &dyn Fn(&Task) -> Option<Str
             @if build.state.is_final() && build.tasks.iter().any(|task| task.state != TaskState::Done) {
                 form method="post" action={ "/builds/" (build.id) "/retry" } { button { "Try again" } }
             }
+            @if build.pinned { form method="post" action={ "/builds/" (build.id) "/unpin" } { button { "Unpin" } } }
+            @else { form method="post" action={ "/builds/" (build.id) "/pin" } { button { "Keep it" } } }
         }
         @for task in &build.tasks {
             section.task {

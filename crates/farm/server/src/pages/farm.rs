@@ -3,7 +3,7 @@
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::Redirect;
-use kiln_farm_api::{Name, NewProject, Node, NodeId, NodeState, TaskState};
+use kiln_farm_api::{Name, NewProject, Node, NodeId, NodeState, Project, Retention, Role, TaskState};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -69,12 +69,10 @@ async fn nodes_body(farm: &Farm, person: &Person, told: Markup) -> Result<Markup
 }
 
 fn row(node: &Node, admin: bool) -> Markup {
-    let name =
-        serde_json::to_value(node.state).ok().and_then(|state| state.as_str().map(str::to_owned)).unwrap_or_default();
     html! {
         tr {
             td { (node.name) }
-            td { (state(&name)) @if let Some(why) = node.resources.as_ref().and_then(|has| has.refusing.as_ref()) { br; (why) } }
+            td { (state(node.state.name())) @if let Some(why) = node.resources.as_ref().and_then(|has| has.refusing.as_ref()) { br; (why) } }
             @if let Some(has) = &node.resources {
                 td { (node.holding.len()) " of " (has.slots) }
                 td { @for (at, arch) in has.architectures.iter().enumerate() { @if at > 0 { ", " } (arch.debian()) } }
@@ -130,15 +128,17 @@ pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Pag
         h1 { "Projects" }
         p { (queue.iter().filter(|task| task.state == TaskState::Queued).count()) " tasks wait on the whole farm." }
         table {
-            thead { tr { th { "Project" } th { "Who sees it" } th { "Weight" } th { "Members" } } }
+            thead { tr { th { "Project" } th { "Who sees it" } th { "Weight" } th { "Keeps" } th { "Members" } th {} } }
             tbody { @for project in here {
                 tr {
                     td { a href={ "/?project=" (project.name) } { (project.name) } }
                     td { @if project.open { "everyone here" } @else { "members" } }
                     td { (project.weight) }
+                    td { (kept(&project.retention)) }
                     td { @for (at, member) in project.members.iter().enumerate() {
                         @if at > 0 { ", " } (member.user) " (" (member.role.name()) ")"
                     } }
+                    td { @if person.is_admin() || owns(project, &person) { a href={ "/projects/" (project.name) "/hooks" } { "Webhooks" } } }
                 }
             } }
         }
@@ -152,6 +152,21 @@ pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Pag
     Ok(page("Projects", &person, body))
 }
 
+fn owns(project: &Project, person: &Person) -> bool {
+    project.members.iter().any(|member| member.user == person.0.name && member.role == Role::Owner)
+}
+
+/// Returns what a project keeps, in words.
+fn kept(rules: &Retention) -> String {
+    let days = |days: u32| format!("for {days} {}", if days == 1 { "day" } else { "days" });
+    let last = rules.builds.map(|builds| format!("the last {builds}"));
+    let well: Vec<String> = last.into_iter().chain(rules.days.map(days)).collect();
+    let failed = rules.failed_days.map(|count| format!("failed ones {}", days(count)));
+    let well = (!well.is_empty()).then(|| format!("done ones {}", well.join(" or ")));
+    let words: Vec<String> = well.into_iter().chain(failed).collect();
+    if words.is_empty() { "everything".into() } else { words.join("; ") }
+}
+
 pub async fn make_project(
     State(farm): State<Farm>,
     Visitor(person): Visitor,
@@ -161,4 +176,21 @@ pub async fn make_project(
     let project = NewProject { name: name(&named.name)?, open: false, weight: None };
     farm.make_project(project, Some(person.id()), person.name()).await?;
     Ok(Redirect::to("/projects"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_in_words() {
+        let cases = [
+            ((None, None, None), "everything"),
+            ((Some(5), None, None), "done ones the last 5"),
+            ((Some(5), Some(1), Some(7)), "done ones the last 5 or for 1 day; failed ones for 7 days"),
+        ];
+        for ((builds, days, failed_days), wanted) in cases {
+            assert_eq!(kept(&Retention { builds, days, failed_days }), wanted);
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod account;
 mod build;
 mod builds;
 mod farm;
+mod hooks;
 mod layout;
 mod session;
 mod submit;
@@ -28,11 +29,16 @@ pub fn router() -> Router<Farm> {
         .route("/builds/{build}/summary", get(build::summary))
         .route("/builds/{build}/cancel", post(build::cancel))
         .route("/builds/{build}/retry", post(build::retry))
+        .route("/builds/{build}/pin", post(build::pin))
+        .route("/builds/{build}/unpin", post(build::unpin))
         .route("/submit", get(submit::form).post(submit::submit))
         .route("/queue", get(farm::queue))
         .route("/nodes", get(farm::nodes).post(farm::enrol))
         .route("/nodes/{node}/revoke", post(farm::revoke))
         .route("/projects", get(farm::projects).post(farm::make_project))
+        .route("/projects/{project}/hooks", get(hooks::show).post(hooks::make))
+        .route("/projects/{project}/hooks/{hook}/drop", post(hooks::forget))
+        .route("/projects/{project}/hooks/{hook}/deliveries/{delivery}/again", post(hooks::again))
         .route("/account", get(account::show))
         .route("/account/password", post(account::password))
         .route("/account/tokens", post(account::make_token))

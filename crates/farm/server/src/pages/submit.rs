@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use kiln_farm_api::{Name, Order, Role, Submission, Work};
 use kiln_model::{Arch, Digest};
 use kiln_recipe::{Completed, Diagnostic, Local, Options, Rejected, Severity, Sources, complete};
@@ -57,9 +56,7 @@ pub async fn submit(
 
 async fn submission(farm: &Farm, project: Name, completed: Completed, recipe: String) -> Result<Submission> {
     let bytes: Bytes = bundle(&recipe).map_err(|error| Error::failed("pack a recipe", error))?.into();
-    let (size, now) = (bytes.len() as u64, farm.now());
-    let bundle = farm.blobs.put(bytes).await?;
-    farm.db.write(move |tx| async move { tx.blob(bundle, size, now).await }.boxed()).await?;
+    let bundle = farm.keep(bytes).await?;
     let work =
         Work::Image { bundle, recipe: RECIPE.into(), profiles: vec![], set: vec![], epoch: None, no_verify: false };
     let name = "image".parse().map_err(|error| Error::failed("name a task", error))?;

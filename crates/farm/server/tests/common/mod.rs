@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use kiln_farm_api::task::Failure;
 use kiln_farm_api::{
-    Build, BuildId, Client, Complete, Error, Holding, Lease, Name, NodeId, Order, Orders, Poll, Resources, Submission,
-    Tell, Work,
+    Build, BuildId, Client, Complete, Error, Holding, Lease, Name, NodeId, Order, Orders, Poll, Resources, Stored,
+    Submission, Tell, Work,
 };
 use kiln_farm_server::Farm;
 use kiln_farm_server::decide::Terms;
@@ -48,6 +48,12 @@ pub struct TestFarm {
     _on: On,
 }
 
+/// What somebody without a client of ours gets.
+pub struct Answer {
+    pub status: u16,
+    pub body: String,
+}
+
 /// A node that only says that it works.
 pub struct TestNode {
     pub id: NodeId,
@@ -66,16 +72,23 @@ impl TestFarm {
     }
 
     pub async fn with(on: On, terms: Terms) -> Self {
+        Self::configured(on, |config| config.terms = terms).await
+    }
+
+    pub async fn configured(on: On, configure: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(BEGINNING));
-        let config = Config {
+        let mut config = Config {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             data: folder.path().join("farm"),
             database: on.url(),
             address: None,
             reserve: 0,
-            terms,
+            terms: Terms::default(),
+            metrics_open: false,
+            webhooks_private: false,
         };
+        configure(&mut config);
         let hand = clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
         let (address, farm) = (server.local_addr().unwrap(), server.farm.clone());
@@ -158,6 +171,48 @@ impl TestFarm {
     pub async fn submit(&self, name: &str, tasks: &[&str]) -> Build {
         let tasks = tasks.iter().map(|task| self.order(task)).collect();
         self.admin.submit(&self.submission(name, tasks)).await.unwrap()
+    }
+
+    /// Runs a build to its end on node `n`; it makes one file.
+    pub async fn done(&mut self, name: &str, bytes: &[u8]) -> BuildId {
+        let sha256 = self.upload(bytes).await;
+        let id = self.submit(name, &["image"]).await.id;
+        let node = self.nodes.get_mut("n").unwrap();
+        let lease = loop {
+            node.poll(1, 2000).await.unwrap();
+            match node.held.iter().find(|lease| lease.build == id) {
+                Some(lease) => break lease.clone(),
+                None => assert!(node.held.is_empty(), "others wait before it"),
+            }
+        };
+        node.tell(&lease, 1, &["hello"]).await.unwrap();
+        let made = Stored { name: "out/image.raw".into(), size: bytes.len() as u64, sha256, task: None };
+        let result = Complete { epoch: lease.epoch, failure: None, artifacts: vec![made] };
+        node.client.complete(lease.task, &result).await.unwrap();
+        node.forget(&lease);
+        id
+    }
+
+    /// Returns the file that [`TestFarm::done`] made.
+    pub async fn artifact(&self, build: BuildId) -> Vec<u8> {
+        let path = self.folder.path().join("artifact");
+        self.admin.artifact(build, "out%2Fimage.raw", &path).await.unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    /// Asks for a page, as this machine does.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let request = reqwest::Client::new().get(format!("http://{}{path}", self.address));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = request.send().await.unwrap();
+        Answer { status: response.status().as_u16(), body: response.text().await.unwrap() }
+    }
+
+    /// Returns a page as the administrator sees it.
+    pub async fn page(&self, path: &str) -> String {
+        let answer = self.get(path, &[("authorization", &format!("Bearer {}", self.token))]).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        answer.body
     }
 
     pub async fn build(&self, id: BuildId) -> Build {

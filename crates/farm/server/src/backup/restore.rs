@@ -1,0 +1,158 @@
+//! Makes a farm's folder from a backup.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use kiln_model::Digest;
+use sqlx::{AnyConnection, Connection as _};
+
+use super::pack::blobs_of;
+use super::{BLOBS, DATABASE, FORMAT, Hashed, MANIFEST, Manifest, TOKEN};
+use crate::blobs::place_of;
+use crate::error::{Error, Result};
+use crate::serve::private_folder;
+
+/// The database before all is found right: a farm without `kiln.db` is none, so a restore that broke off is never taken for one.
+const UNCHECKED: &str = "restoring.db";
+/// Longest manifest, bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// Unpacks `file` into `data`, which must be empty, and checks every digest on the way.
+pub async fn restore(file: &Path, data: &Path) -> Result<Manifest> {
+    let doing = |error| Error::failed(format!("look into `{}`", data.display()), error);
+    private_folder(data).map_err(doing)?;
+    if fs::read_dir(data).map_err(doing)?.next().is_some() {
+        let why = format!("`{}` is not empty", data.display());
+        return Err(Error::conflict(why).hint("name a folder that is empty, or not there, with `--data`"));
+    }
+    let restored = unpack_and_check(file, data).await;
+    if restored.is_err() {
+        clear(data);
+    }
+    restored
+}
+
+async fn unpack_and_check(file: &Path, data: &Path) -> Result<Manifest> {
+    let (from, to) = (file.to_owned(), data.to_owned());
+    let job = tokio::task::spawn_blocking(move || unpack(&from, &to));
+    let (manifest, blobs) = job.await.map_err(|error| Error::failed("unpack", error))??;
+    let database = data.join(UNCHECKED);
+    sound(&database).await?;
+    for (digest, _) in blobs_of(&database).await? {
+        if !blobs.contains(&digest) {
+            return Err(Error::bad(format!("the backup lacks blob {digest}, which its database names")));
+        }
+    }
+    let failed = |error: io::Error| Error::failed(format!("write to `{}`", data.display()), error);
+    let folder = File::open(data).map_err(failed)?;
+    rustix::fs::syncfs(&folder).map_err(|error| failed(error.into()))?;
+    fs::rename(database, data.join(DATABASE)).map_err(failed)?;
+    folder.sync_all().map_err(failed)?;
+    Ok(manifest)
+}
+
+async fn sound(database: &Path) -> Result<()> {
+    sqlx::any::install_default_drivers();
+    let mut conn = AnyConnection::connect(&format!("sqlite:{}", database.display())).await?;
+    let found: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut conn).await?;
+    conn.close().await?;
+    if found == "ok" { Ok(()) } else { Err(Error::bad(format!("the backup's database is damaged: {found}"))) }
+}
+
+/// Takes back what was unpacked into a folder that was empty.
+fn clear(data: &Path) {
+    for entry in fs::read_dir(data).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    }
+}
+
+fn unpack(file: &Path, data: &Path) -> Result<(Manifest, BTreeSet<Digest>)> {
+    let failed = |error: io::Error| Error::failed(format!("unpack `{}`", file.display()), error);
+    let opened = File::open(file).map_err(failed)?;
+    let mut tar = tar::Archive::new(zstd::Decoder::new(BufReader::with_capacity(1 << 20, opened)).map_err(failed)?);
+    let mut entries = tar.entries().map_err(failed)?;
+    let manifest = match entries.next() {
+        Some(first) => manifest(first.map_err(failed)?, file)?,
+        None => return Err(no_backup(file)),
+    };
+    let (mut blobs, mut bytes, mut database) = (BTreeSet::new(), 0, None);
+    for entry in entries {
+        let mut entry = entry.map_err(failed)?;
+        let path = entry.path().map_err(failed)?.into_owned();
+        match path.to_str() {
+            Some(DATABASE) => database = Some(written(&mut entry, &data.join(UNCHECKED)).map_err(failed)?.1),
+            Some(TOKEN) => drop(written(&mut entry, &data.join(TOKEN)).map_err(failed)?),
+            _ => {
+                let digest =
+                    blob(&path).ok_or_else(|| Error::bad(format!("`{}` is no part of a backup", path.display())))?;
+                fs::create_dir_all(data.join(&path).parent().unwrap_or(data)).map_err(failed)?;
+                let (size, found) = written(&mut entry, &data.join(&path)).map_err(failed)?;
+                if found != digest {
+                    return Err(Error::bad(format!("blob {digest} is damaged in the backup: its SHA-256 is {found}")));
+                }
+                bytes += size;
+                blobs.insert(digest);
+            }
+        }
+    }
+    if database != Some(manifest.database) || (blobs.len() as u64, bytes) != (manifest.blobs, manifest.bytes) {
+        return Err(Error::bad(format!("`{}` is not all of the backup it says it is", file.display())));
+    }
+    Ok((manifest, blobs))
+}
+
+fn no_backup(file: &Path) -> Error {
+    Error::bad(format!("`{}` is no backup of a farm", file.display())).hint("`kiln backup FILE` makes one")
+}
+
+fn manifest(entry: tar::Entry<'_, impl io::Read>, file: &Path) -> Result<Manifest> {
+    if entry.path().ok().is_none_or(|path| path != Path::new(MANIFEST)) {
+        return Err(no_backup(file));
+    }
+    let read: Manifest = serde_json::from_reader(entry.take(LONGEST)).map_err(|_| no_backup(file))?;
+    if read.format != FORMAT {
+        let why =
+            format!("this backup has the format {}; kiln {} reads {FORMAT}", read.format, env!("CARGO_PKG_VERSION"));
+        return Err(Error::bad(why).hint(format!("kiln {} made it", read.version)));
+    }
+    Ok(read)
+}
+
+/// Returns the blob that an entry says it is; every other path is none.
+fn blob(path: &Path) -> Option<Digest> {
+    let digest = path.file_name()?.to_str()?.parse().ok()?;
+    (place_of(Path::new(BLOBS), digest) == path).then_some(digest)
+}
+
+fn written(entry: &mut impl io::Read, path: &Path) -> io::Result<(u64, Digest)> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = Hashed::new(file);
+    let size = io::copy(entry, &mut file)?;
+    Ok((size, file.digest()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_place_of_a_blob_is_one() {
+        let digest = Digest::of("hello");
+        let (text, short) = (digest.to_string(), &digest.to_string()[..2]);
+        let cases = [
+            (format!("blobs/{short}/{text}"), Some(digest)),
+            (format!("blobs/zz/{text}"), None),
+            (format!("../blobs/{short}/{text}"), None),
+            (format!("blobs/../{short}/{text}"), None),
+            ("blobs/x".into(), None),
+            ("/etc/passwd".into(), None),
+        ];
+        for (path, wanted) in cases {
+            assert_eq!(blob(Path::new(&path)), wanted, "{path}");
+        }
+    }
+}

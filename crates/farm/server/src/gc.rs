@@ -1,0 +1,194 @@
+//! Takes away what nobody needs: builds that their project's rules let go, then blobs that no build has.
+//!
+//! A blob is needed while a build has it, as an artifact or as the bundle of one of its tasks, ended or not, for those may be tried
+//! again; and for a day after somebody said that it is wanted: uploaded it, asked whether it is here, submitted or completed with it.
+//!
+//! Nothing that is needed is ever taken, whatever happens at the same time, because
+//!
+//! - an answer that a blob is here is a promise for that day: it is given only after the row says so ([`Farm::noted`]). A client that
+//!   asks, uploads nothing and submits an hour later finds the blob.
+//! - who begins to need a blob renews its row in the same transaction, and fails if the row is gone. The gc removes a row only if in
+//!   its own transaction nobody needs it and nobody renewed it. The row itself is what two servers of one PostgreSQL wait for: who
+//!   comes second sees what the first did.
+//! - from looking at a blob's bytes until the row is written, the promise holds the folder of the store that the blob is in, shared
+//!   with others; the gc holds it alone from removing rows until their bytes are gone. So bytes that are about to go are never
+//!   promised, and bytes that were promised never go. Folders are held by `flock`: a crash lets go.
+//! - a build goes only if it still is as the decision saw it; a retry or a pin that came first keeps it, one that comes later finds
+//!   nothing.
+//! - a backup holds the store as a whole, shared; a gc holds it alone, or does not begin.
+//!
+//! Rows go first, bytes last. A crash in between leaves bytes without a row: the next gc takes those that are older than a day, for
+//! an upload that is whole and not yet noted looks the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use kiln_farm_api::retention::{Swept, SweptProject};
+use kiln_farm_api::{BuildId, Name};
+use kiln_model::Digest;
+
+use crate::blobs::Hold;
+use crate::decide::retain::{DAY, Ended, GRACE, over, unneeded};
+use crate::error::{Error, Result, chain};
+use crate::farm::Farm;
+
+/// What goes, as it looked before anything was touched.
+struct Picture {
+    builds: Vec<(Name, Ended)>,
+    /// The blobs of those builds, by the first project that loses them.
+    owners: BTreeMap<Digest, Name>,
+    /// Those of them that nobody else needs.
+    blobs: Vec<(Digest, u64)>,
+    /// Blobs that no build had.
+    unused: Vec<(Digest, u64)>,
+}
+
+/// Takes away what nobody needs, or with `dry_run` says what that would be.
+pub async fn gc(farm: &Farm, dry_run: bool) -> Result<Swept> {
+    let _alone = if dry_run { None } else { Some(farm.blobs.hold_all().await?) };
+    let picture = look(farm).await?;
+    let swept = if dry_run { expected(farm, &picture).await? } else { sweep(farm, &picture).await? };
+    if !dry_run {
+        let builds: u64 = swept.projects.iter().map(|project| project.builds).sum();
+        tracing::info!(builds, bytes = swept.bytes(), "gc: {builds} builds and {} bytes are gone", swept.bytes());
+    }
+    Ok(swept)
+}
+
+/// How long hooks' deliveries are remembered, milliseconds: 30 days.
+const DELIVERIES: i64 = 30 * DAY;
+/// How long after the start of the server the first gc of its own is.
+const FIRST: Duration = Duration::from_secs(600);
+const DAILY: Duration = Duration::from_secs(24 * 3600);
+
+/// Takes away every day what nobody needs, until the server ends.
+pub async fn daily(farm: Farm) {
+    tokio::time::sleep(FIRST).await;
+    loop {
+        if let Err(error) = gc(&farm, false).await {
+            tracing::error!("the daily gc: {}", chain(&error));
+        }
+        tokio::time::sleep(DAILY).await;
+    }
+}
+
+async fn look(farm: &Farm) -> Result<Picture> {
+    let now = farm.now();
+    let mut builds = vec![];
+    for (project, rules) in farm.db.retention().await? {
+        let ended = farm.db.ended_builds(&project).await?;
+        builds.extend(over(&ended, &rules, now).into_iter().map(|build| (project.clone(), build)));
+    }
+    let mut owners = BTreeMap::new();
+    for (project, build) in &builds {
+        for digest in farm.db.blobs_of(build.id).await? {
+            owners.entry(digest).or_insert_with(|| project.clone());
+        }
+    }
+    let gone: BTreeSet<BuildId> = builds.iter().map(|(_, build)| build.id).collect();
+    let mut blobs = vec![];
+    for digest in owners.keys() {
+        let blob = farm.db.blob_with_builds(*digest).await?;
+        blobs.extend(blob.filter(|blob| unneeded(blob, &gone, now)).map(|blob| (blob.digest, blob.size)));
+    }
+    let unused = farm.db.unused_blobs(now - GRACE).await?;
+    Ok(Picture { builds, owners, blobs, unused })
+}
+
+/// Adds up what goes.
+#[derive(Default)]
+struct Sum {
+    projects: BTreeMap<Name, SweptProject>,
+    unused: u64,
+    unused_bytes: u64,
+}
+
+impl Sum {
+    fn project(&mut self, name: &Name) -> &mut SweptProject {
+        let fresh = || SweptProject { project: name.clone(), builds: 0, bytes: 0 };
+        self.projects.entry(name.clone()).or_insert_with(fresh)
+    }
+
+    fn blob(&mut self, picture: &Picture, digest: Digest, size: u64) {
+        match picture.owners.get(&digest) {
+            Some(project) => self.project(project).bytes += size,
+            None => self.stray(size),
+        }
+    }
+
+    fn stray(&mut self, size: u64) {
+        self.unused += 1;
+        self.unused_bytes += size;
+    }
+
+    fn swept(self, dry_run: bool) -> Swept {
+        let projects = self.projects.into_values().collect();
+        Swept { dry_run, projects, unused: self.unused, unused_bytes: self.unused_bytes }
+    }
+}
+
+async fn expected(farm: &Farm, picture: &Picture) -> Result<Swept> {
+    let mut sum = Sum::default();
+    picture.builds.iter().for_each(|(project, _)| sum.project(project).builds += 1);
+    picture.blobs.iter().chain(&picture.unused).for_each(|(digest, size)| sum.blob(picture, *digest, *size));
+    for shard in shards() {
+        let known = farm.db.blobs_in(&shard).await?;
+        farm.blobs.strays(&shard, known).await?.iter().for_each(|(_, size)| sum.stray(*size));
+    }
+    farm.blobs.abandoned().await?.iter().for_each(|(_, size)| sum.stray(*size));
+    Ok(sum.swept(true))
+}
+
+async fn sweep(farm: &Farm, picture: &Picture) -> Result<Swept> {
+    let mut sum = Sum::default();
+    for (project, build) in &picture.builds {
+        let build = *build;
+        // One at a time: a build has many rows, and others wait for the writer.
+        if farm.db.write(move |tx| async move { tx.forget_build(&build).await }.boxed()).await? {
+            sum.project(project).builds += 1;
+        }
+    }
+    let before = farm.now() - DELIVERIES;
+    farm.db.write(move |tx| async move { tx.forget_deliveries(before).await }.boxed()).await?;
+    for shard in shards() {
+        sweep_shard(farm, picture, shard, &mut sum).await?;
+    }
+    for (digest, size) in farm.blobs.abandoned().await? {
+        if farm.blobs.give_up(digest).await? {
+            sum.stray(size);
+        }
+    }
+    Ok(sum.swept(false))
+}
+
+async fn sweep_shard(farm: &Farm, picture: &Picture, shard: String, sum: &mut Sum) -> Result<()> {
+    let Some(_alone) = farm.blobs.hold(&shard, Hold::Alone).await? else { return Ok(()) };
+    let (name, before) = (shard.clone(), farm.now() - GRACE);
+    let gone = farm.db.write(move |tx| async move { tx.forget_blobs(&name, before).await }.boxed()).await?;
+    for (digest, size) in gone {
+        remove(farm, digest).await?;
+        sum.blob(picture, digest, size);
+    }
+    let known = farm.db.blobs_in(&shard).await?;
+    for (digest, size) in farm.blobs.strays(&shard, known).await? {
+        remove(farm, digest).await?;
+        sum.stray(size);
+    }
+    Ok(())
+}
+
+async fn remove(farm: &Farm, digest: Digest) -> Result<()> {
+    match tokio::fs::remove_file(farm.blobs.path(digest)).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::failed(format!("remove blob {digest}"), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the names of the store's folders.
+fn shards() -> impl Iterator<Item = String> {
+    (0..=0xff).map(|number| format!("{number:02x}"))
+}

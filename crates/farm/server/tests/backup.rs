@@ -1,0 +1,124 @@
+//! A backup made while everybody writes, and the farm that comes back from it.
+
+mod common;
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::{BEGINNING, On, TestFarm, client};
+use kiln_farm_api::{Build, Client};
+use kiln_farm_server::backup::{Manifest, backup, restore};
+use kiln_farm_server::decide::Terms;
+use kiln_farm_server::serve::{Config, Server};
+use kiln_model::{Arch, Digest};
+
+async fn back_up(farm: &TestFarm, name: &str) -> Manifest {
+    let file = farm.folder.path().join(name);
+    backup(&farm.folder.path().join("farm"), None, &file, BEGINNING).await.unwrap()
+}
+
+/// Returns a server on what was restored, and a client of it.
+async fn serve(data: &Path, token: &str) -> (Client, tokio::task::JoinHandle<()>) {
+    let config = Config {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        data: data.to_owned(),
+        database: None,
+        address: None,
+        reserve: 0,
+        terms: Terms::default(),
+        metrics_open: false,
+        webhooks_private: false,
+    };
+    let server = Server::open_with(config, Arc::new(|| BEGINNING)).await.unwrap();
+    assert!(server.welcome.is_none(), "it has an administrator");
+    let address = server.local_addr().unwrap();
+    let serving = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
+    (client(address, token), serving)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_comes_back() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let mut builds = vec![];
+    for (name, bytes) in [("one", b"first".as_slice()), ("two", b"second"), ("empty", b"")] {
+        let id = farm.done(name, bytes).await;
+        builds.push((farm.build(id).await, bytes.to_vec()));
+    }
+    let manifest = writing_meanwhile(&farm).await;
+    let data = farm.folder.path().join("restored");
+    assert_eq!(restore(&farm.folder.path().join("b.kiln"), &data).await.unwrap(), manifest);
+    let (client, serving) = serve(&data, &farm.token).await;
+    for (build, bytes) in builds {
+        let restored: Build = client.build(build.id).await.unwrap();
+        assert_eq!(restored, build);
+        let path = farm.folder.path().join("artifact");
+        client.artifact(build.id, "out%2Fimage.raw", &path).await.unwrap();
+        assert_eq!(fs::read(path).unwrap(), bytes);
+        assert_eq!(client.events(build.id, 0).await.unwrap(), farm.admin.events(build.id, 0).await.unwrap());
+    }
+    serving.abort();
+}
+
+/// Makes a backup while builds are submitted one after the other.
+async fn writing_meanwhile(farm: &TestFarm) -> Manifest {
+    let (going, submission) = (Arc::new(AtomicBool::new(true)), farm.submission("busy", vec![farm.order("image")]));
+    let (more, client) = (going.clone(), farm.admin.clone());
+    let writer = tokio::spawn(async move {
+        let mut submitted = 0;
+        while more.load(Ordering::SeqCst) {
+            client.submit(&submission).await.unwrap();
+            submitted += 1;
+        }
+        submitted
+    });
+    let manifest = back_up(farm, "b.kiln").await;
+    going.store(false, Ordering::SeqCst);
+    assert!(writer.await.unwrap() > 0);
+    manifest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_with_the_reason() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    let digest = farm.upload(b"precious").await;
+    let (folder, data) = (farm.folder.path().to_owned(), farm.folder.path().join("farm"));
+    back_up(&farm, "b.kiln").await;
+    let file = folder.join("b.kiln");
+
+    let refused = backup(&data, Some("postgres://h/d"), &folder.join("p"), 0).await.unwrap_err().problem();
+    assert!(refused.hint.unwrap().contains("pg_dump"));
+    let refused = backup(&data, None, &file, 0).await.unwrap_err().problem();
+    assert!(refused.title.contains("is there already"), "{}", refused.title);
+    let refused = backup(&folder, None, &folder.join("p"), 0).await.unwrap_err().problem();
+    assert!(refused.title.contains("is no folder of a farm"), "{}", refused.title);
+    let refused = restore(&file, &data).await.unwrap_err().problem();
+    assert!(refused.title.contains("is not empty"), "{}", refused.title);
+    let refused = restore(&data.join("kiln.db"), &folder.join("r")).await;
+    assert!(refused.is_err());
+
+    // Bytes that rotted: neither packed, nor unpacked.
+    fs::write(farm.farm.blobs.path(digest), b"precioux").unwrap();
+    let refused = backup(&data, None, &folder.join("p"), 0).await.unwrap_err();
+    assert!(std::error::Error::source(&refused).unwrap().to_string().contains(&digest.to_string()));
+    assert!(!folder.join("p").exists());
+    let rotten = rotten(&file, &folder);
+    let refused = restore(&rotten, &folder.join("r")).await.unwrap_err().problem();
+    assert!(refused.title.contains("is damaged in the backup"), "{}", refused.title);
+    assert_eq!(fs::read_dir(folder.join("r")).unwrap().count(), 0, "nothing is left of it");
+    restore(&file, &folder.join("r")).await.unwrap();
+    assert_eq!(Digest::of(fs::read(folder.join("r/kiln.db")).unwrap()).to_string().len(), 64);
+}
+
+/// Returns the same backup with one word of a blob changed.
+fn rotten(file: &Path, folder: &Path) -> std::path::PathBuf {
+    let mut bytes = zstd::decode_all(fs::File::open(file).unwrap()).unwrap();
+    let at = bytes.windows(8).rposition(|window| window == b"precious").unwrap();
+    bytes[at] = b'P';
+    let path = folder.join("rotten");
+    fs::write(&path, zstd::encode_all(bytes.as_slice(), 1).unwrap()).unwrap();
+    path
+}

@@ -1,0 +1,151 @@
+//! What is kept and what goes, on both databases, also while others upload and submit.
+
+mod common;
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use common::{On, TestFarm};
+use kiln_farm_api::retention::{Retention, Swept, SweptProject};
+use kiln_farm_api::{Error, Name, Order};
+use kiln_farm_server::backup::hold;
+use kiln_farm_server::decide::retain::DAY;
+use kiln_model::{Arch, Digest};
+use rustix::fs::FlockOperation;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_on_sqlite() {
+    rules(TestFarm::start(On::Sqlite).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_on_postgres() {
+    rules(TestFarm::start(On::Postgres(kiln_testkit::Postgres::start())).await).await;
+}
+
+async fn rules(mut farm: TestFarm) {
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let release = farm.done("release", b"release").await;
+    let old = farm.done("old", b"old and kept").await;
+    let older = farm.done("older", b"older").await;
+    let last = farm.done("last", b"old and kept").await;
+    let nowhere = Order { arch: Some(Arch::Riscv64), ..farm.order("image") };
+    let waiting = farm.admin.submit(&farm.submission("waiting", vec![nowhere])).await.unwrap().id;
+    farm.upload(b"for nobody").await;
+    farm.admin.pin(release, true).await.unwrap();
+    assert!(farm.build(release).await.pinned);
+    assert!(farm.page(&format!("/builds/{release}")).await.contains("Unpin"));
+    assert!(farm.page(&format!("/builds/{old}")).await.contains("Keep it"));
+    assert!(farm.page("/projects").await.contains("everything"));
+    assert_eq!(farm.admin.gc(false).await.unwrap(), Swept::default(), "all is kept, and what is unused is young");
+
+    farm.turn(2 * DAY);
+    let project: Name = "default".parse().unwrap();
+    let rules = Retention { builds: Some(1), ..Retention::default() };
+    assert_eq!(farm.admin.set_retention(&project, &rules).await.unwrap().retention, rules);
+    assert!(farm.page("/projects").await.contains("done ones the last 1"));
+    let lost = SweptProject { project: project.clone(), builds: 2, bytes: 5 };
+    let wanted = Swept { dry_run: true, projects: vec![lost], unused: 1, unused_bytes: 10 };
+    assert_eq!(farm.admin.gc(true).await.unwrap(), wanted);
+    assert_eq!(farm.admin.gc(true).await.unwrap(), wanted, "it touched nothing");
+    assert_eq!(farm.admin.gc(false).await.unwrap(), Swept { dry_run: false, ..wanted });
+    assert_eq!(farm.admin.gc(false).await.unwrap(), Swept::default(), "nothing is left to do");
+
+    for gone in [old, older] {
+        assert_eq!(farm.admin.build(gone).await.unwrap_err().status(), Some(404));
+    }
+    for (build, bytes) in [(release, b"release".as_slice()), (last, b"old and kept")] {
+        assert_eq!(farm.build(build).await.artifacts[0].sha256, Digest::of(bytes));
+        assert_eq!(farm.artifact(build).await, bytes);
+    }
+    let on_disk = |bytes: &[u8]| farm.farm.blobs.path(Digest::of(bytes)).exists();
+    assert!(!on_disk(b"older") && !on_disk(b"for nobody") && on_disk(b"bundle"));
+    assert_eq!(farm.build(waiting).await.tasks.len(), 1);
+
+    // It is a release no longer, and the last one has been followed by another.
+    farm.admin.pin(release, false).await.unwrap();
+    farm.done("newer", b"newer").await;
+    let swept = farm.admin.gc(false).await.unwrap();
+    assert_eq!((swept.projects[0].builds, swept.projects[0].bytes), (2, 7 + 12));
+    assert_eq!(farm.build(waiting).await.tasks.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_promised_stays_on_sqlite() {
+    what_is_promised_stays(TestFarm::start(On::Sqlite).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_promised_stays_on_postgres() {
+    what_is_promised_stays(TestFarm::start(On::Postgres(kiln_testkit::Postgres::start())).await).await;
+}
+
+/// Blobs that nobody needs are asked for in the very moment in which the gc takes them away.
+async fn what_is_promised_stays(mut farm: TestFarm) {
+    let mut survived = 0;
+    for round in 0..24_u8 {
+        let bytes = [round; 40];
+        let digest = farm.upload(&bytes).await;
+        farm.turn(2 * DAY);
+        let mut submission = farm.submission("race", vec![farm.order("image")]);
+        let kiln_farm_api::Work::Image { bundle, .. } = &mut submission.tasks[0].work;
+        *bundle = digest;
+        let path = farm.folder.path().join("race");
+        fs::write(&path, bytes).unwrap();
+        let (client, wait) = (farm.admin.clone(), Duration::from_micros(u64::from(round) * 500));
+        let submitted = async {
+            tokio::time::sleep(wait).await;
+            client.upload(digest, &path).await.unwrap();
+            client.submit(&submission).await.unwrap()
+        };
+        let (swept, build) = tokio::join!(farm.admin.gc(false), submitted);
+        survived += u32::from(swept.unwrap().unused == 0);
+        assert_eq!(fs::read(farm.farm.blobs.path(digest)).unwrap(), bytes, "round {round}");
+        let swept = farm.admin.gc(true).await.unwrap();
+        assert_eq!(swept, Swept { dry_run: true, ..Swept::default() }, "round {round}");
+        assert_eq!(build.tasks.len(), 1);
+    }
+    println!("{survived} of 24 were asked for before the gc came to them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_is_found_later() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let data = farm.folder.path().join("farm");
+    let young = Digest::of("young");
+    let old = Digest::of("old");
+    for digest in [young, old] {
+        let path = farm.farm.blobs.path(digest);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "bytes").unwrap();
+    }
+    let begun = data.join("uploads").join(Digest::of("begun").to_string());
+    let going_on = data.join("uploads").join(Digest::of("going on").to_string());
+    fs::write(&begun, "beg").unwrap();
+    fs::write(&going_on, "going").unwrap();
+    age(&farm.farm.blobs.path(old));
+    age(&begun);
+    let wanted = Swept { unused: 2, unused_bytes: 8, ..Swept::default() };
+    assert_eq!(farm.admin.gc(true).await.unwrap(), Swept { dry_run: true, ..wanted.clone() });
+    assert_eq!(farm.admin.gc(false).await.unwrap(), wanted);
+    assert!(farm.farm.blobs.path(young).exists() && !farm.farm.blobs.path(old).exists());
+    assert!(going_on.exists() && !begun.exists());
+}
+
+fn age(path: &Path) {
+    let then = SystemTime::now() - Duration::from_secs(25 * 3600);
+    File::options().append(true).open(path).unwrap().set_modified(then).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn not_while_a_backup_runs_and_not_for_everybody() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let held = hold(&farm.folder.path().join("farm"), FlockOperation::LockShared).unwrap();
+    let refused = farm.admin.gc(false).await.unwrap_err();
+    assert_eq!(refused.status(), Some(409), "{refused}");
+    drop(held);
+    farm.admin.gc(false).await.unwrap();
+    let stranger = common::client(farm.address, "kiln_nothing");
+    assert!(matches!(stranger.gc(true).await, Err(Error::Refused(problem)) if problem.status == 401));
+}

@@ -1,0 +1,39 @@
+//! `kiln backup`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use kiln_farm_server::backup;
+
+use crate::command::Outcome;
+use crate::{farm, out, settings, text};
+
+/// Makes one file of a build service's database and artifacts, also while it runs.
+///
+/// Everything is of one moment, and every artifact is checked on the way. `kiln restore` makes a service of it again. The file holds
+/// secrets, such as hashes of passwords. A PostgreSQL is backed up by its own `pg_dump`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file to make: a tar packed with zstd
+    file: PathBuf,
+    /// The service's folder [default: $KILN_DATA, $XDG_STATE_HOME/kiln, ~/.local/state/kiln]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+pub fn run(args: Args) -> Outcome {
+    let (data, database) = (args.data.unwrap_or_else(settings::data_folder), settings::database());
+    let made = farm::runtime()?.block_on(backup::backup(&data, database.as_deref(), &args.file, now()));
+    let made = made.map_err(|error| farm::not_done("back up", error))?;
+    out::talk(&format!(
+        "`{}`: the database and {} of {}\n",
+        args.file.display(),
+        text::count(made.blobs, "artifact"),
+        text::bytes(made.bytes)
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn now() -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
