@@ -123,6 +123,8 @@ impl TestFarm {
             address: None,
             reserve: 0,
             terms: self.farm.terms,
+            metrics_open: false,
+            webhooks_private: false,
         };
         let hand = self.clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
