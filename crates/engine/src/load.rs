@@ -104,7 +104,22 @@ pub fn draft(config: &Config, recipe: &Path, choices: &Choices) -> Result<Draft,
     let Disk { within, named } = disk;
     let named = named.into_inner().unwrap_or_default();
     let loaded = draft.completed.map(|completed| Loaded { within, named, ..place(recipe, completed) });
+    if let Some(loaded) = &loaded {
+        keeps_within(config, loaded)?;
+    }
     Ok(Draft { loaded, diagnostics: draft.diagnostics, files: draft.files })
+}
+
+/// Refuses archives that lie on this machine, but for those its owner names, where a recipe may read one folder only.
+fn keeps_within(config: &Config, loaded: &Loaded) -> Result<(), Fault> {
+    let own = |uri: &String| config.mirrors.values().flatten().any(|mirror| mirror == uri);
+    let archives = loaded.completed.spec.base.repositories.iter().filter(|_| loaded.within.is_some());
+    let mut local = archives.filter(|archive| archive.uris.iter().any(|uri| uri.starts_with("file:") && !own(uri)));
+    match local.next() {
+        None => Ok(()),
+        Some(archive) => Err(Fault::recipe(format!("archive `{}` lies on the machine that builds", archive.name))
+            .hint("name one by `http://` or `https://`; whoever runs the machine can name it in KILN_MIRROR_…")),
+    }
 }
 
 fn place(recipe: &Path, completed: Completed) -> Loaded {

@@ -14,20 +14,21 @@ pub(crate) use tree::NAME as TREE;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use kiln_family::deb::solve::did_you_mean;
 use kiln_family::lock::{EDITION, Lock, Locked, LockedRepository};
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Arch, Digest, Fault};
+use kiln_model::{Arch, Digest, Fault, FaultKind};
 use kiln_recipe::spec::{Family, Repository};
 use kiln_recipe::{Diagnostic, Spec};
 
 use crate::events::Events;
 use crate::kiln::Kiln;
-use crate::load::Loaded;
+use crate::load::{Loaded, allows};
 
 pub(crate) use archive::Archive;
-pub(crate) use solve::LOCAL;
+pub(crate) use solve::{LOCAL, LOCAL_URI};
 
 /// What a lock is made anew for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +136,8 @@ impl Kiln {
 
     fn read_lock(&self, loaded: &Loaded) -> Result<Option<Lock>, Fault> {
         let path = &loaded.lock_path;
-        let text = match fs::read_to_string(path) {
+        let read = allows(loaded.within.as_deref(), path).and_then(|()| fs::read_to_string(path));
+        let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Fault::farm(format!("read `{}`", path.display())).because(error)),
@@ -144,6 +146,9 @@ impl Kiln {
             let hint = format!("repair it, or remove it and build again: `rm {}`", path.display());
             Fault::recipe(format!("read the lock `{}`", path.display())).because(error).hint(hint)
         })?;
+        if let Some(within) = &loaded.within {
+            kept_within(loaded, within, &lock)?;
+        }
         Ok(Some(lock))
     }
 
@@ -274,10 +279,29 @@ fn known<'a>(names: &[String], locks: impl Iterator<Item = &'a Lock>) -> Result<
     })
 }
 
+/// Refuses a lock that leads out of the one folder that may be read.
+fn kept_within(loaded: &Loaded, within: &Path, lock: &Lock) -> Result<(), Fault> {
+    let here = |archive: &LockedRepository| archive.uri == LOCAL_URI;
+    if let Some(archive) = lock.repositories.iter().find(|one| one.uri.starts_with("file:") && !here(one)) {
+        return Err(Fault::recipe(format!("the lock's archive `{}` lies on the machine that builds", archive.name)));
+    }
+    let local: BTreeSet<&str> = lock.repositories.iter().filter(|one| here(one)).map(|one| one.name.as_str()).collect();
+    let packages = lock.packages.iter().chain(&lock.tools);
+    for package in packages.filter(|package| local.contains(package.repository.as_str()) && !package.in_tree) {
+        let read = allows(Some(within), &loaded.folder.join(&package.filename));
+        read.fault(FaultKind::Recipe, || format!("read the lock's package `{}`", package.filename))?;
+    }
+    Ok(())
+}
+
 /// Writes the lock beside its place and renames it there.
 fn write(loaded: &Loaded, lock: &Lock) -> Result<(), Fault> {
     let path = &loaded.lock_path;
     let beside = path.with_extension(format!("lock.{}", std::process::id()));
-    let written = fs::write(&beside, lock.write()).and_then(|()| fs::rename(&beside, path));
+    // Not through a link that somebody put there; what a kiln that was killed left is made anew.
+    let _ = fs::remove_file(&beside);
+    let fresh = || fs::File::options().write(true).create_new(true).open(&beside);
+    let put = |mut file: fs::File| std::io::Write::write_all(&mut file, lock.write().as_bytes());
+    let written = fresh().and_then(put).and_then(|()| fs::rename(&beside, path));
     written.inspect_err(|_| drop(fs::remove_file(&beside))).farm(|| format!("write the lock `{}`", path.display()))
 }

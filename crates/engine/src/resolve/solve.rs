@@ -22,6 +22,8 @@ use crate::load::Loaded;
 
 /// Name of the recipe's own package files in a lock.
 pub const LOCAL: &str = "local";
+/// What their paths are relative to: the recipe's folder.
+pub const LOCAL_URI: &str = "file:.";
 
 /// Returns the image's packages; what is excluded in vain is told.
 pub fn image(
@@ -278,7 +280,7 @@ pub fn start(loaded: &Loaded) -> Place {
 pub fn local_repositories(spec: &Spec) -> impl Iterator<Item = LockedRepository> {
     let repository = |name: &str| LockedRepository {
         name: name.into(),
-        uri: "file:.".into(),
+        uri: LOCAL_URI.into(),
         suite: name.into(),
         ..Default::default()
     };

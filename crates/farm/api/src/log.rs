@@ -52,6 +52,11 @@ pub enum FarmEvent {
         task_name: Name,
         node_name: Name,
     },
+    /// A node gave a task back, or never had it; the task goes out again.
+    TaskLeft {
+        task_name: Name,
+        node_name: Name,
+    },
     /// A task came to rest.
     TaskEnded {
         task_name: Name,

@@ -66,7 +66,9 @@ pub fn log(id: BuildId) -> String {
 }
 
 pub fn artifact(id: BuildId, name: &str) -> String {
-    format!("{API}/builds/{id}/artifacts/{name}")
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let encoded = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    format!("{API}/builds/{id}/artifacts/{}", name.bytes().map(encoded).collect::<String>())
 }
 
 pub fn blob(digest: Digest) -> String {

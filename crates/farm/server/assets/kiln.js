@@ -44,10 +44,12 @@ class KilnLog extends HTMLElement {
     this.window.addEventListener("scroll", () => this.scrolled());
     this.querySelector(".follow").addEventListener("change", (event) => { this.follow = event.target.checked; this.draw(); });
     this.querySelector(".times").addEventListener("change", () => { this.clear(); this.draw(); });
+    this.draw();
+    // Nothing comes after the end.
+    if (document.getElementById("summary").hasAttribute("data-ended")) return;
     this.source = new EventSource(`/api/v1/builds/${this.build}/events?after=${this.last}`);
     this.source.onmessage = (event) => this.heard(JSON.parse(event.data));
     this.source.onerror = () => { if (this.ended) this.source.close(); };
-    this.draw();
   }
 
   disconnectedCallback() {
@@ -171,6 +173,7 @@ function words(entry) {
     case "submitted": return `submitted by ${entry.by}`;
     case "task-leased": return `${entry.task_name}: goes to node ${entry.node_name}`;
     case "task-lost": return `${entry.task_name}: node ${entry.node_name} was lost; it goes out again`;
+    case "task-left": return `${entry.task_name}: node ${entry.node_name} does not have it; it goes out again`;
     case "task-ended": return `${entry.task_name}: ${entry.state}${entry.reason ? `: ${entry.reason}` : ""}`;
     case "task-again": return `${entry.task_name}: to be run again, says ${entry.by}`;
     case "cancel-asked": return `${entry.by} cancels it`;

@@ -29,6 +29,9 @@ pub struct Blobs {
     reserve: u64,
 }
 
+/// How long an upload may be silent.
+const SILENCE: Duration = Duration::from_secs(60);
+
 impl Blobs {
     pub fn open(root: &Path, reserve: u64) -> Result<Self> {
         for folder in ["blobs", "uploads"] {
@@ -97,8 +100,8 @@ impl Blobs {
         let failed = |error| Error::failed("write an upload", error);
         let opened = tokio::fs::OpenOptions::new().create(true).append(true).open(self.partial(digest)).await;
         let mut file = opened.map_err(failed)?;
-        while let Some(bytes) = piece.next().await {
-            let Ok(bytes) = bytes else { break };
+        // A line that is dead without a word would hold this upload for ever.
+        while let Ok(Some(Ok(bytes))) = tokio::time::timeout(SILENCE, piece.next()).await {
             offset += bytes.len() as u64;
             if offset > length {
                 return Err(Error::bad(format!("more than the {length} bytes that `Upload-Length` says")));

@@ -162,10 +162,13 @@ impl Seen {
 
 async fn round(tx: &mut Tx, nodes: Vec<Seen>, now: i64, terms: Terms) -> Result<BTreeMap<NodeId, Orders>> {
     let mut orders: BTreeMap<NodeId, Orders> = BTreeMap::new();
+    // Who was sent away while waiting here gets nothing more.
+    let revoked = tx.revoked().await?;
+    let nodes: Vec<Seen> = nodes.into_iter().filter(|seen| !revoked.contains(&seen.node)).collect();
     for seen in &nodes {
         let Some(poll) = &seen.poll else { continue };
         tx.heard(seen.node, &poll.resources, poll.draining, now).await?;
-        let heard = hear(seen.node, &poll.holding, &tx.running_on(seen.node).await?, now, &terms);
+        let heard = hear(seen.node, &poll.holding, poll.draining, &tx.running_on(seen.node).await?, now, &terms);
         orders.entry(seen.node).or_default().stop.extend(heard.stop);
         tx.apply(heard.changes, now).await?;
     }

@@ -1,5 +1,6 @@
 //! The farm itself: everything handlers and pages need, and the verbs that are more than a query.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use kiln_farm_api::{
     BuildId, Complete, DeliveryId, Enrolled, HookId, Name, NewProject, NodeId, Order, Retention, Role, Scope,
     Submission, Taken, TaskId, Tell, Token, TokenId, Upload, UserId, What, Work,
 };
-use kiln_model::Digest;
+use kiln_model::{Digest, EventKind};
 use uuid::Uuid;
 
 use crate::blobs::{Blobs, Hold, shard};
@@ -112,7 +113,7 @@ impl Farm {
                     let said = fresh.into_iter().map(|event| Said {
                         at: tell.began + event.at as i64,
                         task: Some((task, tell.epoch)),
-                        what: What::Build(event.kind),
+                        what: What::Build(bounded(event.kind)),
                     });
                     let build = row.build.parse().map_err(|error| Error::failed("read a build's id", error))?;
                     tx.tell(build, said.collect()).await?;
@@ -139,7 +140,8 @@ impl Farm {
                         Verdict::Known => Ok(()),
                         Verdict::Accept(change) => {
                             tx.stored(seen.build, task, &artifacts, now).await?;
-                            tx.apply(vec![change], now).await.map(drop)
+                            let made = tx.apply(vec![change], now).await?;
+                            if made.is_empty() { Err(not_its_lease(task, epoch)) } else { Ok(()) }
                         }
                     }
                 }
@@ -301,7 +303,7 @@ impl Farm {
             .write(move |tx| {
                 async move {
                     tx.revoke(node).await?;
-                    let lost = crate::decide::hear::hear(node, &[], &tx.running_on(node).await?, now, &terms);
+                    let lost = crate::decide::hear::hear(node, &[], true, &tx.running_on(node).await?, now, &terms);
                     tx.apply(lost.changes, now).await?;
                     tx.note(now, &by, "revoke node", &node.to_string()).await
                 }
@@ -340,6 +342,20 @@ impl Farm {
             .await
     }
 
+    /// Returns a token that is in no database yet, with its secret.
+    pub fn new_token(
+        user: &Name,
+        name: String,
+        scopes: BTreeSet<Scope>,
+        lasts: Option<u64>,
+        now: i64,
+    ) -> Result<(Token, secret::Fresh)> {
+        let expires = lasts.map(|seconds| now.saturating_add_unsigned(seconds.saturating_mul(1000)));
+        let (id, user) = (TokenId(Uuid::now_v7()), user.clone());
+        let token = Token { id, name, user, scopes, created: now, expires, secret: None };
+        Ok((token, secret::fresh(secret::TOKEN)?))
+    }
+
     /// Makes a token of a user's; its secret is in the answer and nowhere else.
     pub async fn make_token(
         &self,
@@ -349,18 +365,8 @@ impl Farm {
         scopes: impl IntoIterator<Item = Scope>,
         lasts: Option<u64>,
     ) -> Result<Token> {
-        let (fresh, now) = (secret::fresh(secret::TOKEN)?, self.now());
-        let expires = lasts.map(|seconds| now.saturating_add_unsigned(seconds.saturating_mul(1000)));
-        let scopes = scopes.into_iter().collect();
-        let token = Token {
-            id: TokenId(Uuid::now_v7()),
-            name,
-            user: user_name.clone(),
-            scopes,
-            created: now,
-            expires,
-            secret: None,
-        };
+        let (now, scopes) = (self.now(), scopes.into_iter().collect());
+        let (token, fresh) = Self::new_token(user_name, name, scopes, lasts, now)?;
         let kept = token.clone();
         let secret = self
             .db
@@ -374,6 +380,21 @@ impl Farm {
             })
             .await?;
         Ok(Token { secret: Some(secret), ..token })
+    }
+}
+
+/// Longest line of a log, bytes.
+const LINE: usize = 16 << 10;
+
+/// Cuts a line that nobody reads: a log's pages are read into memory.
+fn bounded(event: EventKind) -> EventKind {
+    match event {
+        EventKind::Log { stage, source, line } if line.len() > LINE => {
+            let end = line.floor_char_boundary(LINE);
+            let line = format!("{} … {} bytes more", &line[..end], line.len() - end);
+            EventKind::Log { stage, source, line }
+        }
+        other => other,
     }
 }
 

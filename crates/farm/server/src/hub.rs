@@ -7,7 +7,7 @@ use kiln_farm_api::{BuildId, Entry};
 use tokio::sync::watch;
 
 /// How many entries of a build are kept for those who are a little behind.
-const RECENT: usize = 4096;
+const RECENT: usize = 1024;
 
 /// An entry as watchers get it, made once for all of them.
 #[derive(Clone, Debug)]

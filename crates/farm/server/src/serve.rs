@@ -139,22 +139,23 @@ async fn welcome(farm: &Farm, data: &Path) -> Result<Option<Welcome>> {
     let project = "default".parse().map_err(|error| Error::failed("name a project", error))?;
     let project = NewProject { name: project, open: true, weight: None };
     let (user, now, invitation) = (UserId(Uuid::now_v7()), farm.now(), secret::fresh("")?);
+    let (token, fresh) = Farm::new_token(&name, "first start".into(), Scope::ALL.into(), None, now)?;
+    // The file first: whoever is killed in between begins anew, for there is no user yet.
+    let file = data.join("admin.token");
+    private_file(&file, &fresh.secret).map_err(|error| Error::failed(format!("write `{}`", file.display()), error))?;
     let (digest, first) = (invitation.digest, name.clone());
     farm.db
         .write(move |tx| {
             async move {
                 tx.make_user(user, &first, None, true, now).await?;
                 tx.make_project(&project, Some(user), now).await?;
+                tx.make_token(user, &token, &fresh.digest).await?;
                 tx.invite(user, &digest, now + INVITATION).await?;
                 tx.note(now, "kiln", "first start", first.as_str()).await
             }
             .boxed()
         })
         .await?;
-    let token = farm.make_token(user, &name, "first start".into(), Scope::ALL, None).await?;
-    let file = data.join("admin.token");
-    private_file(&file, token.secret.as_deref().unwrap_or_default())
-        .map_err(|error| Error::failed(format!("write `{}`", file.display()), error))?;
     Ok(Some(Welcome { link: format!("{}/welcome/{}", farm.address, invitation.secret), token: file }))
 }
 

@@ -95,7 +95,7 @@ async fn artifacts_are_blobs_first_and_rows_last() {
     assert_eq!(made.artifacts, [Stored { task: Some(lease.task), ..stored.clone() }]);
 
     let ask = Asking::new(&farm);
-    let at = routes::artifact(build.id, "out%2Fedge.raw");
+    let at = routes::artifact(build.id, "out/edge.raw");
     let whole = ask.get(&at).await;
     assert_eq!(whole.headers()["content-disposition"], "attachment; filename=\"edge.raw\"");
     assert_eq!(whole.bytes().await.unwrap(), image.as_bytes());
@@ -104,7 +104,7 @@ async fn artifacts_are_blobs_first_and_rows_last() {
     let part = ask.request(Method::GET, &at).header("range", "bytes=99999999-").send().await.unwrap();
     assert_eq!(part.status(), StatusCode::RANGE_NOT_SATISFIABLE);
     let to = farm.folder.path().join("again");
-    farm.admin.artifact(build.id, "out%2Fedge.raw", &to).await.unwrap();
+    farm.admin.artifact(build.id, "out/edge.raw", &to).await.unwrap();
     assert_eq!(std::fs::read(to).unwrap(), image.as_bytes());
 }
 
@@ -125,7 +125,7 @@ async fn an_upload_that_broke_off_goes_on() {
     let path = farm.folder.path().join("upload");
     std::fs::write(&path, "hello world").unwrap();
     farm.admin.upload(digest, &path).await.unwrap();
-    assert_eq!(ask.get(&routes::blob(digest)).await.text().await.unwrap(), "hello world");
+    assert_eq!(ask.get(&routes::blob(digest)).await.text().await.unwrap(), "hello world", "an administrator may");
     let wrong = ask.request(Method::PATCH, &routes::upload(Digest::of("other"))).body("never");
     let wrong = wrong.header("upload-offset", 0).header("upload-length", 5).send().await.unwrap();
     assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
@@ -328,4 +328,104 @@ async fn bad_input_is_refused_in_words() {
     let text =
         ask.get(&routes::build("00000000-0000-0000-0000-000000000000".parse().unwrap())).await.text().await.unwrap();
     assert!(text.contains("there is no build"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_opens_no_further_doors() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let admin = Asking::new(&farm);
+    for scope in [Scope::Read, Scope::Submit] {
+        let token = admin.token(&[scope], None).await.json::<Token>().await.unwrap();
+        let ask = admin.with(token.secret.as_deref().unwrap());
+        assert_eq!(ask.get("/account").await.status(), StatusCode::OK);
+        let form = ask.request(Method::POST, "/account/password").body("password=correct+horse");
+        let form = form.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        assert_eq!(form.status(), StatusCode::FORBIDDEN);
+        assert_eq!(ask.token(&[Scope::Read], None).await.status(), StatusCode::FORBIDDEN);
+        let drop = ask.request(Method::DELETE, &format!("/api/v1/tokens/{}", token.id)).send().await.unwrap();
+        assert_eq!(drop.status(), StatusCode::FORBIDDEN);
+    }
+    let short = admin.token(&[Scope::Admin], Some(60)).await.json::<Token>().await.unwrap();
+    let child = admin.with(short.secret.as_deref().unwrap()).token(&[Scope::Read], None).await;
+    assert_eq!(child.json::<Token>().await.unwrap().expires, short.expires, "no longer than the one that made it");
+
+    // Who changes a password knows the one until now.
+    let user = NewUser { name: "ann".parse().unwrap(), password: "correct horse".into(), admin: false };
+    admin.post("/api/v1/users", &user).await;
+    let cookie = session(&admin, "ann", "correct horse").await.unwrap();
+    let change = |before: &str| {
+        let request = admin.http.post(format!("{}/account/password", admin.server)).header("cookie", &cookie);
+        let request =
+            request.header("origin", &admin.server).header("content-type", "application/x-www-form-urlencoded");
+        request.body(format!("password=battery+staple&before={before}")).send()
+    };
+    assert_eq!(change("").await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(change("wrong+horses").await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(change("correct+horse").await.unwrap().status(), StatusCode::SEE_OTHER);
+    assert!(session(&admin, "ann", "battery staple").await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_reads_what_it_builds_from_and_nothing_else() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let (bundle, to) = (farm.bundle, farm.folder.path().join("to"));
+    let node = farm.nodes.get_mut("n1").unwrap();
+    assert_eq!(node.client.download(bundle, &to).await.unwrap_err().status(), Some(404), "not yet");
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    node.client.download(bundle, &to).await.unwrap();
+    node.end(&lease, None).await.unwrap();
+    assert_eq!(node.client.download(bundle, &to).await.unwrap_err().status(), Some(404), "not any more");
+    assert_eq!(node.client.artifact(build.id, "edge.raw", &to).await.unwrap_err().status(), Some(401));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_sent_away_while_waiting_gets_nothing() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let mut node = farm.nodes.remove("n1").unwrap();
+    let id = node.id;
+    let waiting = tokio::spawn(async move { node.poll(1, 1500).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    farm.farm.revoke(id, "admin").await.unwrap();
+    let build = farm.submit("edge", &["image"]).await;
+    assert_eq!(waiting.await.unwrap().unwrap().begin, []);
+    assert_eq!(farm.build(build.id).await.tasks[0].epoch, 0, "it was leased to nobody");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_look_alike_are_others() {
+    let farm = TestFarm::start(On::Sqlite).await;
+    let admin = Asking::new(&farm);
+    for name in ["team-x", "team_x"] {
+        admin.post("/api/v1/projects", NewProject { name: name.parse().unwrap(), open: false, weight: None }).await;
+        let mut submission = farm.submission(name, vec![farm.order("image")]);
+        submission.project = name.parse().unwrap();
+        farm.admin.submit(&submission).await.unwrap();
+    }
+    let user = NewUser { name: "ann".parse().unwrap(), password: "correct horse".into(), admin: false };
+    admin.post("/api/v1/users", &user).await;
+    for name in ["team-x", "team_x"] {
+        let member = |method, role| {
+            let at = format!("/api/v1/projects/{name}/members");
+            match role {
+                Some(role) => admin.request(method, &at).json(&Member { user: "ann".parse().unwrap(), role }).send(),
+                None => admin.request(method, &format!("{at}/ann")).send(),
+            }
+        };
+        member(Method::PUT, Some(Role::Builder)).await.unwrap();
+        let cookie = session(&admin, "ann", "correct horse").await.unwrap();
+        let listed = admin.http.get(format!("{}/api/v1/builds", admin.server)).header("cookie", &cookie).send().await;
+        let listed: kiln_farm_api::Builds = listed.unwrap().json().await.unwrap();
+        let names: Vec<String> = listed.builds.into_iter().map(|build| build.name).collect();
+        assert_eq!(names, [name]);
+        // To go before everybody else is not for every builder.
+        let mut submission = farm.submission(name, vec![farm.order("image")]);
+        (submission.project, submission.priority) = (name.parse().unwrap(), 1);
+        let request = admin.http.post(format!("{}/api/v1/builds", admin.server)).header("cookie", &cookie);
+        let answer = request.header("origin", &admin.server).json(&submission).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        member(Method::DELETE, None).await.unwrap();
+    }
 }

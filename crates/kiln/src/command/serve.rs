@@ -102,7 +102,14 @@ async fn serve(config: Config, own: Option<Own>) -> Result<(), Fault> {
     let server = Server::open(config).await.farm(|| "start the server".into())?;
     let (wish, wished) = watch::channel(Wish::Work);
     let node = match own {
-        Some(own) => Some(tokio::spawn(kiln_farm_node::run(own.config(&server, data).await?, wished))),
+        Some(own) => {
+            let work = kiln_farm_node::run(own.config(&server, data).await?, wished);
+            Some(tokio::spawn(async move {
+                if let Err(fault) = work.await {
+                    tracing::error!("the built-in node ends, builds wait for others: {}", fault.chain());
+                }
+            }))
+        }
         None => None,
     };
     out::talk(&format!("kiln serves {}\n", server.farm.address));
@@ -113,12 +120,8 @@ async fn serve(config: Config, own: Option<Own>) -> Result<(), Fault> {
         shutdown.await;
         // Builds that are stopped go on when the server is back; until their node is done with them, it is needed.
         let _ = wish.send(Wish::Stop);
-        match node {
-            Some(node) => match node.await {
-                Ok(Err(fault)) => tracing::error!("the built-in node: {}", fault.chain()),
-                Ok(Ok(())) | Err(_) => {}
-            },
-            None => {}
+        if let Some(node) = node {
+            let _ = node.await;
         }
     };
     server.run(ending).await.farm(|| "serve".into())

@@ -75,7 +75,8 @@ impl Bench {
         let mut command = Command::new(kiln);
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("KILN_CACHE", &self.cache).env_remove("SOURCE_DATE_EPOCH").env_remove("KILN_JOBS");
-        self.jobs.map(|jobs| command.env("KILN_JOBS", jobs.to_string()));
+        // Nothing of the ring is to be collected while another test of it works.
+        self.jobs.map(|jobs| command.env("KILN_JOBS", jobs.to_string()).env("KILN_CACHE_LIMIT", "60G"));
         command
     }
 

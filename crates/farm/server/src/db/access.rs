@@ -16,12 +16,23 @@ pub struct Known {
     pub name: Name,
     pub admin: bool,
     pub scopes: BTreeSet<Scope>,
+    pub by: By,
 }
 
-type KnownRow = (String, String, i64, String);
+/// By what somebody is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A login.
+    Session,
+    /// A token, until then where it ends.
+    Token { expires: Option<i64> },
+}
 
-fn known((user, name, admin, scopes): KnownRow) -> Result<Known> {
-    Ok(Known { user: text(&user)?, name: text(&name)?, admin: admin != 0, scopes: json(&scopes)? })
+type KnownRow = (String, String, i64, String, Option<i64>);
+
+fn known((user, name, admin, scopes, expires): KnownRow, token: bool) -> Result<Known> {
+    let by = if token { By::Token { expires } } else { By::Session };
+    Ok(Known { user: text(&user)?, name: text(&name)?, admin: admin != 0, scopes: json(&scopes)?, by })
 }
 
 impl Tx {
@@ -157,18 +168,18 @@ pub struct Audited {
 impl Db {
     /// Returns whose token this is, by the digest of its secret.
     pub async fn token_owner(&self, secret: &str, now: i64) -> Result<Option<Known>> {
-        let sql = "SELECT users.id, users.name, users.admin, tokens.scopes FROM tokens JOIN users ON users.id = tokens.owner \
+        let sql = "SELECT users.id, users.name, users.admin, tokens.scopes, tokens.expires FROM tokens JOIN users ON users.id = tokens.owner \
                    WHERE tokens.secret = $1 AND (tokens.expires IS NULL OR tokens.expires > $2)";
         let query = sqlx::query_as::<_, KnownRow>(sql).bind(secret.to_owned()).bind(now);
-        query.fetch_optional(self.reader()).await?.map(known).transpose()
+        query.fetch_optional(self.reader()).await?.map(|row| known(row, true)).transpose()
     }
 
     /// Returns whose session this is, by the digest of its secret.
     pub async fn session_owner(&self, secret: &str, now: i64) -> Result<Option<Known>> {
-        let sql = "SELECT users.id, users.name, users.admin, '[\"read\",\"submit\",\"admin\"]' FROM sessions \
+        let sql = "SELECT users.id, users.name, users.admin, '[\"read\",\"submit\",\"admin\"]', sessions.expires FROM sessions \
                    JOIN users ON users.id = sessions.owner WHERE sessions.secret = $1 AND sessions.expires > $2";
         let query = sqlx::query_as::<_, KnownRow>(sql).bind(secret.to_owned()).bind(now);
-        query.fetch_optional(self.reader()).await?.map(known).transpose()
+        query.fetch_optional(self.reader()).await?.map(|row| known(row, false)).transpose()
     }
 
     /// Returns a user with the hash of the password, where there is one.

@@ -1,6 +1,6 @@
 //! Which blobs there are.
 
-use kiln_farm_api::TaskId;
+use kiln_farm_api::{NodeId, TaskId};
 use kiln_model::Digest;
 
 use super::{Db, Tx};
@@ -43,6 +43,14 @@ pub struct Known {
 }
 
 impl Db {
+    /// Whether a node runs a task that is made from this blob.
+    pub async fn is_input_of(&self, digest: Digest, node: NodeId) -> Result<bool> {
+        let sql = "SELECT count(*) FROM inputs JOIN tasks ON tasks.id = inputs.task \
+                   WHERE inputs.sha256 = $1 AND tasks.node = $2 AND tasks.state = 'running'";
+        let query = sqlx::query_scalar::<_, i64>(sql).bind(digest.to_string()).bind(node.to_string());
+        Ok(query.fetch_one(self.reader()).await? > 0)
+    }
+
     /// Returns what is known of a blob, if there is one.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Known>> {
         let sql = "SELECT size, used FROM blobs WHERE sha256 = $1";

@@ -115,7 +115,7 @@ impl Tx {
                 .bind(to_json(&order.needs))
                 .bind(order.arch.map_or("", |arch| arch.debian()).to_owned())
                 .bind(to_json(&order.capabilities))
-                .bind(i64::from(order.attempts.unwrap_or(terms.attempts).max(1)))
+                .bind(i64::from(order.attempts.unwrap_or(terms.attempts).clamp(1, 100)))
                 .bind(if order.needs.is_empty() { "queued" } else { "waiting" })
                 .bind(now)
                 .execute(&mut *self.conn)
@@ -247,7 +247,7 @@ impl Db {
             "SELECT ",
             build_columns!(),
             " FROM builds WHERE id < $1 AND (project = $2 OR $2 = '') AND (state = $3 OR $3 = '') \
-             AND lower(name) LIKE $4 ESCAPE '\\' AND ($5 = '' OR $5 LIKE '%,' || project || ',%') ORDER BY id DESC LIMIT $6"
+             AND lower(name) LIKE $4 ESCAPE '\\' AND ($5 = '' OR $5 LIKE '%,' || replace(project, '_', '\\_') || ',%' ESCAPE '\\') ORDER BY id DESC LIMIT $6"
         );
         // Ids begin with the time of their making, and none begins with a `g`.
         let before = wanted.before.map_or("g".to_owned(), |id| id.to_string());

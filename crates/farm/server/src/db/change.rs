@@ -90,9 +90,10 @@ impl Tx {
 
     async fn again(&mut self, task: TaskId, epoch: u64, not_before: i64, reason: &Reason, now: i64) -> Made {
         let row = self.task(task).await?;
-        let sql = "UPDATE tasks SET state = 'queued', losses = losses + 1, not_before = $1, until = NULL, stopping = 0 \
-                   WHERE id = $2 AND epoch = $3 AND state = 'running'";
-        let query = sqlx::query(sql).bind(not_before).bind(task.to_string()).bind(epoch as i64);
+        let sql = "UPDATE tasks SET state = 'queued', losses = losses + $1, not_before = $2, until = NULL, stopping = 0 \
+                   WHERE id = $3 AND epoch = $4 AND state = 'running'";
+        let loss = i64::from(*reason != Reason::Left);
+        let query = sqlx::query(sql).bind(loss).bind(not_before).bind(task.to_string()).bind(epoch as i64);
         if !one(query.execute(&mut *self.conn).await?) {
             return Ok(false);
         }
@@ -103,7 +104,8 @@ impl Tx {
                 let reason = Some(failure.message.clone());
                 FarmEvent::TaskEnded { task_name, state: TaskState::Queued, reason }
             }
-            (Reason::Lost, None) => return Ok(true),
+            (Reason::Left, Some(node)) => FarmEvent::TaskLeft { task_name, node_name: self.node_name(node).await? },
+            (Reason::Lost | Reason::Left, None) => return Ok(true),
         };
         self.tell(text(&row.build)?, vec![Said::farm(now, Some((task, epoch)), event)]).await?;
         Ok(true)
@@ -117,8 +119,8 @@ impl Tx {
             .bind(state.name())
             .bind(now)
             .bind(failure.as_ref().map(|failure| fault(failure.fault)))
-            .bind(failure.as_ref().map(|failure| failure.message.clone()))
-            .bind(failure.as_ref().and_then(|failure| failure.hint.clone()))
+            .bind(failure.as_ref().map(|failure| plain(&failure.message)))
+            .bind(failure.as_ref().and_then(|failure| failure.hint.as_deref().map(plain)))
             .bind(task.to_string())
             .bind(*epoch as i64);
         if !one(query.execute(&mut *self.conn).await?) {
@@ -147,9 +149,15 @@ impl Tx {
 
     async fn node_name(&mut self, node: NodeId) -> Result<Name> {
         let sql = "SELECT name FROM nodes WHERE id = $1";
-        let name: String = sqlx::query_scalar(sql).bind(node.to_string()).fetch_one(&mut *self.conn).await?;
-        text(&name)
+        let name: Option<String> =
+            sqlx::query_scalar(sql).bind(node.to_string()).fetch_optional(&mut *self.conn).await?;
+        text(name.as_deref().unwrap_or("forgotten"))
     }
+}
+
+/// Returns a text as every database takes it: PostgreSQL has no NUL.
+fn plain(text: &str) -> String {
+    text.replace('\0', "")
 }
 
 fn one(result: AnyQueryResult) -> bool {

@@ -65,6 +65,9 @@ struct Done {
     tell: Box<dyn FnOnce(Option<Error>) + Send>,
 }
 
+/// Waits for this server's turn at PostgreSQL; the number is kiln's own ("kiln" in ASCII), and the turn ends with the transaction.
+const TURN: &str = "SELECT pg_advisory_xact_lock(1802071150)";
+
 /// How many jobs share a transaction at most.
 const TOGETHER: usize = 128;
 
@@ -213,6 +216,11 @@ async fn together(
 
 async fn within(kind: Kind, tx: &mut Tx, jobs: &mut Vec<Job>, told: &mut Vec<Tell>) -> Result<(), sqlx::Error> {
     tx.conn.execute(if kind == Kind::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?;
+    if kind == Kind::Postgres {
+        // Of several servers one writes at a time, as with SQLite: what a decision is made on is not changed under it, and rows that
+        // are locked in one order here and in another there stop nobody.
+        tx.conn.execute(TURN).await?;
+    }
     for job in jobs.drain(..) {
         tx.conn.execute("SAVEPOINT job").await?;
         let mark = tx.told.len();

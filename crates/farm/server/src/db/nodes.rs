@@ -48,7 +48,7 @@ impl Tx {
 
     /// Gives a node that is there a new credential, so that the old one is worth nothing.
     pub async fn renew_credential(&mut self, name: &Name, secret: &str) -> Result<NodeId> {
-        let sql = "UPDATE nodes SET secret = $1, revoked = 0 WHERE name = $2 RETURNING id";
+        let sql = "UPDATE nodes SET secret = $1 WHERE name = $2 RETURNING id";
         let query = sqlx::query_scalar::<_, String>(sql).bind(secret.to_owned()).bind(name.as_str().to_owned());
         text(&query.fetch_optional(&mut *self.conn).await?.ok_or_else(|| Error::missing("node", name))?)
     }
@@ -58,6 +58,13 @@ impl Tx {
         let query = sqlx::query(sql).bind(now).bind(to_json(resources)).bind(i64::from(draining)).bind(id.to_string());
         query.execute(&mut *self.conn).await?;
         Ok(())
+    }
+
+    /// Returns the nodes that were sent away.
+    pub async fn revoked(&mut self) -> Result<Vec<NodeId>> {
+        let sql = "SELECT id FROM nodes WHERE revoked = 1";
+        let rows: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *self.conn).await?;
+        rows.iter().map(|id| text(id)).collect()
     }
 
     pub async fn revoke(&mut self, id: NodeId) -> Result<()> {

@@ -93,6 +93,7 @@ impl Row {
             attempts: self.attempts as u32,
             epoch: self.epoch as u64,
             losses: self.losses as u32,
+            began: self.began.unwrap_or(0),
             queued: self.queued,
             state: match state(&self.state)? {
                 TaskState::Waiting => State::Waiting,

@@ -14,19 +14,22 @@ pub struct Heard {
     pub stop: Vec<Holding>,
 }
 
-/// Compares what `node` holds with the tasks it has by our book. `gone`: it may have nothing any more.
-pub fn hear(node: NodeId, holding: &[Holding], running: &[Task], now: i64, terms: &Terms) -> Heard {
+/// Compares what `node` holds with the tasks it has by our book. A task that it does not hold is not held against anyone where the
+/// answer that gave it may have been lost on the way, or where the node is `leaving` in good order.
+pub fn hear(node: NodeId, holding: &[Holding], leaving: bool, running: &[Task], now: i64, terms: &Terms) -> Heard {
     let mut heard = Heard::default();
     let held: BTreeSet<Holding> = holding.iter().copied().collect();
     let mut ours = BTreeSet::new();
     for task in running {
-        let State::Running { node: owner, stopping, .. } = task.state else { continue };
+        let State::Running { node: owner, stopping, until } = task.state else { continue };
         let lease = Holding { task: task.id, epoch: task.epoch };
         if owner != node {
             continue;
         }
         if !held.contains(&lease) {
-            heard.changes.push(failed_by_farm(task, now, terms, Reason::Lost));
+            let renewed = until != task.began + terms.lease;
+            let reason = if leaving || !renewed { Reason::Left } else { Reason::Lost };
+            heard.changes.push(failed_by_farm(task, now, terms, reason));
             continue;
         }
         // One that is being stopped is still its node's until that says how it ended.
@@ -52,16 +55,20 @@ mod tests {
         let tasks = [running(1, 1, 50), running(2, 1, 50), stopping, running(4, 2, 50)];
         let holding = |number: usize, epoch| Holding { task: tasks[number - 1].id, epoch };
         // The first is there, of the second it has an older lease, the third is to stop, the fourth is another's.
-        let heard = hear(
-            node(1),
-            &[holding(1, 1), holding(2, 0), holding(3, 1), holding(4, 1)],
-            &tasks,
-            100,
-            &Terms { lease: 10, ..Terms::default() },
-        );
+        let terms = Terms { lease: 10, ..Terms::default() };
+        let held = [holding(1, 1), holding(2, 0), holding(3, 1), holding(4, 1)];
+        let heard = hear(node(1), &held, false, &tasks, 100, &terms);
         let renew = |number: usize| Change::Renew { task: tasks[number - 1].id, epoch: 1, until: 110 };
         let lost = Change::Again { task: tasks[1].id, epoch: 1, not_before: 100, reason: Reason::Lost };
         assert_eq!(heard.changes, [renew(1), lost, renew(3)]);
         assert_eq!(heard.stop, [holding(3, 1), holding(2, 0), holding(4, 1)]);
+
+        let left = Change::Again { task: tasks[1].id, epoch: 1, not_before: 100, reason: Reason::Left };
+        assert!(hear(node(1), &held, true, &tasks, 100, &terms).changes.contains(&left), "it goes in good order");
+        let terms = Terms { lease: 50, ..terms };
+        assert!(
+            hear(node(1), &held, false, &tasks, 100, &terms).changes.contains(&left),
+            "it may never have heard of it"
+        );
     }
 }

@@ -49,6 +49,8 @@ pub struct Task {
     pub epoch: u64,
     /// How often the farm failed it.
     pub losses: u32,
+    /// When its lease began; the first renewal moves its end.
+    pub began: i64,
     pub queued: i64,
     pub state: State,
 }
@@ -99,6 +101,8 @@ pub enum Change {
 pub enum Reason {
     /// Nothing was heard of its node, or the node forgot it.
     Lost,
+    /// Its node never had it, or left it in good order: nobody is to blame.
+    Left,
     /// The node says that it is not the task's fault.
     Failed(Failure),
 }
@@ -106,17 +110,18 @@ pub enum Reason {
 /// Returns what becomes of a task that the farm failed: once more, or parked.
 fn failed_by_farm(task: &Task, now: i64, terms: &Terms, reason: Reason) -> Change {
     let (id, epoch) = (task.id, task.epoch);
-    let losses = task.losses + 1;
     if let State::Running { stopping: true, .. } = task.state {
         return Change::End { task: id, epoch, state: TaskState::Cancelled, failure: None };
     }
-    if losses < task.attempts {
+    let losses = task.losses + 1;
+    if losses < task.attempts || reason == Reason::Left {
         // A lost node is no reason to wait; a mirror in the middle of its update is.
-        let pause = if reason == Reason::Lost { 0 } else { terms.pause << task.losses.min(8) };
+        let waits = matches!(reason, Reason::Failed(_));
+        let pause = if waits { terms.pause << task.losses.min(8) } else { 0 };
         return Change::Again { task: id, epoch, not_before: now + pause, reason };
     }
     let (state, failure) = match reason {
-        Reason::Lost => (TaskState::Parked, parked(losses)),
+        Reason::Lost | Reason::Left => (TaskState::Parked, parked(losses)),
         Reason::Failed(failure) => (TaskState::Failed, failure),
     };
     Change::End { task: id, epoch, state, failure: Some(failure) }
@@ -156,6 +161,7 @@ pub(crate) mod tests {
             attempts: 3,
             epoch: 0,
             losses: 0,
+            began: 0,
             queued: number as i64,
             state: State::Queued,
         }

@@ -1,5 +1,7 @@
 //! What follows in a build when one of its tasks has come to rest.
 
+use std::collections::HashMap;
+
 use kiln_farm_api::task::Failure;
 use kiln_farm_api::{BuildId, BuildState, Name, TaskId, TaskState};
 use kiln_model::FaultKind;
@@ -19,28 +21,32 @@ pub struct Sibling {
 /// Returns what follows in a build, all at once: what is skipped may let others be skipped.
 pub fn settle(build: BuildId, mut tasks: Vec<Sibling>) -> Vec<Change> {
     let mut changes = vec![];
-    while let Some((at, change)) = next(&tasks) {
-        tasks[at].state = if matches!(change, Change::Queue { .. }) { TaskState::Queued } else { TaskState::Skipped };
-        changes.push(change);
+    let mut states: HashMap<Name, TaskState> = tasks.iter().map(|task| (task.name.clone(), task.state)).collect();
+    loop {
+        let before = changes.len();
+        for task in tasks.iter_mut().filter(|task| task.state == TaskState::Waiting) {
+            let Some(change) = follows(task, &states) else { continue };
+            task.state = if matches!(change, Change::Queue { .. }) { TaskState::Queued } else { TaskState::Skipped };
+            states.insert(task.name.clone(), task.state);
+            changes.push(change);
+        }
+        if changes.len() == before {
+            break;
+        }
     }
     changes.extend(end(&tasks).map(|state| Change::EndBuild { build, state }));
     changes
 }
 
-fn next(tasks: &[Sibling]) -> Option<(usize, Change)> {
-    let waiting = tasks.iter().enumerate().filter(|(_, task)| task.state == TaskState::Waiting);
-    waiting.filter_map(|(at, task)| Some((at, follows(task, tasks)?))).next()
-}
-
 /// Returns what becomes of a waiting task.
-fn follows(task: &Sibling, tasks: &[Sibling]) -> Option<Change> {
-    let needed = || tasks.iter().filter(|other| task.needs.contains(&other.name));
-    if let Some(bad) = needed().find(|other| other.state.is_final() && other.state != TaskState::Done) {
-        let message = format!("`{}`, which it needs, is {}", bad.name, bad.state.name());
+fn follows(task: &Sibling, states: &HashMap<Name, TaskState>) -> Option<Change> {
+    let needed = || task.needs.iter().filter_map(|need| Some((need, *states.get(need)?)));
+    if let Some((name, state)) = needed().find(|(_, state)| state.is_final() && *state != TaskState::Done) {
+        let message = format!("`{name}`, which it needs, is {}", state.name());
         let failure = Some(Failure { fault: FaultKind::Package, message, hint: None });
         return Some(Change::End { task: task.id, epoch: task.epoch, state: TaskState::Skipped, failure });
     }
-    needed().all(|other| other.state == TaskState::Done).then_some(Change::Queue { task: task.id })
+    needed().all(|(_, state)| state == TaskState::Done).then_some(Change::Queue { task: task.id })
 }
 
 /// Returns how a build ended whose tasks have all come to rest.
@@ -54,27 +60,45 @@ fn end(tasks: &[Sibling]) -> Option<BuildState> {
     }
 }
 
+/// Most needs of all tasks of a submission together.
+const NEEDS: usize = 10_000;
+
 /// Returns a circle among the tasks of a submission, or a need that is no task: what to say of it.
 pub fn mistake(tasks: &[(Name, Vec<Name>)]) -> Option<String> {
-    for (at, (name, needs)) in tasks.iter().enumerate() {
-        if tasks[..at].iter().any(|(other, _)| other == name) {
+    let mut numbers = HashMap::new();
+    for (at, (name, _)) in tasks.iter().enumerate() {
+        if numbers.insert(name, at).is_some() {
             return Some(format!("two tasks are called `{name}`"));
         }
-        if let Some(need) = needs.iter().find(|need| tasks.iter().all(|(other, _)| other != *need)) {
-            return Some(format!("`{name}` needs `{need}`, which is no task of this build"));
+    }
+    let count: usize = tasks.iter().map(|(_, needs)| needs.len()).sum();
+    if count > NEEDS {
+        return Some(format!("the tasks of a build have {NEEDS} needs at most, not {count}"));
+    }
+    // How many needs each has that were not put before it, and who waits for it.
+    let mut open = vec![0; tasks.len()];
+    let mut waiting: Vec<Vec<usize>> = vec![vec![]; tasks.len()];
+    for (at, (name, needs)) in tasks.iter().enumerate() {
+        for need in needs {
+            let Some(other) = numbers.get(need) else {
+                return Some(format!("`{name}` needs `{need}`, which is no task of this build"));
+            };
+            open[at] += 1;
+            waiting[*other].push(at);
         }
     }
-    let mut left: Vec<&(Name, Vec<Name>)> = tasks.iter().collect();
-    loop {
-        let open = |name: &Name, left: &[&(Name, Vec<Name>)]| left.iter().any(|(other, _)| other == name);
-        let still: Vec<_> =
-            left.iter().copied().filter(|(_, needs)| needs.iter().any(|need| open(need, &left))).collect();
-        if still.len() == left.len() {
-            let names: Vec<String> = left.iter().map(|(name, _)| format!("`{name}`")).collect();
-            return (!left.is_empty()).then(|| format!("{} need each other in a circle", names.join(", ")));
+    let mut ready: Vec<usize> = (0..tasks.len()).filter(|at| open[*at] == 0).collect();
+    while let Some(at) = ready.pop() {
+        for other in std::mem::take(&mut waiting[at]) {
+            open[other] -= 1;
+            if open[other] == 0 {
+                ready.push(other);
+            }
         }
-        left = still;
     }
+    let left = tasks.iter().zip(&open).filter(|(_, open)| **open > 0).map(|((name, _), _)| format!("`{name}`"));
+    let left: Vec<String> = left.collect();
+    (!left.is_empty()).then(|| format!("{} need each other in a circle", left.join(", ")))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use kiln_farm_api::{Name, NewProject, NewToken, NewUser, Problem, Project, Role,
 use uuid::Uuid;
 
 use super::caller::Person;
-use crate::db::access::Audited;
+use crate::db::access::{Audited, By};
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 use crate::secret;
@@ -139,6 +139,7 @@ pub async fn make_token(
 
 /// Makes a token that allows no more than what its maker may.
 pub async fn token_for(farm: &Farm, person: &Person, new: NewToken) -> Result<Token> {
+    person.may_open_doors()?;
     let has = person.0.scopes.iter().max().copied().unwrap_or(Scope::Read);
     if let Some(more) = new.scopes.iter().find(|scope| **scope > has) {
         return Err(Error::forbidden(format!("who asks has no scope `{}` to give away", more.name())));
@@ -146,13 +147,22 @@ pub async fn token_for(farm: &Farm, person: &Person, new: NewToken) -> Result<To
     if new.scopes.is_empty() || new.name.is_empty() || new.name.chars().count() > 100 {
         return Err(Error::bad("a token has a name of 1 to 100 characters and at least one scope"));
     }
-    farm.make_token(person.id(), &person.0.name, new.name, new.scopes, new.lasts).await
+    let lasts = match person.0.by {
+        // Not longer than the one that makes it.
+        By::Token { expires: Some(expires) } => {
+            let left = expires.saturating_sub(farm.now()).max(0) as u64 / 1000;
+            Some(new.lasts.map_or(left, |lasts| lasts.min(left)))
+        }
+        By::Token { expires: None } | By::Session => new.lasts,
+    };
+    farm.make_token(person.id(), &person.0.name, new.name, new.scopes, lasts).await
 }
 
 /// Takes a token back.
 #[utoipa::path(delete, path = "/tokens/{token}", tag = "access", params(("token" = TokenId, Path)),
     responses((status = 204), (status = 404, body = Problem)))]
 pub async fn drop_token(State(farm): State<Farm>, person: Person, Path(id): Path<TokenId>) -> Result<StatusCode> {
+    person.may_open_doors()?;
     let owner = if person.is_admin() { None } else { Some(person.id()) };
     let (now, by) = (farm.now(), person.name().to_owned());
     farm.db

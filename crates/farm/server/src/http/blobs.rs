@@ -30,11 +30,14 @@ pub async fn state(State(farm): State<Farm>, _: Anyone, Path(digest): Path<Diges
     responses((status = 200, body = Upload), (status = 409, body = Problem), (status = 422, body = Problem), (status = 507, body = Problem)))]
 pub async fn append(
     State(farm): State<Farm>,
-    _: Anyone,
+    anyone: Anyone,
     Path(digest): Path<Digest>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Upload>> {
+    if let Anyone::Person(person) = &anyone {
+        person.may_upload()?;
+    }
     let (offset, length) = (number(&headers, "upload-offset")?, number(&headers, "upload-length")?);
     if length > LONGEST {
         return Err(Error::bad(format!("a blob has {LONGEST} bytes at most")));
@@ -57,8 +60,10 @@ pub async fn download(
     Path(digest): Path<Digest>,
     headers: HeaderMap,
 ) -> Result<Response<Body>> {
-    if let Anyone::Person(person) = anyone {
-        person.administers()?;
+    match anyone {
+        Anyone::Person(person) => person.administers()?,
+        Anyone::Machine(node) if farm.db.is_input_of(digest, node.id).await? => {}
+        Anyone::Machine(_) => return Err(Error::missing("blob", digest)),
     }
     if farm.db.blob(digest).await?.is_none() {
         return Err(Error::missing("blob", digest));

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use kiln_farm_api::{Name, NodeId, Role, Scope, UserId};
 
-use crate::db::access::Known;
+use crate::db::access::{By, Known};
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 use crate::secret;
@@ -38,6 +38,21 @@ impl Person {
 
     pub fn id(&self) -> UserId {
         self.0.user
+    }
+
+    /// Refuses a token that is not for everything: who holds it may not open further doors.
+    pub fn may_open_doors(&self) -> Result<()> {
+        match self.0.by {
+            By::Token { .. } if !self.has(Scope::Admin) => {
+                Err(Error::forbidden("this is for who is logged in, or has a token with the scope `admin`"))
+            }
+            By::Token { .. } | By::Session => Ok(()),
+        }
+    }
+
+    /// Refuses a token that is only to look.
+    pub fn may_upload(&self) -> Result<()> {
+        if self.has(Scope::Submit) { Ok(()) } else { Err(Error::forbidden("this token has no scope `submit`")) }
     }
 
     fn has(&self, scope: Scope) -> bool {
@@ -115,8 +130,9 @@ impl FromRequestParts<Farm> for Machine {
         let credential = bearer(&parts.headers).filter(|token| token.starts_with(secret::NODE));
         let credential = credential.ok_or_else(Error::stranger)?;
         let known = farm.db.node_with(&secret::digest(credential)).await?;
-        let unknown =
-            || Error::stranger().hint("this node was revoked, or never enrolled here: `kiln nodes enrol NAME`");
+        let unknown = || {
+            Error::stranger().hint("this node was revoked, or never let in here: the page `Nodes` gives credentials")
+        };
         known.map(|(id, name)| Self { id, name }).ok_or_else(unknown)
     }
 }

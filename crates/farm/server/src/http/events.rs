@@ -34,7 +34,7 @@ pub struct Part {
     pub tail: Option<u64>,
     /// Only entries with this text in them, whatever its case.
     pub q: Option<String>,
-    /// 1000 where it does not say, 10000 at most.
+    /// 1000 where it does not say, 2000 at most.
     pub limit: Option<u64>,
 }
 
@@ -55,7 +55,7 @@ pub async fn events(
         .and_then(|value| value.to_str().ok())
         .is_some_and(|kinds| kinds.contains("text/event-stream"));
     if !streams {
-        let limit = part.limit.unwrap_or(1000).clamp(1, 10_000);
+        let limit = part.limit.unwrap_or(1000).clamp(1, 2000);
         let wanted = Wanted { after: part.after, tail: part.tail, search: part.q, limit };
         return Ok(Json(farm.db.page(id, &wanted).await?).into_response());
     }
@@ -165,7 +165,7 @@ pub async fn log(
 ) -> Result<Response> {
     seen(&farm, &person, id, Role::Viewer).await?;
     let pieces = stream::try_unfold((farm, 0), move |(farm, after)| async move {
-        let told = farm.db.told(id, &Wanted { after, limit: 5000, ..Wanted::default() }).await?;
+        let told = farm.db.told(id, &Wanted { after, limit: 500, ..Wanted::default() }).await?;
         let Some(last) = told.last().map(|told| told.seq) else { return Ok(None) };
         let entries = told.iter().map(|told| serde_json::from_str::<Entry>(&told.json));
         let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| Error::failed("read a log", error))?;
@@ -198,6 +198,9 @@ fn farm_words(event: &FarmEvent) -> String {
         FarmEvent::TaskLeased { task_name, node_name, .. } => format!("{task_name}: goes to node {node_name}"),
         FarmEvent::TaskLost { task_name, node_name } => {
             format!("{task_name}: node {node_name} was lost; it goes out again")
+        }
+        FarmEvent::TaskLeft { task_name, node_name } => {
+            format!("{task_name}: node {node_name} does not have it; it goes out again")
         }
         FarmEvent::TaskEnded { task_name, state, reason } => {
             let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();

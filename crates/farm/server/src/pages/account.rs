@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::layout::page;
 use super::words::moment;
 use super::{NoPage, Page, Visitor};
+use crate::error::Error;
 use crate::farm::Farm;
 use crate::http::access::{hashed, token_for};
 use crate::http::caller::Person;
@@ -30,6 +31,7 @@ async fn body(farm: &Farm, person: &Person, told: Markup) -> Result<Markup, NoPa
         form method="post" action="/account/password" {
             // For those who keep passwords: whose it is.
             input type="text" name="name" value=(person.name()) autocomplete="username" hidden;
+            @if !without { label { "Password until now " input name="before" type="password" required autocomplete="current-password"; } }
             label { "New password " input name="password" type="password" minlength="10" required autocomplete="new-password"; }
             button { "Change it" }
         }
@@ -60,6 +62,8 @@ async fn body(farm: &Farm, person: &Person, told: Markup) -> Result<Markup, NoPa
 #[derive(Deserialize)]
 pub struct Password {
     password: String,
+    #[serde(default)]
+    before: String,
 }
 
 pub async fn password(
@@ -67,6 +71,10 @@ pub async fn password(
     Visitor(person): Visitor,
     Form(form): Form<Password>,
 ) -> Result<Redirect, NoPage> {
+    let kept = farm.db.user_named(person.name()).await?.and_then(|(_, kept)| kept);
+    if kept.is_some() && !farm.guesses.verify(&farm, person.name(), form.before, kept).await? {
+        return Err(Error::forbidden("the password until now is another").into());
+    }
     let hash = hashed(form.password).await?;
     let (user, now, name) = (person.id(), farm.now(), person.name().to_owned());
     let job = farm.db.write(move |tx| {

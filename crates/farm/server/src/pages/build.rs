@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Redirect;
-use kiln_farm_api::{Build, BuildId, Entry, Role, Stored, Task, TaskId, TaskState, What};
+use kiln_farm_api::{Build, BuildId, Entry, Role, Stored, Task, TaskId, TaskState, What, routes};
 use kiln_model::{EventKind, StageKind};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -202,14 +202,7 @@ fn timeline(stages: &[Stage], now: i64, task: TaskState) -> Markup {
 }
 
 fn artifacts(build: &Build) -> Markup {
-    let address = |artifact: &Stored| {
-        let parts = artifact
-            .name
-            .split('/')
-            .map(|part| url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>());
-        let name = parts.collect::<Vec<_>>().join("%2F").replace('+', "%20");
-        format!("/api/v1/builds/{}/artifacts/{name}", build.id)
-    };
+    let address = |artifact: &Stored| routes::artifact(build.id, &artifact.name);
     html! {
         @if !build.artifacts.is_empty() {
             h2 { "Artifacts" }

@@ -13,10 +13,11 @@ mod words;
 use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use crate::db::access::By;
 use crate::error::Error;
 use crate::farm::Farm;
 use crate::http::caller::Person;
@@ -82,7 +83,11 @@ impl FromRequestParts<Farm> for Visitor {
     type Rejection = NoPage;
 
     async fn from_request_parts(parts: &mut Parts, farm: &Farm) -> Result<Self, NoPage> {
-        Ok(Self(Person::from_request_parts(parts, farm).await?))
+        let person = Person::from_request_parts(parts, farm).await?;
+        if person.0.by != By::Session && !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(Error::forbidden("pages are changed by who is logged in; programs ask `/api/v1`").into());
+        }
+        Ok(Self(person))
     }
 }
 

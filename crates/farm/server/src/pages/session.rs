@@ -2,10 +2,10 @@
 
 use axum::Form;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use futures_util::FutureExt as _;
-use kiln_farm_api::UserId;
+use kiln_farm_api::{Name, UserId};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -18,8 +18,6 @@ use crate::secret;
 
 /// How long a session lasts, seconds.
 const LASTS: i64 = 14 * 24 * 3600;
-/// How many wrong passwords of one name are heard in how many milliseconds.
-const GUESSES: (usize, i64) = (10, 60_000);
 
 pub async fn form() -> Markup {
     login_form(None)
@@ -45,20 +43,26 @@ pub struct Login {
 }
 
 pub async fn login(State(farm): State<Farm>, Form(Login { name, password }): Form<Login>) -> Result<Response, NoPage> {
-    if !farm.guesses.may(&name, farm.now(), GUESSES) {
-        let wrong = "too many wrong passwords for this name; wait a minute";
-        return Ok((axum::http::StatusCode::TOO_MANY_REQUESTS, login_form(Some(wrong))).into_response());
-    }
-    let known = farm.db.user_named(&name).await?;
+    let known = match name.parse::<Name>() {
+        Ok(name) => farm.db.user_named(name.as_str()).await?,
+        Err(_) => None,
+    };
+    // Those who are nobody share one count.
+    let whose = known.as_ref().map_or("", |(user, _)| user.name.as_str());
     let hash = known.as_ref().and_then(|(_, hash)| hash.clone());
-    let right = tokio::task::spawn_blocking(move || secret::verify(&password, hash.as_deref())).await;
-    match known.filter(|_| right.unwrap_or(false)) {
-        Some((user, _)) => Ok(begin(&farm, user.id, "/").await?),
-        None => {
-            farm.guesses.wrong(&name, farm.now());
-            let form = login_form(Some("name or password is wrong"));
-            Ok((axum::http::StatusCode::UNAUTHORIZED, form).into_response())
+    match farm.guesses.verify(&farm, whose, password, hash).await {
+        Ok(true) => {
+            let (user, _) = known.ok_or_else(Error::stranger)?;
+            Ok(begin(&farm, user.id, "/").await?)
         }
+        Ok(false) => {
+            let form = login_form(Some("name or password is wrong"));
+            Ok((StatusCode::UNAUTHORIZED, form).into_response())
+        }
+        Err(Error::Refused(problem)) => {
+            Ok((StatusCode::TOO_MANY_REQUESTS, login_form(Some(&problem.title))).into_response())
+        }
+        Err(failed) => Err(failed.into()),
     }
 }
 

@@ -86,6 +86,9 @@ fn words(event: FarmEvent) -> Option<String> {
         FarmEvent::Submitted { by } => format!("submitted by {by}"),
         FarmEvent::TaskLeased { task_name, node_name, .. } => format!("{task_name} goes to {node_name}"),
         FarmEvent::TaskLost { task_name, node_name } => format!("{node_name} was lost; {task_name} goes out again"),
+        FarmEvent::TaskLeft { task_name, node_name } => {
+            format!("{node_name} does not have {task_name}, which goes out again")
+        }
         FarmEvent::TaskEnded { task_name, state, reason } => {
             let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
             format!("{task_name} {}{why}", state.name())
