@@ -306,7 +306,8 @@ async fn a_word_of_the_clients_own_makes_one_build() {
 async fn bad_input_is_refused_in_words() {
     let farm = TestFarm::start(On::Sqlite).await;
     let ask = Asking::new(&farm);
-    let large = ask
+    // On a line of its own, which is cut.
+    let large = Asking::new(&farm)
         .request(Method::POST, &routes::builds())
         .header("content-type", "application/json")
         .body("x".repeat(17 << 20));

@@ -198,7 +198,7 @@ impl TestFarm {
     /// Returns the file that [`TestFarm::done`] made.
     pub async fn artifact(&self, build: BuildId) -> Vec<u8> {
         let path = self.folder.path().join("artifact");
-        self.admin.artifact(build, "out%2Fimage.raw", &path).await.unwrap();
+        self.admin.artifact(build, "out/image.raw", &path).await.unwrap();
         std::fs::read(path).unwrap()
     }
 
