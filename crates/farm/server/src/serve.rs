@@ -121,7 +121,8 @@ impl Server {
 /// How long the end of a server waits for what it is asked already.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-fn clock() -> i64 {
+/// Returns what time it is, milliseconds since 1970.
+pub fn clock() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kiln_farm_server::backup;
+use kiln_farm_server::serve::clock;
 
 use crate::command::Outcome;
 use crate::{farm, out, settings, text};
@@ -23,7 +24,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> Outcome {
     let (data, database) = (args.data.unwrap_or_else(settings::data_folder), settings::database());
-    let made = farm::runtime()?.block_on(backup::backup(&data, database.as_deref(), &args.file, now()));
+    let made = farm::runtime()?.block_on(backup::backup(&data, database.as_deref(), &args.file, clock()));
     let made = made.map_err(|error| farm::not_done("back up", error))?;
     out::talk(&format!(
         "`{}`: the database and {} of {}\n",
@@ -32,8 +33,4 @@ pub fn run(args: Args) -> Outcome {
         text::bytes(made.bytes)
     ));
     Ok(ExitCode::SUCCESS)
-}
-
-fn now() -> i64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

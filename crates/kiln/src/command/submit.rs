@@ -38,7 +38,7 @@ pub struct Args {
     project: Name,
     #[command(flatten)]
     login: Login,
-    /// Higher goes first
+    /// Higher goes first; more than 0 is for owners of the project
     #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
     priority: i32,
     /// Do not boot the image, whatever the recipe says

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Redirect;
-use kiln_farm_api::{Build, BuildId, Entry, Role, Stored, Task, TaskId, TaskState, What, routes};
+use kiln_farm_api::{Build, BuildId, Entry, Name, NodeId, Role, Stored, TaskId, TaskState, What, routes};
 use kiln_model::{EventKind, StageKind};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -39,11 +39,9 @@ pub async fn show(
     let q = Some(search.q.clone()).filter(|text| !text.is_empty());
     let wanted = Wanted { after: 0, tail: Some(LINES), search: q, limit: LINES };
     let log = farm.db.page(id, &wanted).await?;
-    let nodes: BTreeMap<_, _> = farm.db.nodes(farm.now()).await?.into_iter().map(|node| (node.id, node.name)).collect();
-    let node = |task: &Task| task.node.and_then(|node| nodes.get(&node).map(ToString::to_string));
     let body = html! {
         h1 { (build.name) }
-        div #summary data-build=(id) data-ended[build.state.is_final()] { (summarised(&build, &steps, &node, farm.now())) }
+        div #summary data-build=(id) data-ended[build.state.is_final()] { (summarised(&build, &steps, &names(&farm).await?, farm.now())) }
         h2 #log { "Log" }
         form.filter method="get" action={ "/builds/" (id) "#log" } role="search" {
             label { "Find " input name="q" type="search" value=(search.q); }
@@ -66,9 +64,7 @@ pub async fn summary(State(farm): State<Farm>, Visitor(person): Visitor, Path(id
     seen(&farm, &person, id, Role::Viewer).await?;
     let build = farm.db.build(id, farm.now()).await?;
     let steps = farm.db.steps(id).await?;
-    let nodes: BTreeMap<_, _> = farm.db.nodes(farm.now()).await?.into_iter().map(|node| (node.id, node.name)).collect();
-    let node = |task: &Task| task.node.and_then(|node| nodes.get(&node).map(ToString::to_string));
-    Ok(summarised(&build, &steps, &node, farm.now()))
+    Ok(summarised(&build, &steps, &names(&farm).await?, farm.now()))
 }
 
 pub async fn cancel(
@@ -105,7 +101,12 @@ async fn pinned(farm: Farm, person: Person, id: BuildId, pinned: bool) -> Result
     Ok(Redirect::to(&format!("/builds/{id}")))
 }
 
-fn summarised(build: &Build, steps: &[Entry], node: &dyn Fn(&Task) -> Option<String>, now: i64) -> Markup {
+/// Returns what the nodes are called.
+async fn names(farm: &Farm) -> Result<BTreeMap<NodeId, Name>, NoPage> {
+    Ok(farm.db.nodes(farm.now()).await?.into_iter().map(|node| (node.id, node.name)).collect())
+}
+
+fn summarised(build: &Build, steps: &[Entry], nodes: &BTreeMap<NodeId, Name>, now: i64) -> Markup {
     html! {
         dl.facts {
             dt { "State" } dd #state { (state(build.state.name())) }
@@ -132,7 +133,7 @@ fn summarised(build: &Build, steps: &[Entry], node: &dyn Fn(&Task) -> Option<Str
                     p { @if position == 0 { "Next in the queue" } @else { (position) " before it in the queue" }
                         @if let Some(expected) = task.expected { "; expected to begin in " (span(expected.start - now)) " and end in " (span(expected.end - now)) } "." }
                 }
-                @if let Some(node) = node(task) { p { "On " (node) @if task.epoch > 1 { ", run " (task.epoch) } "." } }
+                @if let Some(node) = task.node.and_then(|node| nodes.get(&node)) { p { "On " (node) @if task.epoch > 1 { ", run " (task.epoch) } "." } }
                 (timeline(&stages(steps, task.id, task.epoch), now, task.state))
             }
         }
