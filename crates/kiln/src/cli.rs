@@ -41,6 +41,8 @@ pub enum Command {
     Node(node::Args),
     Submit(submit::Args),
     Cancel(cancel::Args),
+    Log(log::Args),
+    Retry(retry::Args),
     Gc(gc::Args),
     Backup(backup::Args),
     Restore(restore::Args),

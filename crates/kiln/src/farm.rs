@@ -4,7 +4,8 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kiln_farm_api::{BuildId, Client, Error};
+use futures_util::StreamExt as _;
+use kiln_farm_api::{BuildId, Client, Entry, Error, FarmEvent, What};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
 use tokio::runtime::{Builder, Runtime};
@@ -128,6 +129,62 @@ pub async fn again<T, F: Future<Output = Result<T, Error>>>(call: impl Fn() -> F
     call().await
 }
 
+/// Tells the entries of a build's log that come after number `after` until it has ended, whatever becomes of the line meanwhile;
+/// `sought` are the fields of an address that choose some of them.
+pub async fn follow(
+    client: &Client,
+    id: BuildId,
+    mut after: u64,
+    sought: &[(&str, String)],
+    tell: &mut impl FnMut(Entry) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut pause = PAUSE;
+    loop {
+        match some(client, id, &mut after, sought, tell).await {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(Ok(false)) => pause = PAUSE,
+            Ok(Err(fault)) => return Err(fault),
+            Err(Error::Unreachable { .. }) => pause = (pause * 2).min(Duration::from_secs(10)),
+            Err(error) if error.is_passing() => pause = (pause * 2).min(Duration::from_secs(10)),
+            Err(error) => return Err(fault("follow the build", error)),
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Tells what comes until the line breaks; true when the build has ended.
+async fn some(
+    client: &Client,
+    id: BuildId,
+    after: &mut u64,
+    sought: &[(&str, String)],
+    tell: &mut impl FnMut(Entry) -> Result<(), Fault>,
+) -> Result<Result<bool, Fault>, Error> {
+    let entries = client.follow(id, *after, sought).await?;
+    let mut entries = std::pin::pin!(entries);
+    let mut came = false;
+    while let Some(entry) = entries.next().await {
+        let entry = entry?;
+        (*after, came) = (entry.seq, true);
+        let ended = matches!(entry.what, What::Farm(FarmEvent::BuildEnded { .. }));
+        if let Err(fault) = tell(entry) {
+            return Ok(Err(fault));
+        }
+        if ended {
+            return Ok(Ok(true));
+        }
+    }
+    // A stream that ends by itself ends with the build, unless a proxy was tired of it; then more comes when it is asked again.
+    let ended = client.build(id).await.is_ok_and(|build| build.state.is_final() && (build.events <= *after || !came));
+    Ok(Ok(ended))
+}
+
+/// Reads which build is meant: its id or its address.
+pub fn build_id(text: &str) -> Result<BuildId, String> {
+    let id = text.trim_end_matches('/').rsplit('/').next().unwrap_or(text);
+    id.parse().map_err(|_| format!("`{text}` is neither a build's id nor its address"))
+}
+
 /// Returns why a call to the server came to nothing.
 pub fn fault(doing: &str, error: Error) -> Fault {
     match error {
@@ -156,4 +213,19 @@ pub fn relative(path: &Path) -> Result<PathBuf, Fault> {
     let shared = here.components().zip(path.components()).take_while(|(one, other)| one == other).count();
     let up = here.components().skip(shared).map(|_| std::path::Component::ParentDir);
     Ok(up.chain(path.components().skip(shared)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_is_named_by_id_or_address() {
+        let id = "01890a5d-ac96-774b-bcce-b302099a8057";
+        for text in [id.to_owned(), format!("https://builds.example.org/builds/{id}"), format!("http://x/builds/{id}/")]
+        {
+            assert_eq!(build(&text).unwrap().to_string(), id);
+        }
+        assert!(build_id("https://builds.example.org/builds").is_err());
+    }
 }

@@ -8,8 +8,13 @@ use serde::Serialize;
 
 /// Writes data.
 pub fn data(text: &str) -> Result<(), Fault> {
+    bytes(text.as_bytes())
+}
+
+/// Writes data as it is.
+pub fn bytes(bytes: &[u8]) -> Result<(), Fault> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Fault::farm("write to stdout").because(error)),
         Ok(()) => Ok(()),

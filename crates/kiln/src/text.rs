@@ -40,9 +40,26 @@ pub fn parse_bytes(text: &str) -> Result<u64, String> {
     Ok((number * base.pow(power as u32) as f64) as u64)
 }
 
+/// Reads a time span such as `90m` or `1h 30m`: seconds.
+pub fn parse_seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is not a time such as `45s`, `90m` or `1h 30m`");
+    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    u64::try_from(span.as_secs()).ok().filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times() {
+        for (text, seconds) in [("45s", 45), ("90m", 5400), ("1h 30m", 5400), ("24h", 86_400)] {
+            assert_eq!(parse_seconds(text), Ok(seconds));
+        }
+        for text in ["", "0s", "-3m", "10", "1 week"] {
+            assert!(parse_seconds(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_read_well() {

@@ -183,6 +183,7 @@ async fn submit_all(admin: Client, bundle: Digest, enough: Arc<AtomicBool>) -> V
             arch: Some(Arch::Amd64),
             capabilities: [].into(),
             attempts: Some(1000),
+            timeout: None,
         };
         let submission = Submission {
             project: "default".parse().unwrap(),
@@ -272,7 +273,7 @@ async fn sound(admin: &Client, build: BuildId, folder: &std::path::Path) {
     let shown = admin.build(build).await.unwrap();
     let mut entries = vec![];
     loop {
-        let page = admin.events(build, entries.len() as u64).await.unwrap();
+        let page = admin.events(build, entries.len() as u64, &[]).await.unwrap();
         entries.extend(page.entries);
         if entries.len() as u64 >= page.last {
             break;
@@ -300,7 +301,7 @@ async fn sound(admin: &Client, build: BuildId, folder: &std::path::Path) {
     for artifact in &shown.artifacts {
         let path = folder.join("check");
         admin
-            .artifact(build, &artifact.name, &path)
+            .artifact(build, &artifact.name, artifact.task, &path)
             .await
             .unwrap_or_else(|error| panic!("{}: {error}", routes::build(build)));
         assert_eq!(Digest::of(std::fs::read(&path).unwrap()), artifact.sha256);

@@ -104,10 +104,18 @@ pub struct User {
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     pub name: Name,
-    /// At least ten characters.
-    pub password: String,
+    /// At least ten characters; without one the account is entered by an invitation.
+    #[serde(default)]
+    pub password: Option<String>,
     #[serde(default)]
     pub admin: bool,
+}
+
+/// A link that logs a user in once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Invitation {
+    pub link: String,
+    pub expires: i64,
 }
 
 /// A token without its secret.

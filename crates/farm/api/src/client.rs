@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use eventsource_stream::Eventsource as _;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use kiln_model::Digest;
@@ -158,15 +159,37 @@ impl Client {
         self.answer(request).await.map(drop)
     }
 
-    /// Returns entries of a build's log that come after number `after`.
-    pub async fn events(&self, id: BuildId, after: u64) -> Result<Page> {
-        self.get(&format!("{}?after={after}", routes::events(id))).await
+    /// Returns entries of a build's log that come after number `after`; `sought` are fields of the address that choose some of them.
+    pub async fn events(&self, id: BuildId, after: u64, sought: &[(&str, String)]) -> Result<Page> {
+        let from = [("after", after.to_string())];
+        self.get(&routes::asking(routes::events(id), from.iter().chain(sought))).await
+    }
+
+    /// Returns a build's log as text, in pieces.
+    pub async fn log(
+        &self,
+        id: BuildId,
+        sought: &[(&str, String)],
+    ) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
+        let response = self.answer(self.request(Method::GET, &routes::asking(routes::log(id), sought))).await?;
+        let server = self.server.to_string();
+        let broken = move |error: reqwest::Error| Error::Unreachable {
+            server: server.clone(),
+            source: error.without_url().into(),
+        };
+        Ok(response.bytes_stream().map_err(broken))
     }
 
     /// Follows a build's log after number `after` until the build has ended or the line breaks; the caller goes on after the
     /// last entry it got.
-    pub async fn follow(&self, id: BuildId, after: u64) -> Result<impl Stream<Item = Result<Entry>> + use<>> {
-        let request = self.request(Method::GET, &routes::events(id)).header(ACCEPT, "text/event-stream");
+    pub async fn follow(
+        &self,
+        id: BuildId,
+        after: u64,
+        sought: &[(&str, String)],
+    ) -> Result<impl Stream<Item = Result<Entry>> + use<>> {
+        let request =
+            self.request(Method::GET, &routes::asking(routes::events(id), sought)).header(ACCEPT, "text/event-stream");
         let response = self.answer(request.header("last-event-id", after.to_string())).await?;
         let server = self.server.to_string();
         let entries = response.bytes_stream().eventsource().map(move |event| {
@@ -207,8 +230,8 @@ impl Client {
     }
 
     /// Downloads an artifact of a build into a file.
-    pub async fn artifact(&self, id: BuildId, name: &str, path: &Path) -> Result<()> {
-        self.save(&routes::artifact(id, name), path).await
+    pub async fn artifact(&self, id: BuildId, name: &str, task: Option<TaskId>, path: &Path) -> Result<()> {
+        self.save(&routes::artifact(id, name, task), path).await
     }
 
     async fn save(&self, at: &str, path: &Path) -> Result<()> {

@@ -6,6 +6,17 @@ use crate::{BuildId, DeliveryId, HookId, Name, NodeId, TaskId};
 
 pub const API: &str = "/api/v1";
 
+/// Returns an address with fields to ask by.
+pub fn asking<'a>(at: String, said: impl IntoIterator<Item = &'a (&'a str, String)>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    said.into_iter().for_each(|(name, value)| {
+        query.append_pair(name, value);
+    });
+    let query = query.finish();
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{at}{mark}{query}")
+}
+
 pub fn builds() -> String {
     format!("{API}/builds")
 }
@@ -65,10 +76,11 @@ pub fn log(id: BuildId) -> String {
     format!("{API}/builds/{id}/log")
 }
 
-pub fn artifact(id: BuildId, name: &str) -> String {
+pub fn artifact(id: BuildId, name: &str, task: Option<TaskId>) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let encoded = |byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    format!("{API}/builds/{id}/artifacts/{}", name.bytes().map(encoded).collect::<String>())
+    let of = task.map(|task| format!("?task={task}")).unwrap_or_default();
+    format!("{API}/builds/{id}/artifacts/{}{of}", name.bytes().map(encoded).collect::<String>())
 }
 
 pub fn blob(digest: Digest) -> String {

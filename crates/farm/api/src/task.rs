@@ -28,6 +28,9 @@ pub struct Order {
     /// How many nodes may be lost over it before it is parked; the server's default where it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+    /// How long a run of it may take, seconds; it is stopped and fails then. The server's limit where it does not say or says more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
 }
 
 /// What is to be done.

@@ -27,7 +27,7 @@ const PAGE = 500;
 // A log of any length: entries lie under their numbers, and only those in sight are fetched and drawn.
 class KilnLog extends HTMLElement {
   connectedCallback() {
-    if (this.dataset.q) return;
+    if (this.hasAttribute("data-q")) return;
     this.build = this.dataset.build;
     this.last = Number(this.dataset.last);
     this.pages = new Map();
@@ -44,12 +44,28 @@ class KilnLog extends HTMLElement {
     this.window.addEventListener("scroll", () => this.scrolled());
     this.querySelector(".follow").addEventListener("change", (event) => { this.follow = event.target.checked; this.draw(); });
     this.querySelector(".times").addEventListener("change", () => { this.clear(); this.draw(); });
+    window.addEventListener("hashchange", () => this.go());
     this.draw();
+    this.go();
     // Nothing comes after the end.
     if (document.getElementById("summary").hasAttribute("data-ended")) return;
     this.source = new EventSource(`/api/v1/builds/${this.build}/events?after=${this.last}`);
     this.source.onmessage = (event) => this.heard(JSON.parse(event.data));
     this.source.onerror = () => { if (this.ended) this.source.close(); };
+  }
+
+  // Shows the entry that the address names.
+  go() {
+    const named = /^#e(\d+)$/.exec(location.hash);
+    if (!named) return;
+    this.follow = false;
+    this.querySelector(".follow").checked = false;
+    const { clientHeight, scrollHeight } = this.window;
+    const most = Math.max(this.last - Math.floor(clientHeight / ROW), 1);
+    this.moving = true;
+    this.window.scrollTop = Math.min((Number(named[1]) - 1) / most, 1) * Math.max(scrollHeight - clientHeight, 0);
+    this.window.scrollIntoView({ block: "nearest" });
+    this.later();
   }
 
   disconnectedCallback() {

@@ -86,7 +86,7 @@ fn submission(bundle: Digest, number: u64) -> Submission {
         no_verify: false,
     };
     let name = "task".parse().expect("a name");
-    let task = Order { name, work, needs: vec![], arch: None, capabilities: [].into(), attempts: None };
+    let task = Order { name, work, needs: vec![], arch: None, capabilities: [].into(), attempts: None, timeout: None };
     let project = "default".parse().expect("a name");
     Submission { project, name: format!("load {number}"), priority: 0, tasks: vec![task], once: None }
 }
@@ -138,7 +138,7 @@ async fn watched(admin: &Client, bundle: Digest, watchers: usize) -> Result<(), 
     let build = admin.submit(&submission(bundle, 0)).await?.id;
     let follow = |client: Client| async move {
         let mut late = vec![];
-        let Ok(entries) = client.follow(build, 0).await else { return late };
+        let Ok(entries) = client.follow(build, 0, &[]).await else { return late };
         let mut entries = pin!(entries);
         while let Some(Ok(entry)) = entries.next().await {
             if let What::Build(EventKind::Log { line, .. }) = &entry.what

@@ -45,6 +45,20 @@ impl Blobs {
         place_of(&self.root.join("blobs"), digest)
     }
 
+    /// Returns the bytes of a blob that is not longer than `most`.
+    pub async fn read(&self, digest: Digest, most: u64) -> Result<Bytes> {
+        let path = self.path(digest);
+        let read = blocking(move || {
+            if fs::metadata(&path)?.len() > most {
+                return Ok(None);
+            }
+            fs::read(&path).map(Some)
+        });
+        let read = read.await.map_err(|error| Error::failed(format!("read blob {digest}"), error))?;
+        read.map(Bytes::from)
+            .ok_or_else(|| Error::bad(format!("blob {digest} is longer than the {most} bytes that are shown")))
+    }
+
     fn partial(&self, digest: Digest) -> PathBuf {
         self.root.join("uploads").join(digest.to_string())
     }

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use crate::db::{Db, Tx};
 use crate::decide::assign::assign;
-use crate::decide::expire::expire;
+use crate::decide::expire::{expire, too_long};
 use crate::decide::hear::hear;
-use crate::decide::{Asker, Change, Terms};
+use crate::decide::{Asker, Change, State, Terms};
 use crate::error::{Error, Result, chain};
 use crate::farm::Clock;
 use crate::metrics::Metrics;
@@ -165,11 +165,22 @@ async fn round(tx: &mut Tx, nodes: Vec<Seen>, now: i64, terms: Terms) -> Result<
     // Who was sent away while waiting here gets nothing more.
     let revoked = tx.revoked().await?;
     let nodes: Vec<Seen> = nodes.into_iter().filter(|seen| !revoked.contains(&seen.node)).collect();
+    // Before nodes are heard, so that each is told at once; those that wait already are told here.
+    let long = tx.too_long(now).await?;
+    tx.apply(too_long(&long, now), now).await?;
+    for task in &long {
+        if let State::Running { node, stopping: false, .. } = task.state {
+            orders.entry(node).or_default().stop.push(Holding { task: task.id, epoch: task.epoch });
+        }
+    }
     for seen in &nodes {
         let Some(poll) = &seen.poll else { continue };
         tx.heard(seen.node, &poll.resources, poll.draining, now).await?;
         let heard = hear(seen.node, &poll.holding, poll.draining, &tx.running_on(seen.node).await?, now, &terms);
-        orders.entry(seen.node).or_default().stop.extend(heard.stop);
+        let told = orders.entry(seen.node).or_default();
+        told.stop.extend(heard.stop);
+        told.stop.sort_unstable();
+        told.stop.dedup();
         tx.apply(heard.changes, now).await?;
     }
     for (node, lease) in tx.to_stop().await? {

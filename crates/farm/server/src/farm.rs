@@ -17,6 +17,7 @@ use crate::blobs::{Blobs, Hold, shard};
 use crate::db::builds::Fresh;
 use crate::db::{Db, Said};
 use crate::decide::complete::{Verdict, complete};
+use crate::decide::output;
 use crate::decide::settle::mistake;
 use crate::decide::{State, Terms};
 use crate::dispatch::Dispatch;
@@ -95,6 +96,7 @@ impl Farm {
 
     /// Takes events of a task from the node that has it; those it has already are skipped.
     pub async fn tell(&self, node: NodeId, task: TaskId, tell: Tell) -> Result<Taken> {
+        let limit = self.terms.output;
         self.db
             .write(move |tx| {
                 async move {
@@ -110,13 +112,19 @@ impl Farm {
                         return Err(Error::bad(why).hint("events of a task come in order and without gaps"));
                     }
                     let seq = told + fresh.len() as u64;
-                    let said = fresh.into_iter().map(|event| Said {
-                        at: tell.began + event.at as i64,
-                        task: Some((task, tell.epoch)),
-                        what: What::Build(bounded(event.kind)),
-                    });
                     let build = row.build.parse().map_err(|error| Error::failed("read a build's id", error))?;
-                    tx.tell(build, said.collect()).await?;
+                    let before = tx.output(build).await?;
+                    let mut used = before;
+                    let said = fresh.into_iter().filter_map(|event| {
+                        let kind = output::bounded(bounded(event.kind), &mut used, limit)?;
+                        let (at, task) = (tell.began + event.at as i64, Some((task, tell.epoch)));
+                        Some(Said { at, task, what: What::Build(kind) })
+                    });
+                    let said = said.collect();
+                    if used != before {
+                        tx.set_output(build, used).await?;
+                    }
+                    tx.tell(build, said).await?;
                     tx.took(task, seq).await?;
                     Ok(Taken { seq })
                 }

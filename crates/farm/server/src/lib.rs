@@ -2,6 +2,7 @@
 
 pub mod backup;
 pub mod blobs;
+pub mod bom;
 pub mod db;
 pub mod decide;
 pub mod dispatch;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod hub;
 pub mod metrics;
 mod pages;
+mod people;
 pub mod points;
 pub mod secret;
 pub mod serve;

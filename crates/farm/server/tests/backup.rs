@@ -56,9 +56,9 @@ async fn what_was_there_comes_back() {
         let restored: Build = client.build(build.id).await.unwrap();
         assert_eq!(restored, build);
         let path = farm.folder.path().join("artifact");
-        client.artifact(build.id, "out/image.raw", &path).await.unwrap();
+        client.artifact(build.id, "out/image.raw", None, &path).await.unwrap();
         assert_eq!(fs::read(path).unwrap(), bytes);
-        assert_eq!(client.events(build.id, 0).await.unwrap(), farm.admin.events(build.id, 0).await.unwrap());
+        assert_eq!(client.events(build.id, 0, &[]).await.unwrap(), farm.admin.events(build.id, 0, &[]).await.unwrap());
     }
     serving.abort();
 }

@@ -33,7 +33,7 @@ async fn a_log_is_followed_without_gap_or_repeat() {
     assert_eq!(entries.len(), 1004);
     assert!(entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq), "1, 2, 3, …");
     assert!(breaks > 5, "the line was broken {breaks} times");
-    assert_eq!(farm.admin.events(build.id, 1000).await.unwrap().entries, entries[1000..]);
+    assert_eq!(farm.admin.events(build.id, 1000, &[]).await.unwrap().entries, entries[1000..]);
 }
 
 /// Follows a log over a line that breaks every 97 entries; returns the entries, and how often it broke.
@@ -41,11 +41,11 @@ async fn watch(client: kiln_farm_api::Client, build: BuildId) -> (Vec<Entry>, us
     let (mut entries, mut breaks) = (Vec::<Entry>::new(), 0);
     loop {
         let after = entries.last().map_or(0, |entry| entry.seq);
-        let mut stream = pin!(client.follow(build, after).await.unwrap().take(97));
+        let mut stream = pin!(client.follow(build, after, &[]).await.unwrap().take(97));
         while let Some(entry) = stream.next().await {
             entries.push(entry.unwrap());
         }
-        let page = client.events(build, 0).await.unwrap();
+        let page = client.events(build, 0, &[]).await.unwrap();
         if page.ended && entries.last().map(|entry| entry.seq) == Some(page.last) {
             return (entries, breaks);
         }
@@ -95,7 +95,7 @@ async fn artifacts_are_blobs_first_and_rows_last() {
     assert_eq!(made.artifacts, [Stored { task: Some(lease.task), ..stored.clone() }]);
 
     let ask = Asking::new(&farm);
-    let at = routes::artifact(build.id, "out/edge.raw");
+    let at = routes::artifact(build.id, "out/edge.raw", None);
     let whole = ask.get(&at).await;
     assert_eq!(whole.headers()["content-disposition"], "attachment; filename=\"edge.raw\"");
     assert_eq!(whole.bytes().await.unwrap(), image.as_bytes());
@@ -104,7 +104,7 @@ async fn artifacts_are_blobs_first_and_rows_last() {
     let part = ask.request(Method::GET, &at).header("range", "bytes=99999999-").send().await.unwrap();
     assert_eq!(part.status(), StatusCode::RANGE_NOT_SATISFIABLE);
     let to = farm.folder.path().join("again");
-    farm.admin.artifact(build.id, "out/edge.raw", &to).await.unwrap();
+    farm.admin.artifact(build.id, "out/edge.raw", None, &to).await.unwrap();
     assert_eq!(std::fs::read(to).unwrap(), image.as_bytes());
 }
 
@@ -185,7 +185,7 @@ async fn who_may_do_what() {
     for (name, role) in
         [("vera", Some(Role::Viewer)), ("bob", Some(Role::Builder)), ("olga", Some(Role::Owner)), ("ann", None)]
     {
-        let user = NewUser { name: name.parse().unwrap(), password: "correct horse".into(), admin: false };
+        let user = NewUser { name: name.parse().unwrap(), password: Some("correct horse".into()), admin: false };
         assert_eq!(admin.post("/api/v1/users", &user).await.status(), StatusCode::CREATED);
         if let Some(role) = role {
             let member = Member { user: name.parse().unwrap(), role };
@@ -256,7 +256,7 @@ async fn tokens_allow_what_they_say_for_as_long_as_they_say() {
 async fn what_other_sites_want_is_refused_and_guessing_ends() {
     let farm = TestFarm::start(On::Sqlite).await;
     let admin = Asking::new(&farm);
-    let user = NewUser { name: "ann".parse().unwrap(), password: "correct horse".into(), admin: true };
+    let user = NewUser { name: "ann".parse().unwrap(), password: Some("correct horse".into()), admin: true };
     admin.post("/api/v1/users", &user).await;
     let cookie = session(&admin, "ann", "correct horse").await.unwrap();
     let enrol = |origin: Option<&str>, name: &str| {
@@ -351,7 +351,7 @@ async fn a_token_opens_no_further_doors() {
     assert_eq!(child.json::<Token>().await.unwrap().expires, short.expires, "no longer than the one that made it");
 
     // Who changes a password knows the one until now.
-    let user = NewUser { name: "ann".parse().unwrap(), password: "correct horse".into(), admin: false };
+    let user = NewUser { name: "ann".parse().unwrap(), password: Some("correct horse".into()), admin: false };
     admin.post("/api/v1/users", &user).await;
     let cookie = session(&admin, "ann", "correct horse").await.unwrap();
     let change = |before: &str| {
@@ -378,7 +378,7 @@ async fn a_node_reads_what_it_builds_from_and_nothing_else() {
     node.client.download(bundle, &to).await.unwrap();
     node.end(&lease, None).await.unwrap();
     assert_eq!(node.client.download(bundle, &to).await.unwrap_err().status(), Some(404), "not any more");
-    assert_eq!(node.client.artifact(build.id, "edge.raw", &to).await.unwrap_err().status(), Some(401));
+    assert_eq!(node.client.artifact(build.id, "edge.raw", None, &to).await.unwrap_err().status(), Some(401));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -405,7 +405,7 @@ async fn names_that_look_alike_are_others() {
         submission.project = name.parse().unwrap();
         farm.admin.submit(&submission).await.unwrap();
     }
-    let user = NewUser { name: "ann".parse().unwrap(), password: "correct horse".into(), admin: false };
+    let user = NewUser { name: "ann".parse().unwrap(), password: Some("correct horse".into()), admin: false };
     admin.post("/api/v1/users", &user).await;
     for name in ["team-x", "team_x"] {
         let member = |method, role| {

@@ -200,7 +200,7 @@ impl Stage {
     }
 
     async fn log(&self, build: &str) -> String {
-        let page = self.farm.admin.events(self.builds[build], 0).await.unwrap();
+        let page = self.farm.admin.events(self.builds[build], 0, &[]).await.unwrap();
         let gapless = page.entries.iter().zip(1..).all(|(entry, seq)| entry.seq == seq);
         assert!(gapless && page.last == page.entries.len() as u64, "{page:?}");
         let lines = page.entries.iter().filter_map(|entry| Some(format!("{} {}", entry.seq, words(&entry.what)?)));

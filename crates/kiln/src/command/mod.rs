@@ -13,6 +13,7 @@ pub mod diff;
 pub mod doctor;
 pub mod gc;
 pub mod lock;
+pub mod log;
 pub mod new;
 pub mod node;
 pub mod pieman;
@@ -21,6 +22,7 @@ pub mod recipe;
 pub mod reference;
 pub mod relay;
 pub mod restore;
+pub mod retry;
 pub mod schema;
 pub mod serve;
 pub mod shell;
@@ -60,6 +62,8 @@ pub fn run(command: Command) -> Outcome {
         Command::Node(args) => node::run(args),
         Command::Submit(args) => submit::run(args),
         Command::Cancel(args) => cancel::run(args),
+        Command::Log(args) => log::run(args),
+        Command::Retry(args) => retry::run(args),
         Command::Gc(args) => gc::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),

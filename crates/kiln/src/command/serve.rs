@@ -1,9 +1,10 @@
 //! `kiln serve`.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use kiln_farm_api::Name;
 use kiln_farm_node::Wish;
 use kiln_farm_server::decide::Terms;
 use kiln_farm_server::serve::{Config, Server, Welcome};
@@ -43,6 +44,15 @@ pub struct Args {
     /// Cache folder of builds on this machine [default: $KILN_CACHE, $XDG_CACHE_HOME/kiln, ~/.cache/kiln]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Prints a link that logs this user in once: for who is locked out
+    #[arg(long, value_name = "USER")]
+    invite: Option<Name>,
+    /// How long a run of a task may take, at most
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = text::parse_seconds)]
+    task_timeout: u64,
+    /// Output that a build's log takes; what follows is left out
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
+    log_limit: u64,
     /// Shows `/metrics` to everyone who reaches the server, not only to this machine and to tokens of scope `read`
     #[arg(long)]
     metrics_open: bool,
@@ -53,19 +63,21 @@ pub struct Args {
 
 pub fn run(args: Args) -> Outcome {
     let database = settings::database();
+    let output = i64::try_from(args.log_limit).unwrap_or(i64::MAX);
+    let terms = Terms { timeout: args.task_timeout.min(1 << 40) as i64 * 1000, output, ..Terms::default() };
     let config = Config {
         listen: args.listen,
         data: args.data.unwrap_or_else(settings::data_folder),
         database,
         address: args.address.map(String::from),
         reserve: args.keep_free,
-        terms: Terms::default(),
+        terms,
         metrics_open: args.metrics_open,
         webhooks_private: args.webhooks_private,
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
     farm::log();
-    farm::runtime()?.block_on(serve(config, own))?;
+    farm::runtime()?.block_on(serve(config, own, args.invite))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,28 +94,37 @@ impl Own {
         Ok(Self { slots, cache, kiln: node::this_program()? })
     }
 
-    /// Returns how it works for the server beside it, which it speaks to as any other node does.
-    async fn config(self, server: &Server, data: PathBuf) -> Result<kiln_farm_node::Config, Fault> {
+    /// Returns how it works for the server beside it, which it speaks to as any other node does. Where several servers may share a
+    /// database, and perhaps a folder, each has a node of another name.
+    async fn config(self, server: &Server, data: &Path, shared: bool) -> Result<kiln_farm_node::Config, Fault> {
         let mut here = server.local_addr().farm(|| "find where the server listens".into())?;
         if here.ip().is_unspecified() {
             here.set_ip(if here.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
         let address = format!("http://{here}").parse().farm(|| "name the server".into())?;
-        let name = "built-in".parse().farm(|| "name the node".into())?;
+        let (name, data) = match shared {
+            true => {
+                let name = own_name(rustix::system::uname().nodename().to_str().unwrap_or_default(), here.port());
+                (name.clone(), data.join(format!("node-{name}")))
+            }
+            false => ("built-in".to_owned(), data.join("node")),
+        };
+        let name = name.parse().farm(|| "name the node".into())?;
         let credential = server.farm.enrol_own(&name).await.farm(|| "let the node in".into())?;
         let config = kiln_farm_node::Config::new(address, credential, data, self.kiln, self.cache);
         Ok(kiln_farm_node::Config { slots: self.slots, ..config })
     }
 }
 
-async fn serve(config: Config, own: Option<Own>) -> Result<(), Fault> {
-    let data = config.data.join("node");
+async fn serve(config: Config, own: Option<Own>, invite: Option<Name>) -> Result<(), Fault> {
+    let data = config.data.clone();
+    let shared = config.database.as_ref().is_some_and(|url| !url.starts_with("sqlite:"));
     let shutdown = farm::told_to_end()?;
     let server = Server::open(config).await.farm(|| "start the server".into())?;
     let (wish, wished) = watch::channel(Wish::Work);
     let node = match own {
         Some(own) => {
-            let work = kiln_farm_node::run(own.config(&server, data).await?, wished);
+            let work = kiln_farm_node::run(own.config(&server, &data, shared).await?, wished);
             Some(tokio::spawn(async move {
                 if let Err(fault) = work.await {
                     tracing::error!("the built-in node ends, builds wait for others: {}", fault.chain());
@@ -116,6 +137,11 @@ async fn serve(config: Config, own: Option<Own>) -> Result<(), Fault> {
     if let Some(welcome) = &server.welcome {
         out::talk(&greeting(welcome));
     }
+    if let Some(name) = invite {
+        let invitation = server.farm.invite(&name, "kiln serve --invite").await;
+        let link = invitation.map_err(|error| farm::not_done("invite a user", error))?.link;
+        out::talk(&format!("log in as {name}, once, within a day: {link}\n"));
+    }
     let ending = async move {
         shutdown.await;
         // Builds that are stopped go on when the server is back; until their node is done with them, it is needed.
@@ -127,6 +153,13 @@ async fn serve(config: Config, own: Option<Own>) -> Result<(), Fault> {
     server.run(ending).await.farm(|| "serve".into())
 }
 
+/// Returns what a server's own node is called: by the machine's name, as far as that is a node's, and the server's port.
+fn own_name(host: &str, port: u16) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c.to_ascii_lowercase() } else { '-' };
+    let host: String = host.split('.').next().unwrap_or_default().chars().take(40).map(plain).collect();
+    format!("built-in-{host}-{port}")
+}
+
 fn greeting(welcome: &Welcome) -> String {
     let Welcome { link, token } = welcome;
     format!(
@@ -134,4 +167,18 @@ fn greeting(welcome: &Welcome) -> String {
          programs: `kiln submit RECIPE --token-file {}`\n",
         token.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_server_names_its_node() {
+        for (host, wanted) in [("vm7.example.org", "built-in-vm7-80"), ("Ünsere_Büchse", "built-in--nsere-b-chse-80")]
+        {
+            assert_eq!(own_name(host, 80), wanted);
+            assert!(wanted.parse::<Name>().is_ok());
+        }
+    }
 }

@@ -44,6 +44,9 @@ pub struct Args {
     /// Do not boot the image, whatever the recipe says
     #[arg(long)]
     no_verify: bool,
+    /// How long the build may run before it is stopped: `90m`, `6h`; the server has a limit of its own
+    #[arg(long, value_name = "TIME", value_parser = text::parse_seconds)]
+    timeout: Option<u64>,
     /// Show the build as it goes, then download what it made
     #[arg(long, short)]
     wait: bool,
@@ -127,6 +130,7 @@ fn submission(args: &Args, loaded: &Loaded, packed: &Packed) -> Result<Submissio
         arch: Some(spec.base.architecture),
         capabilities: Default::default(),
         attempts: None,
+        timeout: args.timeout,
     };
     let once = Some(Uuid::now_v7().to_string());
     let (project, name) = (args.project.clone(), spec.name.clone());
@@ -182,7 +186,7 @@ fn failure(build: &Build) -> Fault {
 fn summary(build: &Build, out: &Path) -> String {
     let mut text = "\n".to_owned();
     for artifact in &build.artifacts {
-        let path = out.join(&artifact.name);
+        let path = fetch::folder(build, artifact, out).join(&artifact.name);
         text += &format!("{}  {}\n  sha256 {}\n", path.display(), text::bytes(artifact.size), artifact.sha256);
     }
     text

@@ -53,6 +53,20 @@ impl Tx {
         }
     }
 
+    /// Removes an account with all that hangs on it; one administrator stays.
+    pub async fn drop_user(&mut self, name: &Name) -> Result<()> {
+        let sql = "SELECT admin, (SELECT count(*) FROM users WHERE admin = 1) FROM users WHERE name = $1";
+        let row: Option<(i64, i64)> =
+            sqlx::query_as(sql).bind(name.as_str().to_owned()).fetch_optional(&mut *self.conn).await?;
+        let (admin, admins) = row.ok_or_else(|| Error::missing("user", name))?;
+        if admin != 0 && admins <= 1 {
+            return Err(Error::conflict(format!("`{name}` is the only administrator")));
+        }
+        let sql = "DELETE FROM users WHERE name = $1";
+        sqlx::query(sql).bind(name.as_str().to_owned()).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
     /// Makes a password the user's; sessions from before it end.
     pub async fn set_password(&mut self, user: UserId, password: String) -> Result<()> {
         let sql = "UPDATE users SET password = $1 WHERE id = $2";

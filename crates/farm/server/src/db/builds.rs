@@ -102,8 +102,8 @@ impl Tx {
         self.tell(id, vec![Said::farm(now, None, FarmEvent::Submitted { by })]).await?;
         for (number, (task, order)) in tasks.iter().zip(&submission.tasks).enumerate() {
             let sql = "INSERT INTO tasks (id, build, number, name, project, priority, work, needs, arch, capabilities, attempts, \
-                       state, epoch, losses, queued, not_before, stopping, told) \
-                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, $13, 0, 0, 0)";
+                       state, epoch, losses, queued, not_before, stopping, told, lasts) \
+                       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, $13, 0, 0, 0, $14)";
             sqlx::query(sql)
                 .bind(task.to_string())
                 .bind(id.to_string())
@@ -118,6 +118,7 @@ impl Tx {
                 .bind(i64::from(order.attempts.unwrap_or(terms.attempts).clamp(1, 100)))
                 .bind(if order.needs.is_empty() { "queued" } else { "waiting" })
                 .bind(now)
+                .bind(terms.lasts(order.timeout))
                 .execute(&mut *self.conn)
                 .await?;
             for input in order.work.inputs() {
@@ -228,10 +229,16 @@ impl Db {
         rows.into_iter().map(one).collect()
     }
 
-    /// Returns one artifact of a build.
-    pub async fn artifact(&self, id: BuildId, name: &str) -> Result<Stored> {
-        let found = self.artifacts(id).await?.into_iter().find(|artifact| artifact.name == name);
-        found.ok_or_else(|| Error::missing("artifact", name))
+    /// Returns one artifact of a build: of the named task's, or the only one of its name.
+    pub async fn artifact(&self, id: BuildId, name: &str, task: Option<TaskId>) -> Result<Stored> {
+        let here = |artifact: &Stored| artifact.name == name && (task.is_none() || artifact.task == task);
+        let mut found = self.artifacts(id).await?.into_iter().filter(here);
+        match (found.next(), found.next()) {
+            (None, _) => Err(Error::missing("artifact", name)),
+            (Some(one), None) => Ok(one),
+            (Some(_), Some(_)) => Err(Error::conflict(format!("several tasks of this build made a `{name}`"))
+                .hint("say which: `?task=` and the task's id")),
+        }
     }
 
     /// Returns the project of a build.
@@ -239,6 +246,14 @@ impl Db {
         let sql = "SELECT project FROM builds WHERE id = $1";
         let name: Option<String> = sqlx::query_scalar(sql).bind(id.to_string()).fetch_optional(self.reader()).await?;
         text(&name.ok_or_else(|| Error::missing("build", id))?)
+    }
+
+    /// Returns the last build of this name in a project that was done before another one was submitted.
+    pub async fn build_before(&self, project: &Name, name: &str, before: BuildId) -> Result<Option<BuildId>> {
+        let sql = "SELECT id FROM builds WHERE project = $1 AND name = $2 AND state = 'done' AND id < $3 ORDER BY id DESC LIMIT 1";
+        let query = sqlx::query_scalar::<_, String>(sql).bind(project.as_str().to_owned()).bind(name.to_owned());
+        let found = query.bind(before.to_string()).fetch_optional(self.reader()).await?;
+        found.as_deref().map(text).transpose()
     }
 
     /// Returns a page of builds, the newest first.

@@ -1,6 +1,6 @@
 //! Build logs: entries are numbered in the transaction that writes them, so there is neither gap nor repeat.
 
-use kiln_farm_api::{BuildId, Entry, FarmEvent, Page, TaskId, What};
+use kiln_farm_api::{BuildId, Entry, FarmEvent, TaskId, What};
 use kiln_model::EventKind;
 use sqlx::AssertSqlSafe;
 
@@ -26,11 +26,41 @@ impl Said {
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     pub after: u64,
-    /// Only the last so many.
-    pub tail: Option<u64>,
-    /// Only those with this text in them, whatever its case.
-    pub search: Option<String>,
+    /// Only those before this number.
+    pub before: Option<u64>,
+    /// The last ones instead of the first; in order all the same.
+    pub newest: bool,
+    /// Parts of their JSON, as it is stored.
+    pub like: Like,
     pub limit: u64,
+}
+
+/// What the stored JSON of wanted entries has in it, as patterns of LIKE; an empty one takes all. It sorts out: who asks looks closer.
+#[derive(Clone, Debug, Default)]
+pub struct Like {
+    /// A text, whatever its case.
+    pub text: String,
+    /// As it is.
+    pub exact: String,
+}
+
+impl Like {
+    /// Returns the pattern of a text somewhere in a line. Databases differ in what is one letter in another case beyond ASCII, so there
+    /// any letter will do.
+    pub fn text(text: &str) -> String {
+        let json = serde_json::to_string(&text.to_lowercase()).expect("texts serialise");
+        // Between words there may be colours.
+        let open = |c: char| if c.is_ascii() && c != ' ' { c.to_string() } else { "%".into() };
+        let inner = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default();
+        format!("%{}%", like(inner).chars().map(open).collect::<String>())
+    }
+
+    /// Returns the pattern of fields with these values, in the order of the JSON.
+    pub fn fields(fields: &[(&str, String)]) -> String {
+        let parts = fields.iter().map(|(name, value)| format!("{}%", like_exactly(&format!("\"{name}\":\"{value}\""))));
+        let parts: String = parts.collect();
+        if parts.is_empty() { parts } else { format!("%{parts}") }
+    }
 }
 
 /// Rows that one INSERT takes; few sizes, so that few statements are prepared.
@@ -65,6 +95,20 @@ impl Tx {
         Ok(())
     }
 
+    /// Returns how many bytes of output a build's log holds.
+    pub async fn output(&mut self, build: BuildId) -> Result<i64> {
+        let sql = "SELECT output FROM builds WHERE id = $1";
+        let found: Option<i64> =
+            sqlx::query_scalar(sql).bind(build.to_string()).fetch_optional(&mut *self.conn).await?;
+        found.ok_or_else(|| Error::missing("build", build))
+    }
+
+    pub async fn set_output(&mut self, build: BuildId, bytes: i64) -> Result<()> {
+        let sql = "UPDATE builds SET output = $1 WHERE id = $2";
+        sqlx::query(sql).bind(bytes).bind(build.to_string()).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
     async fn insert(&mut self, build: BuildId, entries: &[Entry]) -> Result<()> {
         let rows = (0..entries.len()).map(|row| format!("($1, ${}, ${}, ${})", row * 3 + 2, row * 3 + 3, row * 3 + 4));
         let sql = format!("INSERT INTO events (build, seq, kind, body) VALUES {}", rows.collect::<Vec<_>>().join(", "));
@@ -80,34 +124,32 @@ impl Tx {
     }
 }
 
+macro_rules! told_sql {
+    ($order:literal) => {
+        concat!(
+            "SELECT seq, body FROM events WHERE build = $1 AND seq > $2 AND seq < $3 AND ($4 = '' OR kind = 'step' OR lower(body) LIKE $4 ESCAPE '\\') \
+             AND ($5 = '' OR body LIKE $5 ESCAPE '\\') ORDER BY seq ",
+            $order,
+            " LIMIT $6"
+        )
+    };
+}
+
 impl Db {
     /// Returns entries of a log as they are stored, in order.
     pub async fn told(&self, build: BuildId, wanted: &Wanted) -> Result<Vec<Told>> {
-        let search = wanted.search.as_ref().map(|text| format!("%{}%", like(text)));
-        let sql = match (&search, wanted.tail) {
-            (None, None) => "SELECT seq, body FROM events WHERE build = $1 AND seq > $2 ORDER BY seq LIMIT $3",
-            (None, Some(_)) => "SELECT seq, body FROM events WHERE build = $1 AND seq > $2 ORDER BY seq DESC LIMIT $3",
-            (Some(_), None) => {
-                "SELECT seq, body FROM events WHERE build = $1 AND seq > $2 AND lower(body) LIKE $4 ESCAPE '\\' \
-                 ORDER BY seq LIMIT $3"
-            }
-            (Some(_), Some(_)) => {
-                "SELECT seq, body FROM events WHERE build = $1 AND seq > $2 AND lower(body) LIKE $4 ESCAPE '\\' \
-                 ORDER BY seq DESC LIMIT $3"
-            }
-        };
-        let limit = wanted.tail.map_or(wanted.limit, |tail| tail.min(wanted.limit));
-        let mut query = sqlx::query_as::<_, (i64, String)>(sql)
+        let sql = if wanted.newest { told_sql!("DESC") } else { told_sql!("ASC") };
+        let query = sqlx::query_as::<_, (i64, String)>(sql)
             .bind(build.to_string())
             .bind(wanted.after as i64)
-            .bind(limit as i64);
-        if let Some(search) = &search {
-            query = query.bind(search);
-        }
+            .bind(wanted.before.map_or(i64::MAX, |before| before as i64))
+            .bind(wanted.like.text.clone())
+            .bind(wanted.like.exact.clone())
+            .bind(wanted.limit as i64);
         let rows = query.fetch_all(self.reader()).await?;
         let mut told: Vec<Told> =
             rows.into_iter().map(|(seq, body)| Told { seq: seq as u64, json: body.into() }).collect();
-        if wanted.tail.is_some() {
+        if wanted.newest {
             told.reverse();
         }
         Ok(told)
@@ -118,15 +160,6 @@ impl Db {
         let sql = "SELECT body FROM events WHERE build = $1 AND kind = 'step' ORDER BY seq";
         let rows: Vec<String> = sqlx::query_scalar(sql).bind(build.to_string()).fetch_all(self.reader()).await?;
         rows.iter().map(|body| super::tasks::json(body)).collect()
-    }
-
-    /// Returns entries of a log with how it stands.
-    pub async fn page(&self, build: BuildId, wanted: &Wanted) -> Result<Page> {
-        // How it stands first: what is written meanwhile is in the entries, or comes after `last`.
-        let (last, ended) = self.standing(build).await?;
-        let told = self.told(build, wanted).await?;
-        let read = |told: &Told| serde_json::from_str(&told.json).map_err(|error| Error::failed("read a log", error));
-        Ok(Page { entries: told.iter().map(read).collect::<Result<_>>()?, last, ended })
     }
 
     /// Returns the number of a log's last entry, and whether nothing will come after it.
@@ -148,10 +181,11 @@ fn kind(what: &What) -> &'static str {
     }
 }
 
-/// Returns a text as LIKE takes it, with `\` before its signs.
+/// Returns a text in small letters as LIKE takes it, with `\` before its signs.
 pub(super) fn like(text: &str) -> String {
-    text.to_lowercase()
-        .chars()
-        .flat_map(|c| ['\\'].into_iter().filter(move |_| "%_\\".contains(c)).chain([c]))
-        .collect()
+    like_exactly(&text.to_lowercase())
+}
+
+fn like_exactly(text: &str) -> String {
+    text.chars().flat_map(|c| ['\\'].into_iter().filter(move |_| "%_\\".contains(c)).chain([c])).collect()
 }

@@ -34,7 +34,7 @@ use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::points::{self, Point};
 
-pub use log::{Said, Wanted};
+pub use log::{Like, Said, Wanted};
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

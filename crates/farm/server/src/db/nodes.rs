@@ -67,6 +67,19 @@ impl Tx {
         rows.iter().map(|id| text(id)).collect()
     }
 
+    /// Forgets a node that can do nothing any more, or never did, and returns what it was called.
+    pub async fn forget(&mut self, id: NodeId) -> Result<Name> {
+        let sql = "SELECT name, revoked, seen FROM nodes WHERE id = $1";
+        let row: Option<(String, i64, Option<i64>)> =
+            sqlx::query_as(sql).bind(id.to_string()).fetch_optional(&mut *self.conn).await?;
+        let (name, revoked, seen) = row.ok_or_else(|| Error::missing("node", id))?;
+        if revoked == 0 && seen.is_some() {
+            return Err(Error::conflict(format!("node `{name}` may still come")).hint("revoke it first"));
+        }
+        sqlx::query("DELETE FROM nodes WHERE id = $1").bind(id.to_string()).execute(&mut *self.conn).await?;
+        text(&name)
+    }
+
     pub async fn revoke(&mut self, id: NodeId) -> Result<()> {
         let sql = "UPDATE nodes SET revoked = 1 WHERE id = $1";
         match sqlx::query(sql).bind(id.to_string()).execute(&mut *self.conn).await?.rows_affected() {

@@ -30,6 +30,7 @@ pub struct Row {
     pub state: String,
     pub epoch: i64,
     pub losses: i64,
+    pub lasts: i64,
     pub queued: i64,
     pub node: Option<String>,
     pub until: Option<i64>,
@@ -44,7 +45,7 @@ pub struct Row {
 
 macro_rules! task_columns {
     () => {
-        "id, build, name, project, priority, work, needs, arch, capabilities, attempts, state, epoch, losses, queued, node, until, \
+        "id, build, name, project, priority, work, needs, arch, capabilities, attempts, state, epoch, losses, lasts, queued, node, until, \
          stopping, told, began, ended, fault, message, hint"
     };
 }
@@ -93,6 +94,7 @@ impl Row {
             attempts: self.attempts as u32,
             epoch: self.epoch as u64,
             losses: self.losses as u32,
+            timeout: if self.lasts == 0 { i64::MAX } else { self.lasts },
             began: self.began.unwrap_or(0),
             queued: self.queued,
             state: match state(&self.state)? {
@@ -130,6 +132,7 @@ impl Row {
                 arch: self.arch()?,
                 capabilities: json(&self.capabilities)?,
                 attempts: Some(self.attempts as u32),
+                timeout: (self.lasts != 0).then(|| self.lasts as u64 / 1000),
             },
             state: state(&self.state)?,
             epoch: self.epoch as u64,
@@ -186,6 +189,17 @@ impl Tx {
     pub async fn over(&mut self, now: i64) -> Result<Vec<Task>> {
         let sql =
             concat!("SELECT ", task_columns!(), " FROM tasks WHERE state = 'running' AND until <= $1 ORDER BY id");
+        let rows: Vec<Row> = sqlx::query_as(sql).bind(now).fetch_all(&mut *self.conn).await?;
+        rows.iter().map(Row::task).collect()
+    }
+
+    /// Returns the tasks that run for longer than they may.
+    pub async fn too_long(&mut self, now: i64) -> Result<Vec<Task>> {
+        let sql = concat!(
+            "SELECT ",
+            task_columns!(),
+            " FROM tasks WHERE state = 'running' AND lasts > 0 AND began <= $1 - lasts ORDER BY id"
+        );
         let rows: Vec<Row> = sqlx::query_as(sql).bind(now).fetch_all(&mut *self.conn).await?;
         rows.iter().map(Row::task).collect()
     }

@@ -9,6 +9,7 @@ pub mod deliver;
 pub mod estimate;
 pub mod expire;
 pub mod hear;
+pub mod output;
 pub mod retain;
 pub mod settle;
 
@@ -27,11 +28,27 @@ pub struct Terms {
     pub pause: i64,
     /// How often a task may fail by the farm's fault where it does not say.
     pub attempts: u32,
+    /// How long a run of a task may take at most; 0: as long as it takes.
+    pub timeout: i64,
+    /// Bytes of output that a build's log takes; what comes after them is left out.
+    pub output: i64,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { lease: 30_000, pause: 15_000, attempts: 3 }
+        Self { lease: 30_000, pause: 15_000, attempts: 3, timeout: 24 * 3600 * 1000, output: 1 << 30 }
+    }
+}
+
+impl Terms {
+    /// Returns how long a run of a task may take, milliseconds, where it asks for so many seconds; 0: as long as it takes.
+    pub fn lasts(&self, asked: Option<u64>) -> i64 {
+        let asked = asked.map(|seconds| (seconds.clamp(1, i64::MAX as u64 / 1000) * 1000) as i64);
+        match (asked, self.timeout) {
+            (Some(asked), 0) => asked,
+            (Some(asked), most) => asked.min(most),
+            (None, most) => most,
+        }
     }
 }
 
@@ -49,6 +66,8 @@ pub struct Task {
     pub epoch: u64,
     /// How often the farm failed it.
     pub losses: u32,
+    /// How long a run of it may take, milliseconds.
+    pub timeout: i64,
     /// When its lease began; the first renewal moves its end.
     pub began: i64,
     pub queued: i64,
@@ -161,6 +180,7 @@ pub(crate) mod tests {
             attempts: 3,
             epoch: 0,
             losses: 0,
+            timeout: i64::MAX,
             began: 0,
             queued: number as i64,
             state: State::Queued,

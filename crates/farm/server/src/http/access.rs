@@ -4,9 +4,8 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use futures_util::FutureExt as _;
-use kiln_farm_api::access::Member;
-use kiln_farm_api::{Name, NewProject, NewToken, NewUser, Problem, Project, Role, Scope, Token, TokenId, User, UserId};
-use uuid::Uuid;
+use kiln_farm_api::access::{Invitation, Member};
+use kiln_farm_api::{Name, NewProject, NewToken, NewUser, Problem, Project, Role, Scope, Token, TokenId, User};
 
 use super::caller::Person;
 use crate::db::access::{Audited, By};
@@ -69,7 +68,8 @@ pub async fn leave(
     change_member(&farm, &person, project, &user, None).await
 }
 
-async fn change_member(
+/// Gives a user a role in a project, or takes it away, as one of its owners may.
+pub async fn change_member(
     farm: &Farm,
     person: &Person,
     project: Name,
@@ -99,19 +99,33 @@ pub async fn make_user(
 ) -> Result<(StatusCode, Json<User>)> {
     person.administers()?;
     let NewUser { name, password, admin } = new;
-    let hashed = hashed(password).await?;
-    let user = User { id: UserId(Uuid::now_v7()), name, admin, created: farm.now() };
-    let (kept, by) = (user.clone(), person.name().to_owned());
-    farm.db
-        .write(move |tx| {
-            async move {
-                tx.make_user(kept.id, &kept.name, Some(hashed), admin, kept.created).await?;
-                tx.note(kept.created, &by, "make user", kept.name.as_str()).await
-            }
-            .boxed()
-        })
-        .await?;
-    Ok((StatusCode::CREATED, Json(user)))
+    let password = match password {
+        Some(password) => Some(hashed(password).await?),
+        None => None,
+    };
+    Ok((StatusCode::CREATED, Json(farm.make_user(name, password, admin, person.name()).await?)))
+}
+
+/// Makes a link that logs a user in once, within a day.
+#[utoipa::path(post, path = "/users/{user}/invitation", tag = "access", params(("user" = Name, Path)),
+    responses((status = 201, body = Invitation), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub async fn invite(
+    State(farm): State<Farm>,
+    person: Person,
+    Path(user): Path<Name>,
+) -> Result<(StatusCode, Json<Invitation>)> {
+    person.administers()?;
+    person.may_open_doors()?;
+    Ok((StatusCode::CREATED, Json(farm.invite(&user, person.name()).await?)))
+}
+
+/// Removes an account with its tokens, sessions and places in projects; what it submitted stays.
+#[utoipa::path(delete, path = "/users/{user}", tag = "access", params(("user" = Name, Path)),
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn drop_user(State(farm): State<Farm>, person: Person, Path(user): Path<Name>) -> Result<StatusCode> {
+    person.administers()?;
+    farm.drop_user(user, &person.0.name).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Hashes a password where it holds up nobody.

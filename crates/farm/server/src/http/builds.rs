@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use kiln_farm_api::{Build, BuildId, BuildState, Builds, Name, Problem, Role, Submission, Task};
+use kiln_farm_api::{Build, BuildId, BuildState, Builds, Name, Problem, Role, Submission, Task, TaskId};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -94,18 +94,28 @@ pub async fn retry(State(farm): State<Farm>, person: Person, Path(id): Path<Buil
     Ok(Json(farm.db.build(id, farm.now()).await?))
 }
 
+/// Whose artifact is wanted.
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Of {
+    /// The task that made it, where several made one of this name.
+    pub task: Option<TaskId>,
+}
+
 /// Downloads an artifact; `Range` is honoured.
 #[utoipa::path(get, path = "/builds/{build}/artifacts/{name}", tag = "builds",
-    params(("build" = BuildId, Path), ("name" = String, Path)),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 206), (status = 404, body = Problem)))]
+    params(("build" = BuildId, Path), ("name" = String, Path), Of),
+    responses((status = 200, content_type = "application/octet-stream"), (status = 206), (status = 404, body = Problem), (status = 409, body = Problem)))]
 pub async fn artifact(
     State(farm): State<Farm>,
     person: Person,
     Path((id, name)): Path<(BuildId, String)>,
+    Query(of): Query<Of>,
     headers: HeaderMap,
 ) -> Result<Response> {
     seen(&farm, &person, id, Role::Viewer).await?;
-    let stored = farm.db.artifact(id, &name).await?;
+    let stored = farm.db.artifact(id, &name, of.task).await?;
     let file = name.rsplit('/').next().unwrap_or(&name).replace(['"', '\\'], "_");
     let mut response = range::file(&farm.blobs.path(stored.sha256), stored.sha256, &headers).await?;
     let shown = if file.is_ascii() { format!("attachment; filename=\"{file}\"") } else { "attachment".to_owned() };

@@ -3,21 +3,23 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use anstream::adapter::strip_str;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use kiln_farm_api::{BuildId, Entry, FarmEvent, Page, Problem, Role, TaskId, What};
-use kiln_model::EventKind;
+use kiln_model::{EventKind, StageKind};
 use serde::Deserialize;
 use tokio::sync::watch;
 use utoipa::IntoParams;
 
 use super::builds::seen;
 use super::caller::Person;
+use super::sought::{self, Sought};
 use crate::db::{Kind, Wanted};
 use crate::error::{Error, Result};
 use crate::farm::Farm;
@@ -32,10 +34,24 @@ pub struct Part {
     pub after: u64,
     /// Only the last so many entries.
     pub tail: Option<u64>,
-    /// Only entries with this text in them, whatever its case.
+    /// Only entries with this text in what they say to people, whatever its case.
     pub q: Option<String>,
-    /// 1000 where it does not say, 2000 at most.
+    /// Only what belongs to this stage.
+    #[param(value_type = Option<String>)]
+    pub stage: Option<StageKind>,
+    /// Only what belongs to this task.
+    pub task: Option<TaskId>,
+    /// Only what happened then or later: milliseconds since 1970.
+    pub since: Option<i64>,
+    /// 1000 where it does not say, 2000 at most; text and streams have no limit.
     pub limit: Option<u64>,
+}
+
+impl Part {
+    fn sought(&self) -> Sought {
+        let text = self.q.clone().filter(|text| !text.is_empty());
+        Sought { text, stage: self.stage, task: self.task, since: self.since }
+    }
 }
 
 /// Shows a build's log: a page of entries, or with `Accept: text/event-stream` all of them as they come.
@@ -56,15 +72,15 @@ pub async fn events(
         .is_some_and(|kinds| kinds.contains("text/event-stream"));
     if !streams {
         let limit = part.limit.unwrap_or(1000).clamp(1, 2000);
-        let wanted = Wanted { after: part.after, tail: part.tail, search: part.q, limit };
-        return Ok(Json(farm.db.page(id, &wanted).await?).into_response());
+        let wanted = sought::Part { after: part.after, tail: part.tail, limit };
+        return Ok(Json(farm.log(id, &part.sought(), wanted).await?).into_response());
     }
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
     let mut after = last.unwrap_or(part.after);
     if let (None, Some(tail)) = (last, part.tail) {
         after = after.max(farm.db.standing(id).await?.0.saturating_sub(tail));
     }
-    let messages = follow(farm, id, after);
+    let messages = follow(farm, id, after, part.sought());
     let mut response =
         Sse::new(messages).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response();
     // A proxy is not to wait for more.
@@ -84,13 +100,14 @@ struct Follower {
     ready: std::vec::IntoIter<Told>,
     /// Whether the end was reached; a watcher who comes back then gets an answer that ends at once.
     ended: bool,
+    sought: Sought,
 }
 
 /// Returns entries of a log as they come, until the build has ended and all are told.
-fn follow(farm: Farm, build: BuildId, after: u64) -> impl Stream<Item = Result<Message, Infallible>> {
+fn follow(farm: Farm, build: BuildId, after: u64, sought: Sought) -> impl Stream<Item = Result<Message, Infallible>> {
     // From here on what is written wakes us: nothing falls between this and the first look.
     let changed = farm.hub.watch(build);
-    let follower = Follower { farm, build, after, changed, ready: vec![].into_iter(), ended: false };
+    let follower = Follower { farm, build, after, changed, ready: vec![].into_iter(), ended: false, sought };
     stream::unfold(follower, |mut follower| async move {
         let told = follower.next().await?;
         let message = Message::default().id(told.seq.to_string()).data(&*told.json);
@@ -103,7 +120,10 @@ impl Follower {
         loop {
             if let Some(told) = self.ready.next() {
                 self.after = told.seq;
-                return Some(told);
+                if self.wants(&told) {
+                    return Some(told);
+                }
+                continue;
             }
             if self.ended {
                 return None;
@@ -117,6 +137,10 @@ impl Follower {
                 }
             }
         }
+    }
+
+    fn wants(&self, told: &Told) -> bool {
+        self.sought.is_all() || serde_json::from_str(&told.json).is_ok_and(|entry| self.sought.takes(&entry))
     }
 
     async fn more(&mut self) -> Result<()> {
@@ -145,35 +169,38 @@ impl Follower {
     }
 }
 
-/// Which lines of a log are wanted as text.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(default)]
-pub struct Text {
-    /// Only those of this task.
-    pub task: Option<TaskId>,
-}
-
 /// Downloads a build's log as plain text.
-#[utoipa::path(get, path = "/builds/{build}/log", tag = "builds", params(("build" = BuildId, Path), Text),
+#[utoipa::path(get, path = "/builds/{build}/log", tag = "builds", params(("build" = BuildId, Path), Part),
     responses((status = 200, content_type = "text/plain"), (status = 404, body = Problem)))]
 pub async fn log(
     State(farm): State<Farm>,
     person: Person,
     Path(id): Path<BuildId>,
-    Query(text): Query<Text>,
+    Query(part): Query<Part>,
 ) -> Result<Response> {
     seen(&farm, &person, id, Role::Viewer).await?;
-    let pieces = stream::try_unfold((farm, 0), move |(farm, after)| async move {
-        let told = farm.db.told(id, &Wanted { after, limit: 500, ..Wanted::default() }).await?;
-        let Some(last) = told.last().map(|told| told.seq) else { return Ok(None) };
-        let entries = told.iter().map(|told| serde_json::from_str::<Entry>(&told.json));
-        let entries = entries.collect::<Result<Vec<_>, _>>().map_err(|error| Error::failed("read a log", error))?;
-        let wanted = entries.iter().filter(|entry| text.task.is_none() || entry.task == text.task);
-        Ok::<_, Error>(Some((wanted.filter_map(line).collect::<String>(), (farm, last))))
+    let sought = part.sought();
+    if let Some(tail) = part.tail {
+        let wanted = sought::Part { after: part.after, tail: Some(tail), limit: tail.min(LONGEST_TAIL) };
+        let page = farm.log(id, &sought, wanted).await?;
+        return Ok((plain(), page.entries.iter().filter_map(line).collect::<String>()).into_response());
+    }
+    let pieces = stream::try_unfold((farm, part.after), move |(farm, after)| {
+        let sought = sought.clone();
+        async move {
+            let page = farm.log(id, &sought, sought::Part { after, tail: None, limit: 500 }).await?;
+            let Some(last) = page.entries.last().map(|entry| entry.seq) else { return Ok(None) };
+            Ok::<_, Error>(Some((page.entries.iter().filter_map(line).collect::<String>(), (farm, last))))
+        }
     });
-    let kind = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    Ok((kind, Body::from_stream(pieces)).into_response())
+    Ok((plain(), Body::from_stream(pieces)).into_response())
+}
+
+/// Most entries at the end of a log that are sent as one text.
+const LONGEST_TAIL: u64 = 10_000;
+
+fn plain() -> [(HeaderName, &'static str); 2] {
+    [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")]
 }
 
 /// Returns an entry as a line of text, with its time.
@@ -218,7 +245,7 @@ fn build_words(event: &EventKind) -> Option<String> {
         EventKind::Started { name, stages } => format!("{name}: {} stages", stages.len()),
         EventKind::StageStarted { stage, .. } => format!("{}: begins", stage.name()),
         EventKind::StageRestored { stage, .. } => format!("{}: from the cache", stage.name()),
-        EventKind::Log { source, line, .. } => format!("[{source}] {line}"),
+        EventKind::Log { source, line, .. } => format!("[{source}] {}", strip_str(line)),
         EventKind::Warning { message } => format!("warning: {message}"),
         EventKind::StageFinished { stage, millis, .. } => format!("{}: done in {millis} ms", stage.name()),
         EventKind::ArtifactWritten { artifact } => {

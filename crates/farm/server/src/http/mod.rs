@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod nodes;
 pub mod range;
 pub mod router;
+pub mod sought;

@@ -36,6 +36,15 @@ pub async fn revoke(State(farm): State<Farm>, person: Person, Path(node): Path<N
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Forgets a node that was revoked or never came; its name is free again.
+#[utoipa::path(delete, path = "/nodes/{node}", tag = "nodes", params(("node" = NodeId, Path)),
+    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn forget(State(farm): State<Farm>, person: Person, Path(node): Path<NodeId>) -> Result<StatusCode> {
+    person.administers()?;
+    farm.forget(node, person.name()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Renews a node's leases and gives it orders, waiting for them as long as it says.
 #[utoipa::path(post, path = "/node/poll", tag = "node", request_body = Poll, responses((status = 200, body = Orders)))]
 pub async fn poll(State(farm): State<Farm>, node: Machine, Json(poll): Json<Poll>) -> Result<Json<Orders>> {

@@ -9,14 +9,15 @@ use kiln_model::{EventKind, StageKind};
 use maud::{Markup, html};
 use serde::Deserialize;
 
+use super::content;
 use super::layout::page;
 use super::words::{moment, size, span, state};
 use super::{NoPage, Page, Visitor};
-use crate::db::Wanted;
 use crate::farm::Farm;
 use crate::http::builds::seen;
 use crate::http::caller::Person;
 use crate::http::events::words;
+use crate::http::sought::{Part, Sought};
 
 /// How many lines a page shows where there is no script.
 const LINES: u64 = 500;
@@ -25,6 +26,21 @@ const LINES: u64 = 500;
 #[serde(default)]
 pub struct Search {
     q: String,
+    /// A stage's name; empty: all of them.
+    stage: String,
+}
+
+impl Search {
+    fn sought(&self) -> Sought {
+        let stage = StageKind::ALL.into_iter().find(|stage| stage.name() == self.stage);
+        Sought { text: Some(self.q.clone()).filter(|text| !text.is_empty()), stage, ..Sought::default() }
+    }
+
+    /// Returns the address of the same log as text.
+    fn text(&self, id: BuildId) -> String {
+        let said = [("q", self.q.clone()), ("stage", self.stage.clone())];
+        routes::asking(routes::log(id), said.iter().filter(|(_, value)| !value.is_empty()))
+    }
 }
 
 pub async fn show(
@@ -36,20 +52,30 @@ pub async fn show(
     seen(&farm, &person, id, Role::Viewer).await?;
     let build = farm.db.build(id, farm.now()).await?;
     let steps = farm.db.steps(id).await?;
-    let q = Some(search.q.clone()).filter(|text| !text.is_empty());
-    let wanted = Wanted { after: 0, tail: Some(LINES), search: q, limit: LINES };
-    let log = farm.db.page(id, &wanted).await?;
+    let sought = search.sought();
+    let log = farm.log(id, &sought, Part { after: 0, tail: Some(LINES), limit: LINES }).await?;
+    let mut kinds: Vec<StageKind> =
+        build.tasks.iter().flat_map(|task| stages(&steps, task.id, task.epoch)).map(|stage| stage.kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
     let body = html! {
         h1 { (build.name) }
         div #summary data-build=(id) data-ended[build.state.is_final()] { (summarised(&build, &steps, &names(&farm).await?, farm.now())) }
         h2 #log { "Log" }
         form.filter method="get" action={ "/builds/" (id) "#log" } role="search" {
             label { "Find " input name="q" type="search" value=(search.q); }
+            @if !kinds.is_empty() { label { "in " select name="stage" {
+                option value="" { "all stages" }
+                @for kind in kinds { option value=(kind.name()) selected[sought.stage == Some(kind)] { (kind.name()) } }
+            } } }
             button { "Find" }
-            a href={ "/api/v1/builds/" (id) "/log" } download={ (build.name) ".log" } { "Download as text" }
+            @if !sought.is_all() { a href={ "/builds/" (id) "#log" } { "Show all" } }
+            a href=(search.text(id)) download={ (build.name) ".log" } { "Download as text" }
         }
-        kiln-log data-build=(id) data-last=(log.last) data-q=(search.q) {
-            @if log.last > LINES && search.q.is_empty() { p { "The last " (LINES) " of " (log.last) " entries." } }
+        kiln-log data-build=(id) data-last=(log.last) data-q[!sought.is_all()] {
+            @if !sought.is_all() && log.entries.is_empty() { p { "Nothing of it is like that." } }
+            @if !sought.is_all() && log.entries.len() as u64 == LINES { p { "The last " (LINES) " entries that are like that; the text has all." } }
+            @if log.last > LINES && sought.is_all() { p { "The last " (LINES) " of " (log.last) " entries." } }
             pre tabindex="0" { @for entry in &log.entries { @if let Some(words) = words(&entry.what) {
                 span id={ "e" (entry.seq) } { (words) "\n" }
             } } }
@@ -145,6 +171,8 @@ fn summarised(build: &Build, steps: &[Entry], nodes: &BTreeMap<NodeId, Name>, no
 #[derive(Debug, PartialEq)]
 struct Stage {
     kind: StageKind,
+    /// Where in the log it begins.
+    first: Option<u64>,
     began: Option<i64>,
     took: Option<u64>,
     cached: bool,
@@ -154,8 +182,8 @@ struct Stage {
 fn stages(steps: &[Entry], task: TaskId, epoch: u64) -> Vec<Stage> {
     let mut stages: Vec<Stage> = vec![];
     let here = steps.iter().filter(|entry| entry.task == Some(task) && entry.epoch == Some(epoch));
-    for (at, event) in here.filter_map(|entry| match &entry.what {
-        What::Build(event) => Some((entry.at, event)),
+    for (entry, event) in here.filter_map(|entry| match &entry.what {
+        What::Build(event) => Some((entry, event)),
         What::Farm(_) => None,
     }) {
         let mut of = |kind: StageKind, set: &dyn Fn(&mut Stage)| {
@@ -165,13 +193,20 @@ fn stages(steps: &[Entry], task: TaskId, epoch: u64) -> Vec<Stage> {
         };
         match event {
             EventKind::Started { stages: kinds, .. } => {
-                let fresh = |kind: &StageKind| Stage { kind: *kind, began: None, took: None, cached: false };
+                let fresh =
+                    |kind: &StageKind| Stage { kind: *kind, first: None, began: None, took: None, cached: false };
                 let mut kinds = kinds.clone();
                 kinds.dedup();
                 stages = kinds.iter().map(fresh).collect();
             }
-            EventKind::StageStarted { stage, .. } => of(*stage, &|stage| stage.began = stage.began.or(Some(at))),
-            EventKind::StageRestored { stage, .. } => of(*stage, &|stage| stage.cached = true),
+            EventKind::StageStarted { stage, .. } => of(*stage, &|stage| {
+                stage.began = stage.began.or(Some(entry.at));
+                stage.first = stage.first.or(Some(entry.seq));
+            }),
+            EventKind::StageRestored { stage, .. } => of(*stage, &|stage| {
+                stage.cached = true;
+                stage.first = stage.first.or(Some(entry.seq));
+            }),
             EventKind::StageFinished { stage, millis, .. } => {
                 of(*stage, &|stage| stage.took = Some(stage.took.unwrap_or(0) + millis));
             }
@@ -190,7 +225,10 @@ fn timeline(stages: &[Stage], now: i64, task: TaskState) -> Markup {
                 @let running = stage.began.is_some() && stage.took.is_none() && task == TaskState::Running;
                 @let width = took(stage).unwrap_or(0) * 100 / longest;
                 li class=[running.then_some("running")] {
-                    span.name { (stage.kind.name()) }
+                    span.name { @match stage.first {
+                        Some(seq) => a href={ "#e" (seq) } title="Show it in the log" { (stage.kind.name()) },
+                        None => (stage.kind.name()),
+                    } }
                     @if stage.cached { span.took { "from the cache" } }
                     @else if let Some(millis) = took(stage).filter(|_| stage.began.is_some() || stage.took.is_some()) {
                         meter min="0" max="100" value=(width) { (width) }
@@ -203,15 +241,22 @@ fn timeline(stages: &[Stage], now: i64, task: TaskState) -> Markup {
 }
 
 fn artifacts(build: &Build) -> Markup {
-    let address = |artifact: &Stored| routes::artifact(build.id, &artifact.name);
+    let address = |artifact: &Stored| routes::artifact(build.id, &artifact.name, artifact.task);
+    let several = build.tasks.len() > 1;
+    let made = |artifact: &Stored| build.tasks.iter().find(|task| Some(task.id) == artifact.task);
+    let task = |artifact: &Stored| made(artifact).map(|task| task.order.name.to_string()).unwrap_or_default();
     html! {
         @if !build.artifacts.is_empty() {
             h2 { "Artifacts" }
             table {
-                thead { tr { th { "File" } th { "Size" } th { "SHA-256" } } }
+                thead { tr { @if several { th { "Task" } } th { "File" } th { "Size" } th { "SHA-256" } } }
                 tbody { @for artifact in &build.artifacts {
                     tr {
-                        td { a href=(address(artifact)) download { (artifact.name) } }
+                        @if several { td { (task(artifact)) } }
+                        td {
+                            a href=(address(artifact)) download { (artifact.name) }
+                            @if let Some((at, words)) = content::look(build.id, artifact) { " · " a href=(at) { (words) } }
+                        }
                         td { (size(artifact.size)) }
                         td { code { (artifact.sha256) } }
                     }

@@ -81,8 +81,11 @@ fn row(node: &Node, admin: bool) -> Markup {
                 td { (size(has.disk_free)) }
             } @else { td {} td {} td {} td {} td {} }
             td { @if let Some(seen) = node.seen { (moment(seen)) } @else { "never" } }
-            td { @if admin && node.state != NodeState::Revoked {
-                form method="post" action={ "/nodes/" (node.id) "/revoke" } { button { "Revoke" } }
+            td.actions { @if admin {
+                @if node.state != NodeState::Revoked { form method="post" action={ "/nodes/" (node.id) "/revoke" } { button { "Revoke" } } }
+                @if matches!(node.state, NodeState::Revoked | NodeState::New) {
+                    form method="post" action={ "/nodes/" (node.id) "/forget" } { button { "Forget" } }
+                }
             } }
         }
     }
@@ -93,7 +96,7 @@ pub struct Named {
     name: String,
 }
 
-fn name(text: &str) -> Result<Name, Error> {
+pub fn name(text: &str) -> Result<Name, Error> {
     text.trim().parse().map_err(|error: kiln_farm_api::ids::NotAName| Error::bad(error.to_string()))
 }
 
@@ -119,6 +122,16 @@ pub async fn revoke(
     Ok(Redirect::to("/nodes"))
 }
 
+pub async fn forget(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path(node): Path<NodeId>,
+) -> Result<Redirect, NoPage> {
+    person.administers()?;
+    farm.forget(node, person.name()).await?;
+    Ok(Redirect::to("/nodes"))
+}
+
 pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Page {
     let mine = person.projects(&farm).await?;
     let all = farm.db.projects().await?;
@@ -138,7 +151,9 @@ pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Pag
                     td { @for (at, member) in project.members.iter().enumerate() {
                         @if at > 0 { ", " } (member.user) " (" (member.role.name()) ")"
                     } }
-                    td { @if person.is_admin() || owns(project, &person) { a href={ "/projects/" (project.name) "/hooks" } { "Webhooks" } } }
+                    td { @if person.is_admin() || owns(project, &person) {
+                        a href={ "/projects/" (project.name) } { "Settings" } " " a href={ "/projects/" (project.name) "/hooks" } { "Webhooks" }
+                    } }
                 }
             } }
         }

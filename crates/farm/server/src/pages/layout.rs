@@ -16,6 +16,7 @@ pub fn page(title: &str, person: &Person, body: Markup) -> Markup {
             a href="/queue" { "Queue" }
             a href="/nodes" { "Nodes" }
             a href="/projects" { "Projects" }
+            @if person.is_admin() { a href="/people" { "People" } }
             a href="/account" { (person.name()) }
             form method="post" action="/logout" { button { "Log out" } }
         }

@@ -3,9 +3,12 @@
 mod account;
 mod build;
 mod builds;
+mod content;
 mod farm;
 mod hooks;
 mod layout;
+mod people;
+mod project;
 mod session;
 mod submit;
 mod words;
@@ -32,14 +35,24 @@ pub fn router() -> Router<Farm> {
         .route("/builds/{build}/retry", post(build::retry))
         .route("/builds/{build}/pin", post(build::pin))
         .route("/builds/{build}/unpin", post(build::unpin))
+        .route("/builds/{build}/packages/{name}", get(content::packages))
+        .route("/builds/{build}/console/{name}", get(content::console))
         .route("/submit", get(submit::form).post(submit::submit))
         .route("/queue", get(farm::queue))
         .route("/nodes", get(farm::nodes).post(farm::enrol))
         .route("/nodes/{node}/revoke", post(farm::revoke))
+        .route("/nodes/{node}/forget", post(farm::forget))
         .route("/projects", get(farm::projects).post(farm::make_project))
+        .route("/projects/{project}", get(project::show))
+        .route("/projects/{project}/members", post(project::join))
+        .route("/projects/{project}/members/{user}/leave", post(project::leave))
+        .route("/projects/{project}/retention", post(project::keep))
         .route("/projects/{project}/hooks", get(hooks::show).post(hooks::make))
         .route("/projects/{project}/hooks/{hook}/drop", post(hooks::forget))
         .route("/projects/{project}/hooks/{hook}/deliveries/{delivery}/again", post(hooks::again))
+        .route("/people", get(people::show).post(people::make))
+        .route("/people/{user}/invite", post(people::invite))
+        .route("/people/{user}/remove", post(people::remove))
         .route("/account", get(account::show))
         .route("/account/password", post(account::password))
         .route("/account/tokens", post(account::make_token))

@@ -163,7 +163,15 @@ impl TestFarm {
             epoch: None,
             no_verify: false,
         };
-        Order { name: name.parse().unwrap(), work, needs: vec![], arch: None, capabilities: [].into(), attempts: None }
+        Order {
+            name: name.parse().unwrap(),
+            work,
+            needs: vec![],
+            arch: None,
+            capabilities: [].into(),
+            attempts: None,
+            timeout: None,
+        }
     }
 
     pub fn submission(&self, name: &str, tasks: Vec<Order>) -> Submission {
@@ -198,7 +206,7 @@ impl TestFarm {
     /// Returns the file that [`TestFarm::done`] made.
     pub async fn artifact(&self, build: BuildId) -> Vec<u8> {
         let path = self.folder.path().join("artifact");
-        self.admin.artifact(build, "out/image.raw", &path).await.unwrap();
+        self.admin.artifact(build, "out/image.raw", None, &path).await.unwrap();
         std::fs::read(path).unwrap()
     }
 

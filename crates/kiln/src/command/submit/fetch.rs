@@ -11,17 +11,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::farm;
 
-/// Downloads a build's artifacts into a folder and returns their paths.
+/// Downloads a build's artifacts into a folder, those of several tasks into one for each, and returns their paths.
 pub async fn all(client: &Client, build: &Build, out: &Path) -> Result<Vec<PathBuf>, Fault> {
     let mut paths = vec![];
     for artifact in &build.artifacts {
         paths.push(
-            one(client, build, artifact, out)
+            one(client, build, artifact, &folder(build, artifact, out))
                 .await
                 .map_err(|fault| fault.doing(format!("download `{}`", artifact.name)))?,
         );
     }
     Ok(paths)
+}
+
+/// Returns the folder that an artifact goes into.
+pub fn folder(build: &Build, artifact: &Stored, out: &Path) -> PathBuf {
+    let task = build.tasks.iter().find(|task| Some(task.id) == artifact.task && build.tasks.len() > 1);
+    task.map_or(out.to_owned(), |task| out.join(task.order.name.as_str()))
 }
 
 async fn one(client: &Client, build: &Build, artifact: &Stored, out: &Path) -> Result<PathBuf, Fault> {
@@ -34,7 +40,7 @@ async fn one(client: &Client, build: &Build, artifact: &Stored, out: &Path) -> R
     let partial = path.with_file_name(format!(".{name}.partial"));
     let folder = path.parent().unwrap_or(out);
     fs::create_dir_all(folder).farm(|| format!("make `{}`", folder.display()))?;
-    let loaded = farm::again(|| client.artifact(build.id, &artifact.name, &partial)).await;
+    let loaded = farm::again(|| client.artifact(build.id, &artifact.name, artifact.task, &partial)).await;
     loaded.map_err(|error| farm::fault("ask for it", error))?;
     let found = digest(&partial).farm(|| "read what came".into())?;
     if found != artifact.sha256 {

@@ -1,12 +1,8 @@
 //! A build on the farm, shown as one that runs here.
 
-use std::time::Duration;
-
-use futures_util::StreamExt as _;
 use kiln_engine::Sink;
-use kiln_farm_api::{BuildId, Client, Entry, Error, FarmEvent, What};
+use kiln_farm_api::{BuildId, Client, Entry, FarmEvent, What};
 use kiln_model::{Event, EventKind, Fault};
-use tokio::time::sleep;
 
 use crate::farm;
 use crate::render::Display;
@@ -14,34 +10,11 @@ use crate::render::Display;
 /// Shows a build until it has ended, whatever becomes of the line meanwhile.
 pub async fn follow(client: &Client, id: BuildId, display: &Display) -> Result<(), Fault> {
     let mut show = Show { sinks: display.sinks(None)?, display, seq: 0, began: None, epoch: None };
-    let (mut after, mut pause) = (0, farm::PAUSE);
-    loop {
-        match some(client, id, &mut after, &mut show).await {
-            Ok(true) => return Ok(()),
-            Ok(false) => pause = farm::PAUSE,
-            Err(Error::Unreachable { .. }) => pause = (pause * 2).min(Duration::from_secs(10)),
-            Err(error) if error.is_passing() => pause = (pause * 2).min(Duration::from_secs(10)),
-            Err(error) => return Err(farm::fault("follow the build", error)),
-        }
-        sleep(pause).await;
-    }
-}
-
-/// Shows what comes until the line breaks; true when the build has ended.
-async fn some(client: &Client, id: BuildId, after: &mut u64, show: &mut Show<'_>) -> Result<bool, Error> {
-    let entries = client.follow(id, *after).await?;
-    let mut entries = std::pin::pin!(entries);
-    while let Some(entry) = entries.next().await {
-        let entry = entry?;
-        *after = entry.seq;
-        let ended = matches!(entry.what, What::Farm(FarmEvent::BuildEnded { .. }));
+    let mut tell = |entry| {
         show.entry(entry);
-        if ended {
-            return Ok(true);
-        }
-    }
-    // A stream that ends by itself ends with the build, unless a proxy was tired of it.
-    Ok(client.build(id).await.is_ok_and(|build| build.state.is_final() && build.events <= *after))
+        Ok(())
+    };
+    farm::follow(client, id, 0, &[], &mut tell).await
 }
 
 /// The renderers of a build, fed from the farm's log.

@@ -1,0 +1,113 @@
+//! One project: who works in it, which of its builds stay.
+
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::response::Redirect;
+use kiln_farm_api::{Name, Project, Retention, Role};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+use super::farm::name;
+use super::layout::page;
+use super::{NoPage, Page, Visitor};
+use crate::error::Error;
+use crate::farm::Farm;
+
+pub async fn show(State(farm): State<Farm>, Visitor(person): Visitor, Path(project): Path<Name>) -> Page {
+    person.may(&farm, &project, Role::Owner).await?;
+    let found = farm.db.projects().await?.into_iter().find(|one| one.name == project);
+    let project = found.ok_or_else(|| Error::missing("project", project))?;
+    Ok(page(project.name.as_str(), &person, body(&project)))
+}
+
+fn body(project: &Project) -> Markup {
+    let at = format!("/projects/{}", project.name);
+    let Retention { builds, days, failed_days } = project.retention;
+    let number = |label: &str, name: &str, value: Option<u32>| {
+        html! { label { (label) " " input name=(name) type="number" min="1" value=[value]; } }
+    };
+    html! {
+        h1 { (project.name) }
+        p { a href={ "/?project=" (project.name) } { "Builds" } " · " a href={ (at) "/hooks" } { "Webhooks" } }
+        h2 { "Members" }
+        table {
+            thead { tr { th { "Name" } th { "Role" } th {} } }
+            tbody { @for member in &project.members { tr {
+                td { (member.user) }
+                td { (member.role.name()) }
+                td { form method="post" action={ (at) "/members/" (member.user) "/leave" } { button { "Remove" } } }
+            } } }
+        }
+        form method="post" action={ (at) "/members" } {
+            label { "User " input name="user" required; }
+            label { "Role " select name="role" { @for role in Role::ALL { option value=(role.name()) { (role.name()) } } } }
+            button { "Let in" }
+        }
+        h2 { "Builds that stay" }
+        p { "Where nothing is said all of them stay. Pinned ones always do." }
+        form method="post" action={ (at) "/retention" } {
+            (number("Of those that were done the last", "builds", builds))
+            (number("and those of the last days:", "days", days))
+            (number("Failed ones for days:", "failed_days", failed_days))
+            button { "Keep it so" }
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Joining {
+    user: String,
+    role: String,
+}
+
+pub async fn join(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path(project): Path<Name>,
+    Form(joining): Form<Joining>,
+) -> Result<Redirect, NoPage> {
+    let role = Role::ALL.into_iter().find(|role| role.name() == joining.role);
+    let role = role.ok_or_else(|| Error::bad(format!("there is no role `{}`", joining.role)))?;
+    crate::http::access::change_member(&farm, &person, project.clone(), &name(&joining.user)?, Some(role)).await?;
+    Ok(Redirect::to(&format!("/projects/{project}")))
+}
+
+pub async fn leave(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path((project, user)): Path<(Name, Name)>,
+) -> Result<Redirect, NoPage> {
+    crate::http::access::change_member(&farm, &person, project.clone(), &user, None).await?;
+    Ok(Redirect::to(&format!("/projects/{project}")))
+}
+
+/// The fields of a form; an empty one says nothing.
+#[derive(Debug, Deserialize)]
+pub struct Rules {
+    builds: String,
+    days: String,
+    failed_days: String,
+}
+
+pub async fn keep(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path(project): Path<Name>,
+    Form(rules): Form<Rules>,
+) -> Result<Redirect, NoPage> {
+    person.may(&farm, &project, Role::Owner).await?;
+    let (builds, days) = (number(&rules.builds)?, number(&rules.days)?);
+    let rules = Retention { builds, days, failed_days: number(&rules.failed_days)? };
+    farm.set_retention(project.clone(), rules, person.name()).await?;
+    Ok(Redirect::to(&format!("/projects/{project}")))
+}
+
+fn number(text: &str) -> Result<Option<u32>, Error> {
+    match text.trim() {
+        "" => Ok(None),
+        text => match text.parse() {
+            Ok(number) if number > 0 => Ok(Some(number)),
+            _ => Err(Error::bad(format!("`{text}` is no number from 1 on"))),
+        },
+    }
+}
