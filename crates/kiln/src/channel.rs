@@ -116,6 +116,13 @@ impl Wanted {
 }
 
 impl Flags {
+    /// Returns the server where flags or the environment name one at all.
+    pub fn named(&self) -> Result<Option<Server>, Failure> {
+        let variable = std::env::var("KILN_REDIS_URL").is_ok_and(|url| !url.is_empty());
+        let flags = self.redis_host.is_some() || self.redis_port.is_some() || self.redis_url.is_some();
+        (variable || flags).then(|| self.server()).transpose()
+    }
+
     /// Returns the server that flags, then the environment, ask for.
     pub fn server(&self) -> Result<Server, Failure> {
         let said = self.redis_host.is_some() || self.redis_port.is_some();

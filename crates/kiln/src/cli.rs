@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::command::{
-    backup, boot, bsc, bscd, build, cache, cancel, check, completions, diff, doctor, gc, lock, new, node, pieman, plan,
-    restore, schema, serve, shell, submit, twice, watch,
+    backup, boot, bsc, bscd, build, cache, cancel, check, completions, diff, doctor, gc, lock, log, new, node, pieman,
+    plan, restore, retry, schema, serve, shell, submit, twice, watch,
 };
 
 /// Turns recipes into bootable operating-system images.

@@ -224,7 +224,7 @@ mod tests {
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         for text in [id.to_owned(), format!("https://builds.example.org/builds/{id}"), format!("http://x/builds/{id}/")]
         {
-            assert_eq!(build(&text).unwrap().to_string(), id);
+            assert_eq!(build_id(&text).unwrap().to_string(), id);
         }
         assert!(build_id("https://builds.example.org/builds").is_err());
     }

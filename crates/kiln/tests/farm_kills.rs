@@ -184,6 +184,7 @@ async fn submit_all(admin: Client, bundle: Digest, enough: Arc<AtomicBool>) -> V
             capabilities: [].into(),
             attempts: Some(1000),
             timeout: None,
+            channel: None,
         };
         let submission = Submission {
             project: "default".parse().unwrap(),

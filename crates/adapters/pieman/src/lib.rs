@@ -7,6 +7,7 @@
 pub mod bsc;
 pub mod bscd;
 pub mod codes;
+mod direct;
 mod log;
 pub mod names;
 mod progress;
@@ -16,6 +17,7 @@ mod settings;
 mod story;
 pub mod watch;
 
+pub use direct::Direct;
 pub use publish::Delivery;
 pub use relay::{Line, Relay, Teller, relay_main};
 pub use settings::{Server, Settings};

@@ -177,9 +177,9 @@ fn retell(lines: impl Iterator<Item = String>, publisher: &Publisher) {
     story.cut_off().into_iter().for_each(|post| publisher.post(post));
 }
 
-fn addresses(settings: &Settings) -> Addresses {
+pub(crate) fn addresses(settings: &Settings) -> Addresses {
     let Settings { project, image_id, keep, keep_for, .. } = settings;
-    let stream = Stream { key: names::stream(project), keep: *keep, keep_for: *keep_for };
+    let stream = Stream { key: names::stream(project), keep: *keep, keep_for: *keep_for, base: None };
     Addresses {
         codes: names::codes(project),
         events: Some(names::events(project)),

@@ -31,6 +31,9 @@ pub struct Order {
     /// How long a run of it may take, seconds; it is stopped and fails then. The server's limit where it does not say or says more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u64>,
+    /// Redis hears of it as of a build at home with `--channel`: Pieman's codes in `bscd-CHANNEL`. The server must know a Redis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
 }
 
 /// What is to be done.

@@ -86,7 +86,16 @@ fn submission(bundle: Digest, number: u64) -> Submission {
         no_verify: false,
     };
     let name = "task".parse().expect("a name");
-    let task = Order { name, work, needs: vec![], arch: None, capabilities: [].into(), attempts: None, timeout: None };
+    let task = Order {
+        name,
+        work,
+        needs: vec![],
+        arch: None,
+        capabilities: [].into(),
+        attempts: None,
+        timeout: None,
+        channel: None,
+    };
     let project = "default".parse().expect("a name");
     Submission { project, name: format!("load {number}"), priority: 0, tasks: vec![task], once: None }
 }

@@ -45,6 +45,8 @@ pub struct Farm {
     pub metrics: Arc<Metrics>,
     /// Whether everyone may look at the metrics.
     pub metrics_open: bool,
+    /// Whether somebody tells a Redis of tasks that name a channel.
+    pub channels: bool,
     /// Whether webhooks may lead into the server's own network.
     pub webhooks_private: bool,
 }
@@ -64,6 +66,10 @@ impl Farm {
     /// Takes a submission of `by`.
     pub async fn submit(&self, submission: Submission, by: &str) -> Result<BuildId> {
         sound(&submission)?;
+        if let Some(task) = submission.tasks.iter().find(|task| task.channel.is_some() && !self.channels) {
+            let why = format!("`{}` is to be told to Redis, and this server knows none", task.name);
+            return Err(Error::bad(why).hint("its operator names one: `kiln serve --redis-url URL`"));
+        }
         for Order { work, name, .. } in &submission.tasks {
             for input in work.inputs() {
                 if self.db.blob(input).await?.is_none() {
@@ -420,8 +426,13 @@ fn sound(submission: &Submission) -> Result<()> {
     if length == 0 || length > NAME || submission.name.chars().any(char::is_control) {
         return Err(Error::bad(format!("a build's name has 1 to {NAME} characters and no control characters")));
     }
-    for Order { work: Work::Image { recipe, .. }, .. } in &submission.tasks {
+    for Order { work: Work::Image { recipe, .. }, channel, .. } in &submission.tasks {
         plain_path(recipe)?;
+        let odd = |c: char| c.is_control() || c.is_whitespace();
+        if let Some(name) = channel.as_ref().filter(|name| name.is_empty() || name.len() > NAME || name.contains(odd)) {
+            let why = format!("`{}` is no name of a channel", name.escape_debug());
+            return Err(Error::bad(why).hint("1 to 200 bytes without spaces"));
+        }
     }
     let tasks: Vec<_> = submission.tasks.iter().map(|task| (task.name.clone(), task.needs.clone())).collect();
     mistake(&tasks).map_or(Ok(()), |mistake| Err(Error::bad(mistake)))

@@ -37,6 +37,8 @@ pub struct Config {
     pub terms: Terms,
     /// Whether everyone may look at the metrics, not only this machine and who has a token.
     pub metrics_open: bool,
+    /// Whether somebody tells a Redis of tasks that name a channel.
+    pub channels: bool,
     /// Whether webhooks may lead into the server's own network.
     pub webhooks_private: bool,
 }
@@ -85,9 +87,21 @@ impl Server {
         let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
         let blobs = Blobs::open(&config.data, config.reserve)?;
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
-        let Config { terms, metrics_open, webhooks_private, .. } = config;
-        let farm =
-            Farm { db, hub, blobs, dispatch, terms, clock, address, guesses, metrics, metrics_open, webhooks_private };
+        let Config { terms, metrics_open, webhooks_private, channels, .. } = config;
+        let farm = Farm {
+            db,
+            hub,
+            blobs,
+            dispatch,
+            terms,
+            clock,
+            address,
+            guesses,
+            metrics,
+            metrics_open,
+            webhooks_private,
+            channels,
+        };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, listener })
     }

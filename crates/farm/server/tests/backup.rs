@@ -31,6 +31,7 @@ async fn serve(data: &Path, token: &str) -> (Client, tokio::task::JoinHandle<()>
         terms: Terms::default(),
         metrics_open: false,
         webhooks_private: false,
+        channels: false,
     };
     let server = Server::open_with(config, Arc::new(|| BEGINNING)).await.unwrap();
     assert!(server.welcome.is_none(), "it has an administrator");

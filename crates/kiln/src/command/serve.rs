@@ -1,5 +1,7 @@
 //! `kiln serve`.
 
+mod channels;
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -15,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::command::{Outcome, node};
 use crate::ending::Failure;
-use crate::{farm, out, settings, text};
+use crate::{channel, farm, out, settings, text};
 
 /// Runs a build service: queue, web pages, artifacts.
 ///
@@ -59,12 +61,15 @@ pub struct Args {
     /// Lets projects' webhooks lead into the server's own network: loopback, link-local and private addresses
     #[arg(long)]
     webhooks_private: bool,
+    #[command(flatten)]
+    redis: channel::Flags,
 }
 
 pub fn run(args: Args) -> Outcome {
     let database = settings::database();
     let output = i64::try_from(args.log_limit).unwrap_or(i64::MAX);
     let terms = Terms { timeout: args.task_timeout.min(1 << 40) as i64 * 1000, output, ..Terms::default() };
+    let redis = args.redis.named()?;
     let config = Config {
         listen: args.listen,
         data: args.data.unwrap_or_else(settings::data_folder),
@@ -74,10 +79,11 @@ pub fn run(args: Args) -> Outcome {
         terms,
         metrics_open: args.metrics_open,
         webhooks_private: args.webhooks_private,
+        channels: redis.is_some(),
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
     farm::log();
-    farm::runtime()?.block_on(serve(config, own, args.invite))?;
+    farm::runtime()?.block_on(serve(config, own, args.invite, redis))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -116,7 +122,12 @@ impl Own {
     }
 }
 
-async fn serve(config: Config, own: Option<Own>, invite: Option<Name>) -> Result<(), Fault> {
+async fn serve(
+    config: Config,
+    own: Option<Own>,
+    invite: Option<Name>,
+    redis: Option<kiln_adapter_pieman::Server>,
+) -> Result<(), Fault> {
     let data = config.data.clone();
     let shared = config.database.as_ref().is_some_and(|url| !url.starts_with("sqlite:"));
     let shutdown = farm::told_to_end()?;
@@ -142,6 +153,7 @@ async fn serve(config: Config, own: Option<Own>, invite: Option<Name>) -> Result
         let link = invitation.map_err(|error| farm::not_done("invite a user", error))?.link;
         out::talk(&format!("log in as {name}, once, within a day: {link}\n"));
     }
+    let telling = redis.map(|redis| tokio::spawn(channels::run(server.farm.clone(), redis)));
     let ending = async move {
         shutdown.await;
         // Builds that are stopped go on when the server is back; until their node is done with them, it is needed.
@@ -150,7 +162,9 @@ async fn serve(config: Config, own: Option<Own>, invite: Option<Name>) -> Result
             let _ = node.await;
         }
     };
-    server.run(ending).await.farm(|| "serve".into())
+    let served = server.run(ending).await.farm(|| "serve".into());
+    telling.into_iter().for_each(|telling| telling.abort());
+    served
 }
 
 /// Returns what a server's own node is called: by the machine's name, as far as that is a node's, and the server's port.

@@ -47,6 +47,9 @@ pub struct Args {
     /// How long the build may run before it is stopped: `90m`, `6h`; the server has a limit of its own
     #[arg(long, value_name = "TIME", value_parser = text::parse_seconds)]
     timeout: Option<u64>,
+    /// Tell the server's Redis of the build under this name: Pieman's codes in `bscd-NAME`, `kiln watch NAME`
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
     /// Show the build as it goes, then download what it made
     #[arg(long, short)]
     wait: bool,
@@ -131,6 +134,7 @@ fn submission(args: &Args, loaded: &Loaded, packed: &Packed) -> Result<Submissio
         capabilities: Default::default(),
         attempts: None,
         timeout: args.timeout,
+        channel: args.channel.clone(),
     };
     let once = Some(Uuid::now_v7().to_string());
     let (project, name) = (args.project.clone(), spec.name.clone());

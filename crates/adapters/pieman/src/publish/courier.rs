@@ -30,15 +30,19 @@ pub struct Courier {
     desk: Arc<Desk>,
     /// What tells this build's entries in the stream from those of others.
     base: Option<u64>,
+    /// What an earlier teller of this very story told already.
+    known: u64,
     told: VecDeque<Post>,
     told_size: usize,
+    settled: bool,
     /// How many heard the last code.
     audience: i64,
 }
 
 impl Courier {
     pub fn new(server: Server, to: Addresses, desk: Arc<Desk>) -> Self {
-        Self { server, to, desk, base: None, told: VecDeque::new(), told_size: 0, audience: 0 }
+        let base = to.stream.as_ref().and_then(|stream| stream.base);
+        Self { server, to, desk, base, known: 0, told: VecDeque::new(), told_size: 0, settled: false, audience: 0 }
     }
 
     /// Serves until no more comes and all has arrived, or the time is over.
@@ -70,7 +74,13 @@ impl Courier {
     }
 
     fn serve(&mut self, link: &mut Link) -> Result<(), String> {
-        while let Some(posts) = self.desk.handful() {
+        while let Some(mut posts) = self.desk.handful() {
+            let handed = posts.len();
+            posts.retain(|post| post.seq == 0 || post.seq > self.known);
+            self.desk.arrived(handed - posts.len());
+            if posts.is_empty() {
+                continue;
+            }
             let asks: Vec<Vec<Ask>> =
                 posts.iter().map(|post| post.commands(&self.to, self.base.unwrap_or(0))).collect();
             let mut answers = link.ask_all(asks.iter().flatten().map(Ask::command))?.into_iter();
@@ -120,7 +130,7 @@ impl Courier {
 
     /// Comes to terms with what Redis knows: nothing yet, all but the newest, or nothing any more.
     fn settle(&mut self, link: &mut Link) -> Result<(), String> {
-        let first = self.base.is_none();
+        let first = !std::mem::replace(&mut self.settled, true);
         if let Some(stream) = self.to.stream.clone() {
             match top(link, &stream.key)? {
                 Ok(top) => self.catch_up(link, &stream, top)?,
@@ -142,6 +152,7 @@ impl Courier {
             self.desk.note(format!("another build tells to `{}` too", stream.key));
             return Ok(());
         }
+        self.known = self.known.max(last);
         self.desk.arrived_up_to(last).into_iter().for_each(|post| self.remember(post));
         let missing = self.told.iter().filter(|post| post.seq > last);
         let again: Vec<_> =

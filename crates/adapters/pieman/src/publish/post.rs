@@ -78,6 +78,9 @@ pub struct Stream {
     pub key: String,
     pub keep: usize,
     pub keep_for: Duration,
+    /// What tells this build's entries from those of others where somebody else may have begun to tell it; none: chosen when Redis is
+    /// first reached.
+    pub base: Option<u64>,
 }
 
 impl Stream {

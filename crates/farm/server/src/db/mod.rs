@@ -10,6 +10,7 @@ mod log;
 pub mod access;
 pub mod blobs;
 pub mod builds;
+pub mod channels;
 pub mod counts;
 pub mod hooks;
 pub mod nodes;

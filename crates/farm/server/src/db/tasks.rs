@@ -31,6 +31,7 @@ pub struct Row {
     pub epoch: i64,
     pub losses: i64,
     pub lasts: i64,
+    pub channel: String,
     pub queued: i64,
     pub node: Option<String>,
     pub until: Option<i64>,
@@ -45,7 +46,7 @@ pub struct Row {
 
 macro_rules! task_columns {
     () => {
-        "id, build, name, project, priority, work, needs, arch, capabilities, attempts, state, epoch, losses, lasts, queued, node, until, \
+        "id, build, name, project, priority, work, needs, arch, capabilities, attempts, state, epoch, losses, lasts, channel, queued, node, until, \
          stopping, told, began, ended, fault, message, hint"
     };
 }
@@ -133,6 +134,7 @@ impl Row {
                 capabilities: json(&self.capabilities)?,
                 attempts: Some(self.attempts as u32),
                 timeout: (self.lasts != 0).then(|| self.lasts as u64 / 1000),
+                channel: Some(self.channel.clone()).filter(|channel| !channel.is_empty()),
             },
             state: state(&self.state)?,
             epoch: self.epoch as u64,

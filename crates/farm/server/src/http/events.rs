@@ -10,7 +10,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use kiln_farm_api::{BuildId, Entry, FarmEvent, Page, Problem, Role, TaskId, What};
 use kiln_model::{EventKind, StageKind};
 use serde::Deserialize;
@@ -80,7 +80,8 @@ pub async fn events(
     if let (None, Some(tail)) = (last, part.tail) {
         after = after.max(farm.db.standing(id).await?.0.saturating_sub(tail));
     }
-    let messages = follow(farm, id, after, part.sought());
+    let message = |told: Told| Ok::<_, Infallible>(Message::default().id(told.seq.to_string()).data(&*told.json));
+    let messages = follow(farm, id, after, part.sought()).map(message);
     let mut response =
         Sse::new(messages).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response();
     // A proxy is not to wait for more.
@@ -104,14 +105,13 @@ struct Follower {
 }
 
 /// Returns entries of a log as they come, until the build has ended and all are told.
-fn follow(farm: Farm, build: BuildId, after: u64, sought: Sought) -> impl Stream<Item = Result<Message, Infallible>> {
+pub fn follow(farm: Farm, build: BuildId, after: u64, sought: Sought) -> impl Stream<Item = Told> {
     // From here on what is written wakes us: nothing falls between this and the first look.
     let changed = farm.hub.watch(build);
     let follower = Follower { farm, build, after, changed, ready: vec![].into_iter(), ended: false, sought };
     stream::unfold(follower, |mut follower| async move {
         let told = follower.next().await?;
-        let message = Message::default().id(told.seq.to_string()).data(&*told.json);
-        Some((Ok(message), follower))
+        Some((told, follower))
     })
 }
 

@@ -61,7 +61,16 @@ async fn submission(farm: &Farm, project: Name, completed: Completed, recipe: St
         Work::Image { bundle, recipe: RECIPE.into(), profiles: vec![], set: vec![], epoch: None, no_verify: false };
     let name = "image".parse().map_err(|error| Error::failed("name a task", error))?;
     let arch = completed.spec.base.architecture.into();
-    let order = Order { name, work, needs: vec![], arch, capabilities: [].into(), attempts: None, timeout: None };
+    let order = Order {
+        name,
+        work,
+        needs: vec![],
+        arch,
+        capabilities: [].into(),
+        attempts: None,
+        timeout: None,
+        channel: None,
+    };
     Ok(Submission { project, name: completed.spec.name, priority: 0, tasks: vec![order], once: None })
 }
 

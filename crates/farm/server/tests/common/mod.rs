@@ -87,6 +87,7 @@ impl TestFarm {
             terms: Terms::default(),
             metrics_open: false,
             webhooks_private: false,
+            channels: false,
         };
         configure(&mut config);
         let hand = clock.clone();
@@ -125,6 +126,7 @@ impl TestFarm {
             terms: self.farm.terms,
             metrics_open: false,
             webhooks_private: false,
+            channels: false,
         };
         let hand = self.clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
@@ -171,6 +173,7 @@ impl TestFarm {
             capabilities: [].into(),
             attempts: None,
             timeout: None,
+            channel: None,
         }
     }
 

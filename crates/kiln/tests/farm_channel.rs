@@ -1,0 +1,141 @@
+//! Redis hears of what a farm builds as of a build at home: each of Pieman's codes once, whatever is killed on the way.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use kiln_farm_api::{Client, Complete, Holding, Lease, Order, Poll, Resources, Submission, Tell, Work};
+use kiln_model::{Arch, Digest, Event, EventKind, StageId, StageKind};
+use kiln_testkit::{Redis, eventually, free_port};
+
+/// A server that says when it is up.
+struct Server(Child);
+
+impl Server {
+    fn start(port: u16, data: &Path, redis: &Redis) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.args(["serve", "--no-node", "--keep-free", "0", "--listen", &format!("127.0.0.1:{port}"), "--data"]);
+        command.arg(data).args(["--redis-port", &redis.port.to_string()]).env_remove("DATABASE_URL");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("kiln is there");
+        let mut said = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
+        said.read_line(&mut String::new()).unwrap();
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::stderr()));
+        Self(child)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Returns the codes in the order in which the stream has them.
+fn codes(redis: &Redis) -> Vec<u64> {
+    let entries = redis.cli(&["--raw", "XRANGE", "kiln:demo:stream", "-", "+"]);
+    let events = entries.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let codes = events.flat_map(|event| event["codes"].as_array().cloned().unwrap_or_default());
+    codes.map(|code| code.as_u64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn codes_of_a_farm() {
+    let (redis, folder, port) = (Redis::start(), tempfile::tempdir().unwrap(), free_port());
+    let data = folder.path().join("farm");
+    let listened = folder.path().join("heard");
+    let words = ["--raw", "-p", &redis.port.to_string(), "SUBSCRIBE", "bscd-demo"].map(str::to_owned);
+    let heard = std::fs::File::create(&listened).unwrap();
+    let mut listener = Command::new("redis-cli").args(words).stdout(heard).spawn().unwrap();
+    redis.heard_by("bscd-demo", 1);
+
+    let mut server = Server::start(port, &data, &redis);
+    let address: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let token = std::fs::read_to_string(data.join("admin.token")).unwrap();
+    let admin = Client::new(address.clone(), token.trim());
+    let (bundle, path) = (Digest::of("bundle"), folder.path().join("bundle"));
+    std::fs::write(&path, "bundle").unwrap();
+    admin.upload(bundle, &path).await.unwrap();
+    let submission = |channel: &str| Submission {
+        project: "default".parse().unwrap(),
+        name: "demo".into(),
+        priority: 0,
+        tasks: vec![Order {
+            name: "image".parse().unwrap(),
+            work: Work::Image {
+                bundle,
+                recipe: "kiln.toml".into(),
+                profiles: vec![],
+                set: vec![],
+                epoch: None,
+                no_verify: false,
+            },
+            needs: vec![],
+            arch: None,
+            capabilities: [].into(),
+            attempts: None,
+            timeout: None,
+            channel: Some(channel.into()),
+        }],
+        once: None,
+    };
+    let odd = admin.submit(&submission("two words")).await.unwrap_err();
+    assert_eq!(odd.status(), Some(400), "{odd}");
+    let build = admin.submit(&submission("demo")).await.unwrap();
+    let node = Client::new(address, admin.enrol("n1".parse().unwrap()).await.unwrap().credential);
+
+    let lease = lease(&node).await;
+    tell(&node, &lease, 1, StageKind::Bootstrap).await;
+    tell(&node, &lease, 2, StageKind::Packages).await;
+    eventually("the first codes are told", || codes(&redis).ends_with(&[31]));
+    // The next server tells the story again from its beginning; Redis hears only what it had not heard.
+    drop(server);
+    server = Server::start(port, &data, &redis);
+    tell(&node, &lease, 3, StageKind::Network).await;
+    eventually("the next codes are told", || codes(&redis).ends_with(&[50]));
+    drop(server);
+    let _server = Server::start(port, &data, &redis);
+    tell(&node, &lease, 4, StageKind::Sync).await;
+    node.complete(lease.task, &Complete { epoch: lease.epoch, failure: None, artifacts: vec![] }).await.unwrap();
+    eventually("the end is told", || codes(&redis).ends_with(&[1000]));
+    let all = [10, 20, 21, 30, 31, 32, 33, 40, 50, 60, 70, 80, 81, 82, 1000];
+    assert_eq!(codes(&redis), all);
+    let payloads = || {
+        let lines = std::fs::read_to_string(&listened).unwrap();
+        let lines: Vec<&str> = lines.lines().collect();
+        lines.chunks(3).skip(1).filter_map(|message| message.get(2)?.parse::<u64>().ok()).collect::<Vec<_>>()
+    };
+    eventually("it was heard", || payloads().contains(&1000));
+    assert_eq!(payloads(), all, "each once");
+    let seen = Command::new(env!("CARGO_BIN_EXE_kiln"))
+        .args(["watch", "demo", "--plain", "--redis-port", &redis.port.to_string()])
+        .output()
+        .unwrap();
+    assert!(seen.status.success(), "{seen:?}");
+    assert_eq!(admin.build(build.id).await.unwrap().state.name(), "done");
+    listener.kill().unwrap();
+    listener.wait().unwrap();
+}
+
+async fn lease(node: &Client) -> Lease {
+    let resources = Resources { architectures: vec![Arch::Amd64], slots: 1, ..Resources::default() };
+    let poll = Poll { resources, holding: vec![], stopping: vec![], free: 1, draining: false, wait: 5000 };
+    let mut begin = node.poll(&poll).await.unwrap().begin;
+    begin.remove(0)
+}
+
+/// Tells that a stage has ended, and keeps the lease.
+async fn tell(node: &Client, lease: &Lease, seq: u64, stage: StageKind) {
+    let id: StageId = serde_json::from_value(serde_json::to_value(Digest::of(stage.name())).unwrap()).unwrap();
+    let kind = EventKind::StageFinished { stage, id, millis: 1, code: None };
+    let began = kiln_farm_server::serve::clock();
+    let tell = Tell { epoch: lease.epoch, began, events: vec![Event { seq, at: seq, kind }] };
+    // The server may just be coming back, and what it holds is said again first.
+    let holding = vec![Holding { task: lease.task, epoch: lease.epoch }];
+    let resources = Resources { architectures: vec![Arch::Amd64], slots: 1, ..Resources::default() };
+    let poll = Poll { resources, holding, stopping: vec![], free: 0, draining: false, wait: 0 };
+    node.poll(&poll).await.unwrap();
+    node.tell(lease.task, &tell).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+}
