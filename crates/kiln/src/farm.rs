@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use kiln_farm_api::{BuildId, Client, Entry, Error, FarmEvent, What};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
+use sd_notify::NotifyState;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -28,6 +29,11 @@ pub fn not_done(doing: &str, error: kiln_farm_server::error::Error) -> Fault {
         }
         failed => Fault::farm(doing).because(failed),
     }
+}
+
+/// Tells the service manager that waits for it (`NOTIFY_SOCKET`, sd_notify(3)) how far this process is; nobody else.
+pub fn notify(state: NotifyState) {
+    let _ = sd_notify::notify(&[state]);
 }
 
 /// Sends log lines to stderr: what KILN_LOG asks for, `info` where it does not say; as JSON with KILN_LOG_FORMAT=json.

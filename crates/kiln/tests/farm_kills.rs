@@ -25,7 +25,7 @@ fn nothing_is_lost_on_sqlite() {
 }
 
 #[test]
-fn nothing_is_lost_on_postgres() {
+fn nothing_is_lost_on_postgres_that_dies_too() {
     let postgres = Postgres::start();
     tokio::runtime::Runtime::new().unwrap().block_on(torment(Some(postgres), kills(1)));
 }
@@ -88,7 +88,7 @@ fn spawn(port: u16, data: &PathBuf, database: Option<&str>, kill: Option<(Point,
     child
 }
 
-async fn torment(postgres: Option<Postgres>, kills: u32) {
+async fn torment(mut postgres: Option<Postgres>, kills: u32) {
     let folder = tempfile::tempdir().unwrap();
     let (port, data) = (free_port(), folder.path().join("farm"));
     let mut server = Server::start(port, data.clone(), postgres.as_ref().map(Postgres::url));
@@ -121,6 +121,22 @@ async fn torment(postgres: Option<Postgres>, kills: u32) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         trapped += u32::from(dead);
+        if let Some(postgres) = postgres.as_mut().filter(|_| dead) {
+            // The next server finds a database that died in the middle of what this one told it, or dies under it.
+            postgres.down();
+            postgres.up();
+        }
+    }
+    if let Some(postgres) = &mut postgres {
+        for _ in 0..kills {
+            server.kill();
+            server.again(None);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            postgres.down();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            postgres.up();
+            tokio::time::sleep(Duration::from_millis(700)).await;
+        }
     }
     server.kill();
     server.again(None);

@@ -47,13 +47,20 @@ impl Postgres {
             .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k"])
             .arg(&path);
         command.current_dir(&path).stdout(Stdio::null()).stderr(fs::File::create(path.join("log")).expect("a log"));
-        self.process = Some(command.spawn().expect("postgres is there: scripts/setup --tests"));
+        let spawn = |command: &mut Command| command.spawn().expect("postgres is there: scripts/setup --tests");
+        let process = std::cell::RefCell::new(spawn(&mut command));
+        let command = std::cell::RefCell::new(command);
         let port = self.port.to_string();
         let ready = || {
             let asked = program("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &port]).current_dir(&path).status();
+            // Of one that was killed some processes may still hold its memory: then the next one does not start yet.
+            if matches!(process.borrow_mut().try_wait(), Ok(Some(_))) {
+                process.replace(spawn(&mut command.borrow_mut()));
+            }
             asked.is_ok_and(|status| status.success())
         };
         eventually("PostgreSQL starts", ready);
+        self.process = Some(process.into_inner());
     }
 
     /// Kills it.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use kiln_farm_node::{Config, Wish};
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use url::Url;
@@ -85,11 +86,13 @@ async fn work(config: Config) -> Result<(), Fault> {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
+            farm::notify(NotifyState::Stopping);
             let _ = wish.send(next);
         }
         // Nobody wishes any more, and nobody is to think so.
         std::future::pending::<()>().await;
     });
+    farm::notify(NotifyState::Ready);
     tracing::info!("work for {}, {} builds at once", config.server, config.slots);
     kiln_farm_node::run(config, wished).await
 }

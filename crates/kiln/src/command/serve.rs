@@ -13,6 +13,7 @@ use kiln_farm_server::serve::{Config, Server, Welcome};
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 
+use sd_notify::NotifyState;
 use tokio::sync::watch;
 
 use crate::command::{Outcome, node};
@@ -154,8 +155,10 @@ async fn serve(
         out::talk(&format!("log in as {name}, once, within a day: {link}\n"));
     }
     let telling = redis.map(|redis| tokio::spawn(channels::run(server.farm.clone(), redis)));
+    farm::notify(NotifyState::Ready);
     let ending = async move {
         shutdown.await;
+        farm::notify(NotifyState::Stopping);
         // Builds that are stopped go on when the server is back; until their node is done with them, it is needed.
         let _ = wish.send(Wish::Stop);
         if let Some(node) = node {

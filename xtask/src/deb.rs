@@ -1,0 +1,87 @@
+//! A Debian package of kiln for the machine it is made on: binary, units, completions, documents. Made with dpkg-deb.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use crate::tool::{Done, cargo, root};
+
+/// What lies where in the package: (source, destination, mode).
+const FILES: &[(&str, &str, u32)] = &[
+    ("packaging/kiln-serve.service", "usr/lib/systemd/system/kiln-serve.service", 0o644),
+    ("packaging/kiln-node.service", "usr/lib/systemd/system/kiln-node.service", 0o644),
+    ("packaging/postinst", "DEBIAN/postinst", 0o755),
+    ("packaging/prerm", "DEBIAN/prerm", 0o755),
+    ("packaging/postrm", "DEBIAN/postrm", 0o755),
+    ("docs/farm.md", "usr/share/doc/kiln/farm.md", 0o644),
+    ("docs/operations.md", "usr/share/doc/kiln/operations.md", 0o644),
+    ("docs/reference/cli.md", "usr/share/doc/kiln/cli.md", 0o644),
+    ("docs/reference/recipe.md", "usr/share/doc/kiln/recipe.md", 0o644),
+];
+
+/// Makes `target/kiln.deb`; the binary is what `--binary` names, or is built for release.
+pub fn run(rest: &[String]) -> Done {
+    std::env::set_current_dir(root()).map_err(|error| error.to_string())?;
+    let built = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into()) + "/release/kiln";
+    let binary = match rest {
+        [] => {
+            cargo(&["build", "--release", "--package", "kiln"])?;
+            built.as_str()
+        }
+        [flag, binary] if flag == "--binary" => binary.as_str(),
+        _ => return Err("cargo xtask deb [--binary FILE]".into()),
+    };
+    let tree = Path::new("target/deb");
+    let _ = fs::remove_dir_all(tree);
+    let files = FILES.iter().copied().chain([(binary, "usr/bin/kiln", 0o755)]);
+    for (from, to, mode) in files {
+        let to = tree.join(to);
+        fs::create_dir_all(to.parent().expect("it is in a folder")).map_err(|error| error.to_string())?;
+        fs::copy(from, &to).map_err(|error| format!("copy `{from}`: {error}"))?;
+        fs::set_permissions(&to, fs::Permissions::from_mode(mode)).map_err(|error| error.to_string())?;
+    }
+    let program = tree.join("usr/bin/kiln");
+    said(Command::new("strip").arg("--strip-unneeded").arg(&program))?;
+    for (shell, to) in [
+        ("bash", "usr/share/bash-completion/completions/kiln"),
+        ("zsh", "usr/share/zsh/vendor-completions/_kiln"),
+        ("fish", "usr/share/fish/vendor_completions.d/kiln.fish"),
+    ] {
+        let to = tree.join(to);
+        fs::create_dir_all(to.parent().expect("it is in a folder")).map_err(|error| error.to_string())?;
+        fs::write(&to, said(Command::new(&program).args(["completions", shell]))?)
+            .map_err(|error| error.to_string())?;
+    }
+    fs::write(tree.join("DEBIAN/control"), control()?).map_err(|error| error.to_string())?;
+    said(Command::new("dpkg-deb").args(["--root-owner-group", "-Zxz", "--build"]).arg(tree).arg("target/kiln.deb"))?;
+    println!("target/kiln.deb");
+    Ok(())
+}
+
+fn control() -> Result<String, String> {
+    let architecture = said(Command::new("dpkg").arg("--print-architecture"))?;
+    // What it was linked with is enough, and no older one is known to be.
+    let libc = said(Command::new("dpkg-query").args(["--show", "--showformat=${Version}", "libc6"]))?;
+    let libc = libc.split('-').next().unwrap_or_default();
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(format!(
+        "Package: kiln\nVersion: {version}\nArchitecture: {}\nMaintainer: kiln <kiln@invalid.example>\nSection: admin\n\
+         Priority: optional\nDepends: libc6 (>= {libc}), libgcc-s1, adduser, passwd, uidmap\n\
+         Recommends: ca-certificates, git\nSuggests: postgresql, redis-server\n\
+         Description: turns recipes into bootable operating-system images\n \
+         One program that builds images and packages on a laptop or on a farm, without\n root and without a daemon: \
+         a build service and its nodes are in it, too.\n",
+        architecture.trim()
+    ))
+}
+
+/// Runs a program and returns what it printed.
+fn said(command: &mut Command) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let out = command.output().map_err(|error| format!("run `{name}`: {error}"))?;
+    if !out.status.success() {
+        return Err(format!("`{name}` failed: {}", String::from_utf8_lossy(&out.stderr).trim()));
+    }
+    String::from_utf8(out.stdout).map_err(|error| error.to_string())
+}
