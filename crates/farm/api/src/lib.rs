@@ -18,7 +18,7 @@ pub mod task;
 pub use access::{NewProject, NewToken, NewUser, Project, Role, Scope, Token, User};
 pub use blob::Upload;
 pub use build::{Build, BuildState, Builds, Stored, Submission};
-pub use client::{Client, Error};
+pub use client::{Client, Error, Trust};
 pub use ids::{BuildId, DeliveryId, HookId, Name, NodeId, TaskId, TokenId, UserId};
 pub use log::{Entry, FarmEvent, Page, What};
 pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};

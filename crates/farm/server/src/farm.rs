@@ -23,6 +23,7 @@ use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::guesses::Guesses;
 use crate::hub::Hub;
+use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::{hooks, secret};
 
@@ -41,6 +42,7 @@ pub struct Farm {
     /// What the server is called from outside: `http://HOST:PORT`.
     pub address: Arc<str>,
     pub guesses: Arc<Guesses>,
+    pub gate: Arc<Gate>,
     pub metrics: Arc<Metrics>,
     /// Whether everyone may look at the metrics.
     pub metrics_open: bool,

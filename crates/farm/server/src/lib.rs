@@ -2,9 +2,11 @@
 
 pub mod backup;
 pub mod blobs;
+pub mod config;
 pub mod db;
 pub mod decide;
 pub mod dispatch;
+mod doors;
 pub mod error;
 pub mod farm;
 pub mod gc;
@@ -12,10 +14,12 @@ mod guesses;
 pub mod hooks;
 pub mod http;
 pub mod hub;
+pub mod limits;
 pub mod metrics;
 mod pages;
 pub mod points;
 pub mod secret;
 pub mod serve;
+pub mod tls;
 
 pub use farm::{Clock, Farm};

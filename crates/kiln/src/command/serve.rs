@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use kiln_farm_node::Wish;
-use kiln_farm_server::decide::Terms;
+use kiln_farm_server::limits::{self, IpNet, Limits, Rate};
 use kiln_farm_server::serve::{Config, Server, Welcome};
+use kiln_farm_server::tls::Files;
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 
@@ -31,6 +32,14 @@ pub struct Args {
     /// What the server is called from outside, for links: `https://builds.example.org` [default: where it listens]
     #[arg(long, value_name = "URL")]
     address: Option<url::Url>,
+    /// Speaks HTTPS with the certificate in this file: PEM, the server's own first, then those that lead to what clients trust
+    ///
+    /// It is read again when it changes and at SIGHUP; connections stay.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Space that uploads leave free on the disk
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
     keep_free: u64,
@@ -43,6 +52,15 @@ pub struct Args {
     /// Cache folder of builds on this machine [default: $KILN_CACHE, $XDG_CACHE_HOME/kiln, ~/.cache/kiln]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Requests in a minute, and at once, by one token or login, and four times as many by one user; 0: as many as they like
+    #[arg(long, value_name = "N", default_value_t = Limits::default().token.0)]
+    limit_token: u32,
+    /// The same by one address of those who are neither logged in nor have a token
+    #[arg(long, value_name = "N", default_value_t = Limits::default().address.0)]
+    limit_address: u32,
+    /// A proxy before the server, whose `X-Forwarded-For` says who asks; may be given several times
+    #[arg(long, value_name = "ADDRESS[/LENGTH]", value_parser = limits::proxy)]
+    proxy: Vec<IpNet>,
     /// Shows `/metrics` to everyone who reaches the server, not only to this machine and to tokens of scope `read`
     #[arg(long)]
     metrics_open: bool,
@@ -53,15 +71,16 @@ pub struct Args {
 
 pub fn run(args: Args) -> Outcome {
     let database = settings::database();
+    let tls = args.tls_cert.zip(args.tls_key).map(|(certificates, key)| Files { certificates, key });
     let config = Config {
-        listen: args.listen,
-        data: args.data.unwrap_or_else(settings::data_folder),
         database,
         address: args.address.map(String::from),
+        tls,
         reserve: args.keep_free,
-        terms: Terms::default(),
+        limits: Limits { token: Rate(args.limit_token), address: Rate(args.limit_address), proxies: args.proxy },
         metrics_open: args.metrics_open,
         webhooks_private: args.webhooks_private,
+        ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
     farm::log();
@@ -84,7 +103,7 @@ impl Own {
 
     /// Returns how it works for the server beside it, which it speaks to as any other node does.
     async fn config(self, server: &Server, data: PathBuf) -> Result<kiln_farm_node::Config, Fault> {
-        let mut here = server.local_addr().farm(|| "find where the server listens".into())?;
+        let mut here = server.inside();
         if here.ip().is_unspecified() {
             here.set_ip(if here.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }

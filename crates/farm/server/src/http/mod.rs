@@ -7,6 +7,7 @@ pub mod caller;
 pub mod events;
 pub mod gc;
 pub mod hooks;
+mod limit;
 pub mod metrics;
 pub mod nodes;
 pub mod range;

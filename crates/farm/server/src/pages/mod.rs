@@ -67,12 +67,15 @@ impl<E: Into<Error>> From<E> for NoPage {
 
 impl IntoResponse for NoPage {
     fn into_response(self) -> Response {
+        let later = self.0.later();
         let problem = self.0.problem();
         if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
             return axum::response::Redirect::to("/login").into_response();
         }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, layout::problem(&problem)).into_response()
+        let mut response = (status, layout::problem(&problem)).into_response();
+        later.into_iter().for_each(|later| drop(response.headers_mut().insert(header::RETRY_AFTER, later)));
+        response
     }
 }
 
