@@ -14,9 +14,10 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use url::Url;
 
 use crate::hook::{Delivery, Hook, NewHook};
+use crate::source::{NewPush, NewSource, Push, Source, Told};
 use crate::{
     Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Name, NewNode, NewProject, Node, Orders, Page, Poll,
-    Problem, Project, Retention, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
+    Problem, Project, Retention, SourceId, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
 };
 
 /// Why a call came to nothing.
@@ -169,6 +170,28 @@ impl Client {
     pub async fn gc(&self, dry_run: bool) -> Result<Swept> {
         // The server says nothing until it is done.
         Self { http: http(None, &self.trust), ..self.clone() }.post(&routes::gc(dry_run), &()).await
+    }
+
+    pub async fn sources(&self, project: &Name) -> Result<Vec<Source>> {
+        self.get(&routes::sources(project)).await
+    }
+
+    pub async fn make_source(&self, project: &Name, new: &NewSource) -> Result<Source> {
+        self.post(&routes::sources(project), new).await
+    }
+
+    pub async fn drop_source(&self, project: &Name, source: SourceId) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::source(project, source))).await.map(drop)
+    }
+
+    /// Returns what a source was told last, the newest first.
+    pub async fn pushes(&self, project: &Name, source: SourceId) -> Result<Vec<Push>> {
+        self.get(&routes::pushes(project, source)).await
+    }
+
+    /// Builds all of a source's recipes as they are on a branch.
+    pub async fn build_source(&self, project: &Name, source: SourceId, branch: &str) -> Result<Told> {
+        self.post(&routes::pushes(project, source), &NewPush { branch: branch.to_owned() }).await
     }
 
     pub async fn nodes(&self) -> Result<Vec<Node>> {

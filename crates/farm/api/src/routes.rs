@@ -2,7 +2,7 @@
 
 use kiln_model::Digest;
 
-use crate::{BuildId, DeliveryId, HookId, Name, NodeId, TaskId};
+use crate::{BuildId, DeliveryId, HookId, Name, NodeId, SourceId, TaskId};
 
 pub const API: &str = "/api/v1";
 
@@ -49,6 +49,24 @@ pub fn deliveries(project: &Name, hook: HookId) -> String {
 
 pub fn redeliver(project: &Name, hook: HookId, delivery: DeliveryId) -> String {
     format!("{API}/projects/{project}/hooks/{hook}/deliveries/{delivery}/again")
+}
+
+pub fn sources(project: &Name) -> String {
+    format!("{API}/projects/{project}/sources")
+}
+
+pub fn source(project: &Name, source: SourceId) -> String {
+    format!("{API}/projects/{project}/sources/{source}")
+}
+
+/// Where a forge tells of pushes.
+pub fn push(project: &Name, source: SourceId) -> String {
+    format!("{API}/projects/{project}/sources/{source}/push")
+}
+
+/// What a source was told.
+pub fn pushes(project: &Name, source: SourceId) -> String {
+    format!("{API}/projects/{project}/sources/{source}/pushes")
 }
 
 pub fn gc(dry_run: bool) -> String {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::decide::Terms;
 use crate::limits::Limits;
+use crate::sources::Gather;
 use crate::tls;
 
 /// What a server needs to know.
@@ -28,6 +29,10 @@ pub struct Config {
     pub metrics_open: bool,
     /// Whether webhooks may lead into the server's own network.
     pub webhooks_private: bool,
+    /// What reads the repositories of sources; none: there are no sources.
+    pub gather: Option<Gather>,
+    /// Whether sources may lie in the server's own network, or on its disk.
+    pub sources_private: bool,
 }
 
 impl Config {
@@ -44,6 +49,8 @@ impl Config {
             limits: Limits::default(),
             metrics_open: false,
             webhooks_private: false,
+            gather: None,
+            sources_private: false,
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::guesses::Guesses;
 use crate::hub::Hub;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
+use crate::sources::Gather;
 use crate::{hooks, secret};
 
 /// What time it is: milliseconds since 1970.
@@ -48,6 +49,10 @@ pub struct Farm {
     pub metrics_open: bool,
     /// Whether webhooks may lead into the server's own network.
     pub webhooks_private: bool,
+    /// What reads sources; none: there are none.
+    pub gather: Option<Gather>,
+    /// Whether sources may lie in the server's own network, or on its disk.
+    pub sources_private: bool,
 }
 
 /// Most tasks in one submission.

@@ -20,6 +20,7 @@ mod pages;
 pub mod points;
 pub mod secret;
 pub mod serve;
+pub mod sources;
 pub mod tls;
 
 pub use farm::{Clock, Farm};

@@ -23,7 +23,7 @@ use crate::hub::Hub;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::tls::Tls;
-use crate::{gc, hooks, http, secret};
+use crate::{gc, hooks, http, secret, sources};
 
 /// A server that listens and does not answer yet.
 pub struct Server {
@@ -87,6 +87,8 @@ impl Server {
             metrics,
             metrics_open: config.metrics_open,
             webhooks_private: config.webhooks_private,
+            gather: config.gather,
+            sources_private: config.sources_private,
         };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, doors, tls, inside })
@@ -106,6 +108,7 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let daily = tokio::spawn(gc::daily(self.farm.clone()));
         let telling = tokio::spawn(hooks::run(self.farm.clone()));
+        let looking = tokio::spawn(sources::run(self.farm.clone()));
         let router = http::router::router(self.farm, self.tls.is_some());
         let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let renewing = tokio::spawn(renew(self.tls));
@@ -121,6 +124,7 @@ impl Server {
         };
         daily.abort();
         telling.abort();
+        looking.abort();
         renewing.abort();
         served
     }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use kiln_farm_node::Wish;
 use kiln_farm_server::limits::{self, IpNet, Limits, Rate};
 use kiln_farm_server::serve::{Config, Server, Welcome};
+use kiln_farm_server::sources::Gather;
 use kiln_farm_server::tls::Files;
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::command::{Outcome, node};
 use crate::ending::Failure;
-use crate::{farm, out, settings, text};
+use crate::{farm, gather, out, settings, text};
 
 /// Runs a build service: queue, web pages, artifacts.
 ///
@@ -67,11 +68,16 @@ pub struct Args {
     /// Lets projects' webhooks lead into the server's own network: loopback, link-local and private addresses
     #[arg(long)]
     webhooks_private: bool,
+    /// Lets projects' sources lie in the server's own network, or on its disk: `http://`, `file:///`, private addresses
+    #[arg(long)]
+    sources_private: bool,
 }
 
 pub fn run(args: Args) -> Outcome {
     let database = settings::database();
     let tls = args.tls_cert.zip(args.tls_key).map(|(certificates, key)| Files { certificates, key });
+    let flags = settings::Flags { cache: args.cache.clone(), ..settings::Flags::default() };
+    let engine = flags.config()?;
     let config = Config {
         database,
         address: args.address.map(String::from),
@@ -80,6 +86,8 @@ pub fn run(args: Args) -> Outcome {
         limits: Limits { token: Rate(args.limit_token), address: Rate(args.limit_address), proxies: args.proxy },
         metrics_open: args.metrics_open,
         webhooks_private: args.webhooks_private,
+        gather: Some(Gather::new(move |wish| gather::gather(&engine, wish))),
+        sources_private: args.sources_private,
         ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };

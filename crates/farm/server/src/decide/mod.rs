@@ -9,6 +9,7 @@ pub mod deliver;
 pub mod estimate;
 pub mod expire;
 pub mod hear;
+pub mod push;
 pub mod retain;
 pub mod settle;
 

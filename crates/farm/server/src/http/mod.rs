@@ -12,3 +12,4 @@ pub mod metrics;
 pub mod nodes;
 pub mod range;
 pub mod router;
+pub mod sources;

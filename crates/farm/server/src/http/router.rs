@@ -13,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes};
+use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, sources};
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
@@ -74,6 +74,10 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(hooks::forget))
         .routes(routes!(hooks::deliveries))
         .routes(routes!(hooks::again))
+        .routes(routes!(sources::list, sources::make))
+        .routes(routes!(sources::forget))
+        .routes(routes!(sources::pushes, sources::build))
+        .routes(routes!(sources::push))
         .routes(routes!(nodes::list, nodes::enrol))
         .routes(routes!(nodes::revoke))
         .routes(routes!(nodes::poll))

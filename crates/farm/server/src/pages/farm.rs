@@ -138,7 +138,10 @@ pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Pag
                     td { @for (at, member) in project.members.iter().enumerate() {
                         @if at > 0 { ", " } (member.user) " (" (member.role.name()) ")"
                     } }
-                    td { @if person.is_admin() || owns(project, &person) { a href={ "/projects/" (project.name) "/hooks" } { "Webhooks" } } }
+                    td { @if person.is_admin() || owns(project, &person) {
+                        a href={ "/projects/" (project.name) "/sources" } { "Sources" } " "
+                        a href={ "/projects/" (project.name) "/hooks" } { "Webhooks" }
+                    } }
                 }
             } }
         }

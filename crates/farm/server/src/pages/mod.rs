@@ -7,6 +7,7 @@ mod farm;
 mod hooks;
 mod layout;
 mod session;
+mod sources;
 mod submit;
 mod words;
 
@@ -40,6 +41,9 @@ pub fn router() -> Router<Farm> {
         .route("/projects/{project}/hooks", get(hooks::show).post(hooks::make))
         .route("/projects/{project}/hooks/{hook}/drop", post(hooks::forget))
         .route("/projects/{project}/hooks/{hook}/deliveries/{delivery}/again", post(hooks::again))
+        .route("/projects/{project}/sources", get(sources::show).post(sources::make))
+        .route("/projects/{project}/sources/{source}/drop", post(sources::forget))
+        .route("/projects/{project}/sources/{source}/build", post(sources::build))
         .route("/account", get(account::show))
         .route("/account/password", post(account::password))
         .route("/account/tokens", post(account::make_token))
