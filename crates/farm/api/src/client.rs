@@ -14,10 +14,11 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use url::Url;
 
 use crate::hook::{Delivery, Hook, NewHook};
+use crate::schedule::{Enabled, NewSchedule, Schedule};
 use crate::source::{NewPush, NewSource, Push, Source, Told};
 use crate::{
     Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Name, NewNode, NewProject, Node, Orders, Page, Poll,
-    Problem, Project, Retention, SourceId, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
+    Problem, Project, Retention, ScheduleId, SourceId, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
 };
 
 /// Why a call came to nothing.
@@ -192,6 +193,24 @@ impl Client {
     /// Builds all of a source's recipes as they are on a branch.
     pub async fn build_source(&self, project: &Name, source: SourceId, branch: &str) -> Result<Told> {
         self.post(&routes::pushes(project, source), &NewPush { branch: branch.to_owned() }).await
+    }
+
+    pub async fn schedules(&self, project: &Name, source: SourceId) -> Result<Vec<Schedule>> {
+        self.get(&routes::schedules(project, source)).await
+    }
+
+    pub async fn make_schedule(&self, project: &Name, source: SourceId, new: &NewSchedule) -> Result<Schedule> {
+        self.post(&routes::schedules(project, source), new).await
+    }
+
+    /// Lets a schedule build, or rest.
+    pub async fn enable_schedule(&self, project: &Name, source: SourceId, id: ScheduleId, enabled: bool) -> Result<()> {
+        let request = self.request(Method::PUT, &routes::schedule(project, source, id)).json(&Enabled { enabled });
+        self.answer(request).await.map(drop)
+    }
+
+    pub async fn drop_schedule(&self, project: &Name, source: SourceId, id: ScheduleId) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::schedule(project, source, id))).await.map(drop)
     }
 
     pub async fn nodes(&self) -> Result<Vec<Node>> {

@@ -65,6 +65,10 @@ id!(
     SourceId
 );
 id!(
+    /// A schedule of a source.
+    ScheduleId
+);
+id!(
     /// What a source was told once.
     PushId
 );

@@ -13,6 +13,7 @@ pub mod node;
 pub mod problem;
 pub mod retention;
 pub mod routes;
+pub mod schedule;
 pub mod source;
 pub mod task;
 
@@ -20,7 +21,7 @@ pub use access::{NewProject, NewToken, NewUser, Project, Role, Scope, Token, Use
 pub use blob::Upload;
 pub use build::{Build, BuildState, Builds, Stored, Submission};
 pub use client::{Client, Error, Trust};
-pub use ids::{BuildId, DeliveryId, HookId, Name, NodeId, PushId, SourceId, TaskId, TokenId, UserId};
+pub use ids::{BuildId, DeliveryId, HookId, Name, NodeId, PushId, ScheduleId, SourceId, TaskId, TokenId, UserId};
 pub use log::{Entry, FarmEvent, Page, What};
 pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};
 pub use problem::Problem;

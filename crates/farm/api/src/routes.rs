@@ -2,7 +2,7 @@
 
 use kiln_model::Digest;
 
-use crate::{BuildId, DeliveryId, HookId, Name, NodeId, SourceId, TaskId};
+use crate::{BuildId, DeliveryId, HookId, Name, NodeId, ScheduleId, SourceId, TaskId};
 
 pub const API: &str = "/api/v1";
 
@@ -67,6 +67,14 @@ pub fn push(project: &Name, source: SourceId) -> String {
 /// What a source was told.
 pub fn pushes(project: &Name, source: SourceId) -> String {
     format!("{API}/projects/{project}/sources/{source}/pushes")
+}
+
+pub fn schedules(project: &Name, source: SourceId) -> String {
+    format!("{API}/projects/{project}/sources/{source}/schedules")
+}
+
+pub fn schedule(project: &Name, source: SourceId, schedule: ScheduleId) -> String {
+    format!("{API}/projects/{project}/sources/{source}/schedules/{schedule}")
 }
 
 pub fn gc(dry_run: bool) -> String {

@@ -60,6 +60,8 @@ fn kiln_toml() -> Vec<String> {
 pub enum Origin {
     /// Its forge told of a push: what changed by it is built.
     Push,
+    /// Its schedule's time came: everything is built.
+    Schedule,
     /// Somebody asked for it: everything is built.
     Hand,
 }
@@ -69,6 +71,7 @@ impl Origin {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Push => "push",
+            Self::Schedule => "schedule",
             Self::Hand => "hand",
         }
     }

@@ -38,3 +38,18 @@ CREATE TABLE pushes (
 );
 
 CREATE INDEX pushes_waiting ON pushes (not_before) WHERE state = 'waiting';
+
+-- When a source's branch is built whether or not anything changed.
+CREATE TABLE schedules (
+    id TEXT PRIMARY KEY,
+    source TEXT NOT NULL REFERENCES sources (id) ON DELETE CASCADE,
+    branch TEXT NOT NULL,
+    cron TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    enabled BIGINT NOT NULL,
+    created BIGINT NOT NULL,
+    next BIGINT,
+    last BIGINT
+);
+
+CREATE INDEX schedules_due ON schedules (next) WHERE enabled = 1;

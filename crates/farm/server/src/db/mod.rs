@@ -14,6 +14,7 @@ pub mod counts;
 pub mod hooks;
 pub mod nodes;
 pub mod retain;
+pub mod schedules;
 pub mod sources;
 pub mod tasks;
 

@@ -11,6 +11,7 @@ pub mod expire;
 pub mod hear;
 pub mod push;
 pub mod retain;
+pub mod schedule;
 pub mod settle;
 
 use std::collections::BTreeSet;

@@ -12,4 +12,5 @@ pub mod metrics;
 pub mod nodes;
 pub mod range;
 pub mod router;
+pub mod schedules;
 pub mod sources;

@@ -13,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, sources};
+use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, schedules, sources};
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
@@ -78,6 +78,8 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(sources::forget))
         .routes(routes!(sources::pushes, sources::build))
         .routes(routes!(sources::push))
+        .routes(routes!(schedules::list, schedules::make))
+        .routes(routes!(schedules::enable, schedules::forget))
         .routes(routes!(nodes::list, nodes::enrol))
         .routes(routes!(nodes::revoke))
         .routes(routes!(nodes::poll))

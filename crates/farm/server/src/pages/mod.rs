@@ -6,6 +6,7 @@ mod builds;
 mod farm;
 mod hooks;
 mod layout;
+mod schedules;
 mod session;
 mod sources;
 mod submit;
@@ -44,6 +45,9 @@ pub fn router() -> Router<Farm> {
         .route("/projects/{project}/sources", get(sources::show).post(sources::make))
         .route("/projects/{project}/sources/{source}/drop", post(sources::forget))
         .route("/projects/{project}/sources/{source}/build", post(sources::build))
+        .route("/projects/{project}/sources/{source}/schedules", post(schedules::make))
+        .route("/projects/{project}/sources/{source}/schedules/{schedule}/enable", post(schedules::enable))
+        .route("/projects/{project}/sources/{source}/schedules/{schedule}/drop", post(schedules::forget))
         .route("/account", get(account::show))
         .route("/account/password", post(account::password))
         .route("/account/tokens", post(account::make_token))

@@ -3,12 +3,14 @@
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::Redirect;
+use kiln_farm_api::schedule::Schedule;
 use kiln_farm_api::source::{NewSource, Push, PushedRecipe, Source};
 use kiln_farm_api::{Name, Role, SourceId, routes};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::layout::page;
+use super::schedules;
 use super::words::{moment, state};
 use super::{NoPage, Page, Visitor};
 use crate::farm::Farm;
@@ -25,13 +27,14 @@ async fn body(farm: &Farm, project: &Name, told: Markup) -> Result<Markup, NoPag
     let mut sources = vec![];
     for source in farm.db.sources(project).await? {
         let pushes = farm.db.pushes(source.id, SHOWN).await?;
-        sources.push((source, pushes));
+        let schedules = farm.db.schedules(source.id).await?;
+        sources.push((source, pushes, schedules));
     }
     Ok(html! {
         h1 { "Sources of " (project) }
         p { "Git repositories whose recipes are built when they change." }
         (told)
-        @for (source, pushes) in &sources { (shown(farm, project, source, pushes)) }
+        @for (source, pushes, schedules) in &sources { (shown(farm, project, source, pushes, schedules)) }
         h2 { "A new one" }
         form method="post" action={ "/projects/" (project) "/sources" } {
             label { "Repository " input name="url" type="url" required placeholder="https://git.example.org/images.git"; }
@@ -43,7 +46,8 @@ async fn body(farm: &Farm, project: &Name, told: Markup) -> Result<Markup, NoPag
     })
 }
 
-fn shown(farm: &Farm, project: &Name, source: &Source, pushes: &[Push]) -> Markup {
+fn shown(farm: &Farm, project: &Name, source: &Source, pushes: &[Push], schedules: &[Schedule]) -> Markup {
+    let branch = source.branches.first().map_or("", String::as_str);
     let at = format!("/projects/{project}/sources/{}", source.id);
     html! {
         section {
@@ -52,10 +56,11 @@ fn shown(farm: &Farm, project: &Name, source: &Source, pushes: &[Push]) -> Marku
                 (moment(source.created)) "." }
             p { "Let the forge tell of pushes: " code { (farm.address) (routes::push(project, source.id)) } }
             form method="post" action={ (at) "/build" } {
-                label { "Branch " input name="branch" required value=(source.branches.first().map_or("", String::as_str)); }
+                label { "Branch " input name="branch" required value=(branch); }
                 button { "Build all" }
             }
             form method="post" action={ (at) "/drop" } { button { "Remove" } }
+            (schedules::shown(&at, branch, schedules))
             @if !pushes.is_empty() {
                 table {
                     thead { tr { th { "Told" } th { "Why" } th { "Branch" } th { "Commit" } th { "State" } th { "Recipes" } } }

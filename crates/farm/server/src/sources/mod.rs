@@ -7,6 +7,7 @@
 
 mod gather;
 mod make;
+mod schedule;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,9 @@ pub async fn run(farm: Farm) {
     let turns = Arc::new(Semaphore::new(TOGETHER));
     loop {
         tokio::time::sleep(TICK).await;
+        if let Err(error) = schedule::keep(&farm).await {
+            tracing::error!("look at schedules: {}", chain(&error));
+        }
         let free = turns.available_permits() as u32;
         let due = if free == 0 { Ok(vec![]) } else { farm.db.due_pushes(farm.now(), free).await };
         match due {

@@ -108,8 +108,14 @@ impl TestFarm {
 
     /// Starts another server on the same database and folder; returns where it listens.
     pub async fn second(&self, url: &str) -> SocketAddr {
+        self.another(url, |_| {}).await
+    }
+
+    /// The same with wishes.
+    pub async fn another(&self, url: &str, configure: impl FnOnce(&mut Config)) -> SocketAddr {
         let base = Config::new((Ipv4Addr::LOCALHOST, 0).into(), self.folder.path().join("farm"));
-        let config = Config { database: Some(url.to_owned()), reserve: 0, terms: self.farm.terms, ..base };
+        let mut config = Config { database: Some(url.to_owned()), reserve: 0, terms: self.farm.terms, ..base };
+        configure(&mut config);
         let hand = self.clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
         let address = server.local_addr().unwrap();
