@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use kiln_farm_api::{BuildId, Client, Entry, Error, FarmEvent, What};
+use kiln_farm_api::{BuildId, Client, Entry, Error, FarmEvent, Trust, What};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
 use sd_notify::NotifyState;
@@ -24,7 +24,7 @@ pub fn runtime() -> Result<Runtime, Fault> {
 /// Returns why something of the server's own was not done.
 pub fn not_done(doing: &str, error: kiln_farm_server::error::Error) -> Fault {
     match error {
-        kiln_farm_server::error::Error::Refused(problem) => {
+        kiln_farm_server::error::Error::Refused(problem) | kiln_farm_server::error::Error::Busy { problem, .. } => {
             problem.hint.into_iter().fold(Fault::farm(problem.title), Fault::hint)
         }
         failed => Fault::farm(doing).because(failed),
@@ -106,6 +106,26 @@ pub struct Login {
     /// File with a token of the build service [default: $KILN_TOKEN]
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    #[command(flatten)]
+    authority: Authority,
+}
+
+/// Whose certificates are taken.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Authority {
+    /// Certificates to trust beside the system's, as PEM: those of a build service with an authority of its own [default: $KILN_CA]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+}
+
+impl Authority {
+    pub fn trust(&self) -> Result<Trust, Fault> {
+        let variable = || std::env::var_os("KILN_CA").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let Some(path) = self.ca.clone().or_else(variable) else { return Ok(Trust::default()) };
+        let doing = || format!("read the certificates in `{}`", path.display());
+        let text = std::fs::read(&path).farm(doing)?;
+        Trust::from_pem(&text).map_err(|why| Fault::farm(format!("{}: {why}", doing())))
+    }
 }
 
 impl Login {
@@ -113,7 +133,7 @@ impl Login {
         let server = server(self.server.clone())?;
         let token = secret(self.token_file.as_deref(), "KILN_TOKEN")?;
         let token = token.ok_or_else(|| Failure::usage("a token is needed: `--token-file FILE` or KILN_TOKEN"))?;
-        Ok(Client::new(server, token))
+        Ok(Client::trusting(server, token, self.authority.trust()?))
     }
 }
 

@@ -8,6 +8,7 @@ mod command;
 mod doctor;
 mod ending;
 mod farm;
+mod gather;
 mod out;
 mod render;
 mod settings;

@@ -1,7 +1,8 @@
-//! What the tests of all crates share: small signed archives, a web server with faults on demand, Redis, PostgreSQL, a browser, goldens.
+//! What the tests of all crates share: small signed archives, a web server with faults on demand, Redis, PostgreSQL, a certificate authority, a browser, goldens.
 
 mod apk;
 mod archive;
+mod authority;
 mod browser;
 mod deb;
 mod golden;
@@ -12,6 +13,7 @@ mod server;
 
 pub use apk::{Apk, ApkHash, ApkKey, apk_index};
 pub use archive::Archive;
+pub use authority::Authority;
 pub use browser::Browser;
 pub use deb::{Deb, Pack};
 pub use golden::golden;

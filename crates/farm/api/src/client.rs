@@ -15,9 +15,11 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use url::Url;
 
 use crate::hook::{Delivery, Hook, NewHook};
+use crate::schedule::{Enabled, NewSchedule, Schedule};
+use crate::source::{NewPush, NewSource, Push, Source, Told};
 use crate::{
-    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Name, NewNode, NewProject, Orders, Page, Poll,
-    Problem, Project, Retention, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
+    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Name, NewNode, NewProject, Node, Orders, Page, Poll,
+    Problem, Project, Retention, ScheduleId, SourceId, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
 };
 
 /// Why a call came to nothing.
@@ -66,6 +68,31 @@ pub struct Client {
     http: reqwest::Client,
     server: Url,
     token: String,
+    trust: Trust,
+}
+
+/// Certificates that are trusted beside the system's: those of a service with an authority of its own.
+#[derive(Clone, Default)]
+pub struct Trust(Vec<reqwest::Certificate>);
+
+impl Trust {
+    /// Reads certificates in PEM.
+    pub fn from_pem(text: &[u8]) -> Result<Self, String> {
+        let found = reqwest::Certificate::from_pem_bundle(text).map_err(|error| error.to_string())?;
+        if found.is_empty() {
+            return Err("there is no `BEGIN CERTIFICATE` in it".into());
+        }
+        // Whether they are certificates shows when they are put to use.
+        let this = Self(found);
+        builder(None, &this).build().map_err(|_| "a certificate in it is none".to_owned())?;
+        Ok(this)
+    }
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} certificates", self.0.len())
+    }
 }
 
 impl std::fmt::Debug for Client {
@@ -77,7 +104,12 @@ impl std::fmt::Debug for Client {
 impl Client {
     /// Makes a client; nothing is asked yet.
     pub fn new(server: Url, token: impl Into<String>) -> Self {
-        Self { http: http(Some(SILENCE)), server, token: token.into() }
+        Self::trusting(server, token, Trust::default())
+    }
+
+    /// The same for a service whose certificate others do not trust.
+    pub fn trusting(server: Url, token: impl Into<String>, trust: Trust) -> Self {
+        Self { http: http(Some(SILENCE), &trust), server, token: token.into(), trust }
     }
 
     pub fn server(&self) -> &Url {
@@ -139,7 +171,51 @@ impl Client {
     /// Lets the server remove what no rule keeps, or with `dry_run` only say what that would be. That may take a while.
     pub async fn gc(&self, dry_run: bool) -> Result<Swept> {
         // The server says nothing until it is done.
-        Self { http: http(None), ..self.clone() }.post(&routes::gc(dry_run), &()).await
+        Self { http: http(None, &self.trust), ..self.clone() }.post(&routes::gc(dry_run), &()).await
+    }
+
+    pub async fn sources(&self, project: &Name) -> Result<Vec<Source>> {
+        self.get(&routes::sources(project)).await
+    }
+
+    pub async fn make_source(&self, project: &Name, new: &NewSource) -> Result<Source> {
+        self.post(&routes::sources(project), new).await
+    }
+
+    pub async fn drop_source(&self, project: &Name, source: SourceId) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::source(project, source))).await.map(drop)
+    }
+
+    /// Returns what a source was told last, the newest first.
+    pub async fn pushes(&self, project: &Name, source: SourceId) -> Result<Vec<Push>> {
+        self.get(&routes::pushes(project, source)).await
+    }
+
+    /// Builds all of a source's recipes as they are on a branch.
+    pub async fn build_source(&self, project: &Name, source: SourceId, branch: &str) -> Result<Told> {
+        self.post(&routes::pushes(project, source), &NewPush { branch: branch.to_owned() }).await
+    }
+
+    pub async fn schedules(&self, project: &Name, source: SourceId) -> Result<Vec<Schedule>> {
+        self.get(&routes::schedules(project, source)).await
+    }
+
+    pub async fn make_schedule(&self, project: &Name, source: SourceId, new: &NewSchedule) -> Result<Schedule> {
+        self.post(&routes::schedules(project, source), new).await
+    }
+
+    /// Lets a schedule build, or rest.
+    pub async fn enable_schedule(&self, project: &Name, source: SourceId, id: ScheduleId, enabled: bool) -> Result<()> {
+        let request = self.request(Method::PUT, &routes::schedule(project, source, id)).json(&Enabled { enabled });
+        self.answer(request).await.map(drop)
+    }
+
+    pub async fn drop_schedule(&self, project: &Name, source: SourceId, id: ScheduleId) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::schedule(project, source, id))).await.map(drop)
+    }
+
+    pub async fn nodes(&self) -> Result<Vec<Node>> {
+        self.get(&routes::nodes()).await
     }
 
     pub async fn enrol(&self, name: Name) -> Result<Enrolled> {
@@ -277,15 +353,16 @@ impl Client {
     }
 }
 
-fn http(silence: Option<Duration>) -> reqwest::Client {
+fn http(silence: Option<Duration>, trust: &Trust) -> reqwest::Client {
+    builder(silence, trust).build().expect("a client whose certificates were tried before can be made")
+}
+
+fn builder(silence: Option<Duration>, trust: &Trust) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
         .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")));
-    let builder = match silence {
-        Some(silence) => builder.read_timeout(silence),
-        None => builder,
-    };
-    builder.build().expect("a client without special wishes can be made")
+    let builder = silence.into_iter().fold(builder, reqwest::ClientBuilder::read_timeout);
+    if trust.0.is_empty() { builder } else { builder.tls_certs_merge(trust.0.iter().cloned()) }
 }
 
 /// Reads why the server said no; something between may have said it in words of its own.

@@ -60,6 +60,18 @@ id!(
     /// What a webhook is told once.
     DeliveryId
 );
+id!(
+    /// A source: a git repository with recipes.
+    SourceId
+);
+id!(
+    /// A schedule of a source.
+    ScheduleId
+);
+id!(
+    /// What a source was told once.
+    PushId
+);
 
 /// A name of a project, user, node or token: 1 to 63 lowercase letters, digits, `-`, `_` and `.`, not beginning with a sign.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]

@@ -13,13 +13,15 @@ pub mod node;
 pub mod problem;
 pub mod retention;
 pub mod routes;
+pub mod schedule;
+pub mod source;
 pub mod task;
 
 pub use access::{NewProject, NewToken, NewUser, Project, Role, Scope, Token, User};
 pub use blob::Upload;
 pub use build::{Build, BuildState, Builds, Stored, Submission};
-pub use client::{Client, Error};
-pub use ids::{BuildId, DeliveryId, HookId, Name, NodeId, TaskId, TokenId, UserId};
+pub use client::{Client, Error, Trust};
+pub use ids::{BuildId, DeliveryId, HookId, Name, NodeId, PushId, ScheduleId, SourceId, TaskId, TokenId, UserId};
 pub use log::{Entry, FarmEvent, Page, What};
 pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};
 pub use problem::Problem;

@@ -2,7 +2,7 @@
 
 use kiln_model::Digest;
 
-use crate::{BuildId, DeliveryId, HookId, Name, NodeId, TaskId};
+use crate::{BuildId, DeliveryId, HookId, Name, NodeId, ScheduleId, SourceId, TaskId};
 
 pub const API: &str = "/api/v1";
 
@@ -60,6 +60,32 @@ pub fn deliveries(project: &Name, hook: HookId) -> String {
 
 pub fn redeliver(project: &Name, hook: HookId, delivery: DeliveryId) -> String {
     format!("{API}/projects/{project}/hooks/{hook}/deliveries/{delivery}/again")
+}
+
+pub fn sources(project: &Name) -> String {
+    format!("{API}/projects/{project}/sources")
+}
+
+pub fn source(project: &Name, source: SourceId) -> String {
+    format!("{API}/projects/{project}/sources/{source}")
+}
+
+/// Where a forge tells of pushes.
+pub fn push(project: &Name, source: SourceId) -> String {
+    format!("{API}/projects/{project}/sources/{source}/push")
+}
+
+/// What a source was told.
+pub fn pushes(project: &Name, source: SourceId) -> String {
+    format!("{API}/projects/{project}/sources/{source}/pushes")
+}
+
+pub fn schedules(project: &Name, source: SourceId) -> String {
+    format!("{API}/projects/{project}/sources/{source}/schedules")
+}
+
+pub fn schedule(project: &Name, source: SourceId, schedule: ScheduleId) -> String {
+    format!("{API}/projects/{project}/sources/{source}/schedules/{schedule}")
 }
 
 pub fn gc(dry_run: bool) -> String {

@@ -44,7 +44,7 @@ const LATE: Duration = Duration::from_secs(20);
 /// Works for the server until it is wished to end.
 pub async fn run(config: Config, mut wish: watch::Receiver<Wish>) -> Result<(), Fault> {
     let home = Home::open(&config.data)?;
-    let client = Client::new(config.server.clone(), config.credential.0.clone());
+    let client = Client::trusting(config.server.clone(), config.credential.0.clone(), config.trust.clone());
     clean(&home, config.grace).await?;
     let mut agent = Agent::new(Shop { config, client, home });
     agent.take_up()?;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kiln_farm_api::Trust;
 use url::Url;
 
 /// Where a node works, for whom, and how much at once.
@@ -11,6 +12,8 @@ use url::Url;
 pub struct Config {
     pub server: Url,
     pub credential: Credential,
+    /// Whose certificates it takes beside those the system trusts.
+    pub trust: Trust,
     /// Folder of work under way and of results the server has not taken yet.
     pub data: PathBuf,
     /// Builds at once.
@@ -37,6 +40,7 @@ impl Config {
         Self {
             server,
             credential: Credential(credential.into()),
+            trust: Trust::default(),
             data,
             slots: 4,
             kiln,

@@ -10,6 +10,9 @@ use kiln_farm_api::Problem;
 pub enum Error {
     #[error("{}", .0.title)]
     Refused(Problem),
+    /// Not now, but in so many seconds.
+    #[error("{}", .problem.title)]
+    Busy { problem: Problem, seconds: u64 },
     #[error("{doing}")]
     Failed { doing: String, source: Box<dyn std::error::Error + Send + Sync> },
 }
@@ -39,6 +42,12 @@ impl Error {
         Self::refused(StatusCode::FORBIDDEN, title)
     }
 
+    /// Refuses who is to ask again in so many seconds.
+    pub fn busy(seconds: u64, title: impl Into<String>) -> Self {
+        let (status, title) = (StatusCode::TOO_MANY_REQUESTS.as_u16(), title.into());
+        Self::Busy { problem: Problem { status, title, hint: None, diagnostics: vec![] }, seconds }
+    }
+
     pub fn stranger() -> Self {
         let fault = Self::refused(StatusCode::UNAUTHORIZED, "who asks is not known here");
         fault.hint("send `Authorization: Bearer TOKEN` with a token that is neither expired nor revoked, or log in")
@@ -47,7 +56,7 @@ impl Error {
     /// Adds the way out.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        if let Self::Refused(problem) = &mut self {
+        if let Self::Refused(problem) | Self::Busy { problem, .. } = &mut self {
             problem.hint = Some(hint.into());
         }
         self
@@ -57,10 +66,15 @@ impl Error {
         Self::Failed { doing: doing.into(), source: source.into() }
     }
 
+    /// Returns when it is to be asked again, in seconds.
+    pub fn later(&self) -> Option<HeaderValue> {
+        if let Self::Busy { seconds, .. } = self { Some(HeaderValue::from(*seconds)) } else { None }
+    }
+
     /// Returns what the asker is told.
     pub fn problem(self) -> Problem {
         match self {
-            Self::Refused(problem) => problem,
+            Self::Refused(problem) | Self::Busy { problem, .. } => problem,
             Self::Failed { .. } => {
                 tracing::error!("{}", chain(&self));
                 let title = "the server could not do it; its log says why".to_owned();
@@ -84,11 +98,13 @@ impl From<sqlx::Error> for Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
+        let later = self.later();
         let problem = self.problem();
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, Json(problem)).into_response();
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        later.into_iter().for_each(|later| drop(response.headers_mut().insert(header::RETRY_AFTER, later)));
         response
     }
 }

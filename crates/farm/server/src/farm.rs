@@ -24,7 +24,9 @@ use crate::dispatch::Dispatch;
 use crate::error::{Error, Result};
 use crate::guesses::Guesses;
 use crate::hub::Hub;
+use crate::limits::Gate;
 use crate::metrics::Metrics;
+use crate::sources::Gather;
 use crate::{hooks, secret};
 
 /// What time it is: milliseconds since 1970.
@@ -42,6 +44,7 @@ pub struct Farm {
     /// What the server is called from outside: `http://HOST:PORT`.
     pub address: Arc<str>,
     pub guesses: Arc<Guesses>,
+    pub gate: Arc<Gate>,
     pub metrics: Arc<Metrics>,
     /// Whether everyone may look at the metrics.
     pub metrics_open: bool,
@@ -49,6 +52,10 @@ pub struct Farm {
     pub channels: bool,
     /// Whether webhooks may lead into the server's own network.
     pub webhooks_private: bool,
+    /// What reads sources; none: there are none.
+    pub gather: Option<Gather>,
+    /// Whether sources may lie in the server's own network, or on its disk.
+    pub sources_private: bool,
 }
 
 /// Most tasks in one submission.

@@ -151,7 +151,15 @@ async fn sweep(farm: &Farm, picture: &Picture) -> Result<Swept> {
         }
     }
     let before = farm.now() - DELIVERIES;
-    farm.db.write(move |tx| async move { tx.forget_deliveries(before).await }.boxed()).await?;
+    farm.db
+        .write(move |tx| {
+            async move {
+                tx.forget_deliveries(before).await?;
+                tx.forget_pushes(before).await
+            }
+            .boxed()
+        })
+        .await?;
     for shard in shards() {
         sweep_shard(farm, picture, shard, &mut sum).await?;
     }

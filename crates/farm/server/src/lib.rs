@@ -3,9 +3,11 @@
 pub mod backup;
 pub mod blobs;
 pub mod bom;
+pub mod config;
 pub mod db;
 pub mod decide;
 pub mod dispatch;
+mod doors;
 pub mod error;
 pub mod farm;
 pub mod gc;
@@ -13,11 +15,14 @@ mod guesses;
 pub mod hooks;
 pub mod http;
 pub mod hub;
+pub mod limits;
 pub mod metrics;
 mod pages;
 mod people;
 pub mod points;
 pub mod secret;
 pub mod serve;
+pub mod sources;
+pub mod tls;
 
 pub use farm::{Clock, Farm};

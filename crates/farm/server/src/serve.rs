@@ -1,54 +1,39 @@
 //! A server from its beginning to its end.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::serve::{Listener as _, ListenerExt as _};
 use futures_util::FutureExt as _;
 use kiln_farm_api::{Name, NewProject, Scope, UserId};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::blobs::Blobs;
+pub use crate::config::Config;
 use crate::db::Db;
-use crate::decide::Terms;
 use crate::dispatch::Dispatch;
-use crate::error::{Error, Result};
+use crate::doors::Doors;
+use crate::error::{Error, Result, chain};
 use crate::farm::{Clock, Farm};
 use crate::hub::Hub;
+use crate::limits::Gate;
 use crate::metrics::Metrics;
-use crate::{gc, hooks, http, secret};
-
-/// What a server needs to know.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where it listens.
-    pub listen: SocketAddr,
-    /// Its folder: database and artifacts.
-    pub data: PathBuf,
-    /// `sqlite:…` or `postgres://…`; none: a file in `data`.
-    pub database: Option<String>,
-    /// What it is called from outside; none: the address it listens on.
-    pub address: Option<String>,
-    /// Bytes that stay free on its disk.
-    pub reserve: u64,
-    pub terms: Terms,
-    /// Whether everyone may look at the metrics, not only this machine and who has a token.
-    pub metrics_open: bool,
-    /// Whether somebody tells a Redis of tasks that name a channel.
-    pub channels: bool,
-    /// Whether webhooks may lead into the server's own network.
-    pub webhooks_private: bool,
-}
+use crate::tls::Tls;
+use crate::{gc, hooks, http, secret, sources};
 
 /// A server that listens and does not answer yet.
 pub struct Server {
     pub farm: Farm,
     /// What opens the door once, on the first start.
     pub welcome: Option<Welcome>,
-    listener: TcpListener,
+    doors: Doors,
+    tls: Option<Tls>,
+    /// Where this machine's own node comes in.
+    inside: SocketAddr,
 }
 
 /// The first administrator's way in.
@@ -78,57 +63,96 @@ impl Server {
         let hub = Arc::new(Hub::default());
         let metrics = Arc::new(Metrics::default());
         let db = Db::open(&url, hub.clone(), metrics.clone(), &config.data.join("backup"), clock()).await?;
-        let listener = TcpListener::bind(config.listen).await;
-        let listener = listener.map_err(|error| Error::failed(format!("listen on {}", config.listen), error))?;
-        let here = listener.local_addr().map_err(|error| Error::failed("listen", error))?;
-        let address = config.address.unwrap_or_else(|| format!("http://{here}"));
+        let tls = config.tls.map(|files| Tls::open(files, clock.clone())).transpose()?;
+        let (doors, inside) = doors(config.listen, tls.as_ref()).await?;
+        let here = doors.local_addr().map_err(|error| Error::failed("listen", error))?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let address = config.address.unwrap_or_else(|| format!("{scheme}://{here}"));
         let until = clock() + config.terms.lease;
         db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
         let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
         let blobs = Blobs::open(&config.data, config.reserve)?;
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
-        let Config { terms, metrics_open, webhooks_private, channels, .. } = config;
+        let gate = Arc::new(Gate::new(config.limits));
         let farm = Farm {
             db,
             hub,
             blobs,
             dispatch,
-            terms,
+            terms: config.terms,
             clock,
             address,
             guesses,
+            gate,
             metrics,
-            metrics_open,
-            webhooks_private,
-            channels,
+            metrics_open: config.metrics_open,
+            channels: config.channels,
+            webhooks_private: config.webhooks_private,
+            gather: config.gather,
+            sources_private: config.sources_private,
         };
         let welcome = welcome(&farm, &config.data).await?;
-        Ok(Self { farm, welcome, listener })
+        Ok(Self { farm, welcome, doors, tls, inside })
     }
 
     /// Returns where it listens.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.doors.local_addr()
+    }
+
+    /// Returns where a node on this machine comes in, which needs no certificate for it.
+    pub fn inside(&self) -> SocketAddr {
+        self.inside
     }
 
     /// Answers until `shutdown`; then ends what it is asked already, but waits for no one who only watches.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
         let daily = tokio::spawn(gc::daily(self.farm.clone()));
         let telling = tokio::spawn(hooks::run(self.farm.clone()));
-        let router = http::router::router(self.farm).into_make_service_with_connect_info::<SocketAddr>();
+        let looking = tokio::spawn(sources::run(self.farm.clone()));
+        let router = http::router::router(self.farm, self.tls.is_some());
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
+        let renewing = tokio::spawn(renew(self.tls));
         let (told, ending) = tokio::sync::oneshot::channel::<()>();
         let shutdown = async move {
             shutdown.await;
             drop(told);
         };
-        let serving = axum::serve(self.listener, router).with_graceful_shutdown(shutdown);
+        let serving = axum::serve(self.doors.tap_io(|_| {}), router).with_graceful_shutdown(shutdown);
         let served = tokio::select! {
             served = serving => served.map_err(|error| Error::failed("serve", error)),
             () = async { let _ = ending.await; tokio::time::sleep(PATIENCE).await } => Ok(()),
         };
         daily.abort();
         telling.abort();
+        looking.abort();
+        renewing.abort();
         served
+    }
+}
+
+/// Listens: where it is told to, and with TLS also for this machine's own node, which certificates are not made out for.
+async fn doors(listen: SocketAddr, tls: Option<&Tls>) -> Result<(Doors, SocketAddr)> {
+    let bind = |at: SocketAddr| async move {
+        let listener = TcpListener::bind(at).await.map_err(|error| Error::failed(format!("listen on {at}"), error))?;
+        let here = listener.local_addr().map_err(|error| Error::failed("listen", error))?;
+        Ok::<_, Error>((listener, here))
+    };
+    let (listener, here) = bind(listen).await?;
+    let acceptor = tls.map(Tls::acceptor).transpose()?;
+    let doors = Doors::open(listener, acceptor).map_err(|error| Error::failed("listen", error))?;
+    if tls.is_none() {
+        return Ok((doors, here));
+    }
+    let (listener, inside) = bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
+    Ok((doors.and(listener, None), inside))
+}
+
+async fn renew(tls: Option<Tls>) {
+    if let Some(tls) = tls
+        && let Err(error) = tls.renew().await
+    {
+        tracing::error!("certificates are not read again: {}", chain(&error));
     }
 }
 

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use common::{BEGINNING, On, TestFarm, client};
 use kiln_farm_api::{Build, Client};
 use kiln_farm_server::backup::{Manifest, backup, restore};
-use kiln_farm_server::decide::Terms;
 use kiln_farm_server::serve::{Config, Server};
 use kiln_model::{Arch, Digest};
 
@@ -22,17 +21,7 @@ async fn back_up(farm: &TestFarm, name: &str) -> Manifest {
 
 /// Returns a server on what was restored, and a client of it.
 async fn serve(data: &Path, token: &str) -> (Client, tokio::task::JoinHandle<()>) {
-    let config = Config {
-        listen: (Ipv4Addr::LOCALHOST, 0).into(),
-        data: data.to_owned(),
-        database: None,
-        address: None,
-        reserve: 0,
-        terms: Terms::default(),
-        metrics_open: false,
-        webhooks_private: false,
-        channels: false,
-    };
+    let config = Config { reserve: 0, ..Config::new((Ipv4Addr::LOCALHOST, 0).into(), data.to_owned()) };
     let server = Server::open_with(config, Arc::new(|| BEGINNING)).await.unwrap();
     assert!(server.welcome.is_none(), "it has an administrator");
     let address = server.local_addr().unwrap();

@@ -9,6 +9,7 @@ mod blob;
 mod client;
 mod error;
 mod fetcher;
+pub mod git;
 mod line;
 mod names;
 mod small;

@@ -26,6 +26,8 @@ pub struct Args {
     /// File with the credential that the service gave when the node was enrolled [default: $KILN_NODE_CREDENTIAL]
     #[arg(long, value_name = "FILE")]
     credential_file: Option<PathBuf>,
+    #[command(flatten)]
+    authority: farm::Authority,
     /// Folder for work and for results on their way [default: node in the data folder]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -59,7 +61,8 @@ fn config(args: Args) -> Result<Config, Failure> {
     let cache = cache(args.cache)?;
     let data = args.data.unwrap_or_else(|| settings::data_folder().join("node"));
     let config = Config::new(server, credential, data, this_program()?, cache);
-    Ok(Config { slots: args.slots, build_memory: args.build_memory, min_disk: args.keep_free, ..config })
+    let trust = args.authority.trust()?;
+    Ok(Config { slots: args.slots, trust, build_memory: args.build_memory, min_disk: args.keep_free, ..config })
 }
 
 /// Returns the cache folder of a node's builds.

@@ -9,7 +9,10 @@ use std::process::ExitCode;
 use kiln_farm_api::Name;
 use kiln_farm_node::Wish;
 use kiln_farm_server::decide::Terms;
+use kiln_farm_server::limits::{self, IpNet, Limits, Rate};
 use kiln_farm_server::serve::{Config, Server, Welcome};
+use kiln_farm_server::sources::Gather;
+use kiln_farm_server::tls::Files;
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 
@@ -18,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::command::{Outcome, node};
 use crate::ending::Failure;
-use crate::{channel, farm, out, settings, text};
+use crate::{channel, farm, gather, out, settings, text};
 
 /// Runs a build service: queue, web pages, artifacts.
 ///
@@ -35,6 +38,14 @@ pub struct Args {
     /// What the server is called from outside, for links: `https://builds.example.org` [default: where it listens]
     #[arg(long, value_name = "URL")]
     address: Option<url::Url>,
+    /// Speaks HTTPS with the certificate in this file: PEM, the server's own first, then those that lead to what clients trust
+    ///
+    /// It is read again when it changes and at SIGHUP; connections stay.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Space that uploads leave free on the disk
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
     keep_free: u64,
@@ -56,6 +67,15 @@ pub struct Args {
     /// Output that a build's log takes; what follows is left out
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
     log_limit: u64,
+    /// Requests in a minute, and at once, by one token or login, and four times as many by one user; 0: as many as they like
+    #[arg(long, value_name = "N", default_value_t = Limits::default().token.0)]
+    limit_token: u32,
+    /// The same by one address of those who are neither logged in nor have a token
+    #[arg(long, value_name = "N", default_value_t = Limits::default().address.0)]
+    limit_address: u32,
+    /// A proxy before the server, whose `X-Forwarded-For` says who asks; may be given several times
+    #[arg(long, value_name = "ADDRESS[/LENGTH]", value_parser = limits::proxy)]
+    proxy: Vec<IpNet>,
     /// Shows `/metrics` to everyone who reaches the server, not only to this machine and to tokens of scope `read`
     #[arg(long)]
     metrics_open: bool,
@@ -64,6 +84,9 @@ pub struct Args {
     webhooks_private: bool,
     #[command(flatten)]
     redis: channel::Flags,
+    /// Lets projects' sources lie in the server's own network, or on its disk: `http://`, `file:///`, private addresses
+    #[arg(long)]
+    sources_private: bool,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -71,16 +94,22 @@ pub fn run(args: Args) -> Outcome {
     let output = i64::try_from(args.log_limit).unwrap_or(i64::MAX);
     let terms = Terms { timeout: args.task_timeout.min(1 << 40) as i64 * 1000, output, ..Terms::default() };
     let redis = args.redis.named()?;
+    let tls = args.tls_cert.zip(args.tls_key).map(|(certificates, key)| Files { certificates, key });
+    let flags = settings::Flags { cache: args.cache.clone(), ..settings::Flags::default() };
+    let engine = flags.config()?;
     let config = Config {
-        listen: args.listen,
-        data: args.data.unwrap_or_else(settings::data_folder),
         database,
         address: args.address.map(String::from),
+        tls,
         reserve: args.keep_free,
+        limits: Limits { token: Rate(args.limit_token), address: Rate(args.limit_address), proxies: args.proxy },
         terms,
+        channels: redis.is_some(),
         metrics_open: args.metrics_open,
         webhooks_private: args.webhooks_private,
-        channels: redis.is_some(),
+        gather: Some(Gather::new(move |wish| gather::gather(&engine, wish))),
+        sources_private: args.sources_private,
+        ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
     farm::log();
@@ -104,14 +133,16 @@ impl Own {
     /// Returns how it works for the server beside it, which it speaks to as any other node does. Where several servers may share a
     /// database, and perhaps a folder, each has a node of another name.
     async fn config(self, server: &Server, data: &Path, shared: bool) -> Result<kiln_farm_node::Config, Fault> {
-        let mut here = server.local_addr().farm(|| "find where the server listens".into())?;
+        let mut here = server.inside();
         if here.ip().is_unspecified() {
             here.set_ip(if here.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
         }
         let address = format!("http://{here}").parse().farm(|| "name the server".into())?;
         let (name, data) = match shared {
             true => {
-                let name = own_name(rustix::system::uname().nodename().to_str().unwrap_or_default(), here.port());
+                // The port people see: that of the way in for this machine may be another one each time.
+                let port = server.local_addr().farm(|| "find where the server listens".into())?.port();
+                let name = own_name(rustix::system::uname().nodename().to_str().unwrap_or_default(), port);
                 (name.clone(), data.join(format!("node-{name}")))
             }
             false => ("built-in".to_owned(), data.join("node")),

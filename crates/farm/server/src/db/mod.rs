@@ -15,6 +15,8 @@ pub mod counts;
 pub mod hooks;
 pub mod nodes;
 pub mod retain;
+pub mod schedules;
+pub mod sources;
 pub mod tasks;
 
 use std::path::Path;

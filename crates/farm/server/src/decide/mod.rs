@@ -10,7 +10,9 @@ pub mod estimate;
 pub mod expire;
 pub mod hear;
 pub mod output;
+pub mod push;
 pub mod retain;
+pub mod schedule;
 pub mod settle;
 
 use std::collections::BTreeSet;

@@ -109,17 +109,16 @@ impl FromRequestParts<Farm> for Person {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, farm: &Farm) -> Result<Self> {
-        let known = match bearer(&parts.headers) {
-            Some(token) => farm.db.token_owner(&secret::digest(token), farm.now()).await?,
-            None => match cookie(&parts.headers) {
-                Some(session) => {
-                    same_origin(parts)?;
-                    farm.db.session_owner(&secret::digest(session), farm.now()).await?
-                }
-                None => None,
-            },
+        let digest = secret_of(&parts.headers).map(secret::digest).ok_or_else(Error::stranger)?;
+        let known = if bearer(&parts.headers).is_some() {
+            farm.db.token_owner(&digest, farm.now()).await?
+        } else {
+            same_origin(parts)?;
+            farm.db.session_owner(&digest, farm.now()).await?
         };
-        known.map(Self).ok_or_else(Error::stranger)
+        let known = known.ok_or_else(Error::stranger)?;
+        farm.gate.user(known.user, &digest)?;
+        Ok(Self(known))
     }
 }
 
@@ -129,11 +128,14 @@ impl FromRequestParts<Farm> for Machine {
     async fn from_request_parts(parts: &mut Parts, farm: &Farm) -> Result<Self> {
         let credential = bearer(&parts.headers).filter(|token| token.starts_with(secret::NODE));
         let credential = credential.ok_or_else(Error::stranger)?;
-        let known = farm.db.node_with(&secret::digest(credential)).await?;
+        let digest = secret::digest(credential);
+        let known = farm.db.node_with(&digest).await?;
         let unknown = || {
             Error::stranger().hint("this node was revoked, or never let in here: the page `Nodes` gives credentials")
         };
-        known.map(|(id, name)| Self { id, name }).ok_or_else(unknown)
+        let (id, name) = known.ok_or_else(unknown)?;
+        farm.gate.good(&digest);
+        Ok(Self { id, name })
     }
 }
 
@@ -152,6 +154,11 @@ impl FromRequestParts<Farm> for Anyone {
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}
+
+/// Returns the secret by which somebody asks: of a token, else of a session.
+pub fn secret_of(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).or_else(|| cookie(headers))
 }
 
 pub fn cookie(headers: &HeaderMap) -> Option<&str> {

@@ -13,26 +13,30 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{access, blobs, builds, events, gc, hooks, metrics, nodes};
+use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, schedules, sources};
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
 const BODY: usize = 16 << 20;
 
-/// Returns everything the server answers.
-pub fn router(farm: Farm) -> Router {
+/// How long browsers are to remember that there is TLS here.
+const STRICT: &str = "max-age=31536000";
+
+/// Returns everything the server answers; `tls`: where it shows a certificate itself.
+pub fn router(farm: Farm, tls: bool) -> Router {
     let (api, document) = api().split_for_parts();
     let document = std::sync::Arc::new(document);
     let shown = get(move || async move { axum::Json((*document).clone()) });
     let header = |name: &'static str, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(HeaderName::from_static(name), HeaderValue::from_static(value))
     };
-    Router::new()
+    let router = Router::new()
         .nest(kiln_farm_api::routes::API, api.route("/openapi.json", shown))
         .merge(crate::pages::router())
         .route("/health", get(async || "alive\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics::show))
+        .layer(from_fn_with_state(farm.clone(), limit::limit))
         .layer(from_fn_with_state(farm.clone(), metrics::count))
         .layer(CatchPanicLayer::new())
         .layer(header("x-content-type-options", "nosniff"))
@@ -42,7 +46,8 @@ pub fn router(farm: Farm) -> Router {
             "content-security-policy",
             "default-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'",
         ))
-        .with_state(farm)
+        .with_state(farm);
+    if tls { router.layer(header("strict-transport-security", STRICT)) } else { router }
 }
 
 /// Returns the API's description.
@@ -69,6 +74,12 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(hooks::forget))
         .routes(routes!(hooks::deliveries))
         .routes(routes!(hooks::again))
+        .routes(routes!(sources::list, sources::make))
+        .routes(routes!(sources::forget))
+        .routes(routes!(sources::pushes, sources::build))
+        .routes(routes!(sources::push))
+        .routes(routes!(schedules::list, schedules::make))
+        .routes(routes!(schedules::enable, schedules::forget))
         .routes(routes!(nodes::list, nodes::enrol))
         .routes(routes!(nodes::revoke))
         .routes(routes!(nodes::forget))

@@ -152,7 +152,9 @@ pub async fn projects(State(farm): State<Farm>, Visitor(person): Visitor) -> Pag
                         @if at > 0 { ", " } (member.user) " (" (member.role.name()) ")"
                     } }
                     td { @if person.is_admin() || owns(project, &person) {
-                        a href={ "/projects/" (project.name) } { "Settings" } " " a href={ "/projects/" (project.name) "/hooks" } { "Webhooks" }
+                        a href={ "/projects/" (project.name) } { "Settings" } " "
+                        a href={ "/projects/" (project.name) "/sources" } { "Sources" } " "
+                        a href={ "/projects/" (project.name) "/hooks" } { "Webhooks" }
                     } }
                 }
             } }

@@ -9,7 +9,9 @@ mod hooks;
 mod layout;
 mod people;
 mod project;
+mod schedules;
 mod session;
+mod sources;
 mod submit;
 mod words;
 
@@ -53,6 +55,12 @@ pub fn router() -> Router<Farm> {
         .route("/people", get(people::show).post(people::make))
         .route("/people/{user}/invite", post(people::invite))
         .route("/people/{user}/remove", post(people::remove))
+        .route("/projects/{project}/sources", get(sources::show).post(sources::make))
+        .route("/projects/{project}/sources/{source}/drop", post(sources::forget))
+        .route("/projects/{project}/sources/{source}/build", post(sources::build))
+        .route("/projects/{project}/sources/{source}/schedules", post(schedules::make))
+        .route("/projects/{project}/sources/{source}/schedules/{schedule}/enable", post(schedules::enable))
+        .route("/projects/{project}/sources/{source}/schedules/{schedule}/drop", post(schedules::forget))
         .route("/account", get(account::show))
         .route("/account/password", post(account::password))
         .route("/account/tokens", post(account::make_token))
@@ -80,12 +88,15 @@ impl<E: Into<Error>> From<E> for NoPage {
 
 impl IntoResponse for NoPage {
     fn into_response(self) -> Response {
+        let later = self.0.later();
         let problem = self.0.problem();
         if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
             return axum::response::Redirect::to("/login").into_response();
         }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, layout::problem(&problem)).into_response()
+        let mut response = (status, layout::problem(&problem)).into_response();
+        later.into_iter().for_each(|later| drop(response.headers_mut().insert(header::RETRY_AFTER, later)));
+        response
     }
 }
 

@@ -78,17 +78,8 @@ impl TestFarm {
     pub async fn configured(on: On, configure: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(BEGINNING));
-        let mut config = Config {
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            data: folder.path().join("farm"),
-            database: on.url(),
-            address: None,
-            reserve: 0,
-            terms: Terms::default(),
-            metrics_open: false,
-            webhooks_private: false,
-            channels: false,
-        };
+        let base = Config::new((Ipv4Addr::LOCALHOST, 0).into(), folder.path().join("farm"));
+        let mut config = Config { database: on.url(), reserve: 0, ..base };
         configure(&mut config);
         let hand = clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
@@ -117,17 +108,14 @@ impl TestFarm {
 
     /// Starts another server on the same database and folder; returns where it listens.
     pub async fn second(&self, url: &str) -> SocketAddr {
-        let config = Config {
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            data: self.folder.path().join("farm"),
-            database: Some(url.to_owned()),
-            address: None,
-            reserve: 0,
-            terms: self.farm.terms,
-            metrics_open: false,
-            webhooks_private: false,
-            channels: false,
-        };
+        self.another(url, |_| {}).await
+    }
+
+    /// The same with wishes.
+    pub async fn another(&self, url: &str, configure: impl FnOnce(&mut Config)) -> SocketAddr {
+        let base = Config::new((Ipv4Addr::LOCALHOST, 0).into(), self.folder.path().join("farm"));
+        let mut config = Config { database: Some(url.to_owned()), reserve: 0, terms: self.farm.terms, ..base };
+        configure(&mut config);
         let hand = self.clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
         let address = server.local_addr().unwrap();

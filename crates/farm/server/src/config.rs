@@ -1,0 +1,59 @@
+//! What a server needs to know.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::decide::Terms;
+use crate::limits::Limits;
+use crate::sources::Gather;
+use crate::tls;
+
+/// What a server needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Its folder: database and artifacts.
+    pub data: PathBuf,
+    /// `sqlite:…` or `postgres://…`; none: a file in `data`.
+    pub database: Option<String>,
+    /// What it is called from outside; none: the address it listens on.
+    pub address: Option<String>,
+    /// The certificate it shows; none: it speaks plain HTTP.
+    pub tls: Option<tls::Files>,
+    /// Bytes that stay free on its disk.
+    pub reserve: u64,
+    pub terms: Terms,
+    pub limits: Limits,
+    /// Whether everyone may look at the metrics, not only this machine and who has a token.
+    pub metrics_open: bool,
+    /// Whether somebody tells a Redis of tasks that name a channel.
+    pub channels: bool,
+    /// Whether webhooks may lead into the server's own network.
+    pub webhooks_private: bool,
+    /// What reads the repositories of sources; none: there are no sources.
+    pub gather: Option<Gather>,
+    /// Whether sources may lie in the server's own network, or on its disk.
+    pub sources_private: bool,
+}
+
+impl Config {
+    /// Returns what a server does that nobody wishes anything of.
+    pub fn new(listen: SocketAddr, data: PathBuf) -> Self {
+        Self {
+            listen,
+            data,
+            database: None,
+            address: None,
+            tls: None,
+            reserve: 1 << 30,
+            terms: Terms::default(),
+            limits: Limits::default(),
+            metrics_open: false,
+            channels: false,
+            webhooks_private: false,
+            gather: None,
+            sources_private: false,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Limits: who asks too often is told when to come again; others do not notice.
+
+mod common;
+
+use common::{On, TestFarm};
+use kiln_farm_server::limits::{Limits, Rate, proxy};
+use kiln_model::Arch;
+
+async fn farm(limits: Limits) -> TestFarm {
+    TestFarm::configured(On::Sqlite, |config| config.limits = limits).await
+}
+
+async fn status(farm: &TestFarm, path: &str, headers: &[(&str, &str)]) -> u16 {
+    farm.get(path, headers).await.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_has_so_many_and_is_told_when_there_are_more() {
+    let mut farm = farm(Limits { token: Rate(20), address: Rate(0), proxies: vec![] }).await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let bearer = format!("Bearer {}", farm.token);
+    let ask = async || {
+        let request = reqwest::Client::new().get(format!("http://{}/api/v1/me", farm.address));
+        request.header("authorization", &bearer).send().await.unwrap()
+    };
+    let mut heard = 0;
+    let refused = loop {
+        let answer = ask().await;
+        match answer.status().as_u16() {
+            200 => heard += 1,
+            _ => break answer,
+        }
+        assert!(heard <= 20);
+    };
+    assert_eq!(refused.status(), 429);
+    let later: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=4).contains(&later), "{later}");
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    let problem: serde_json::Value = serde_json::from_str(&refused.text().await.unwrap()).unwrap();
+    assert_eq!((problem["status"].as_u64(), problem["title"].as_str()), (Some(429), Some("too many requests")));
+
+    // A page says the same to people, and nodes go on.
+    let page = reqwest::Client::new().get(format!("http://{}/projects", farm.address)).header("authorization", &bearer);
+    let page = page.send().await.unwrap();
+    assert!(page.status() == 429 && page.headers().contains_key("retry-after"));
+    let node = farm.nodes.get_mut("n").unwrap();
+    for _ in 0..50 {
+        node.poll(1, 0).await.unwrap();
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(later)).await;
+    assert_eq!(ask().await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_counted_by_address_and_hinder_nobody_else() {
+    let mut farm = farm(Limits { token: Rate(0), address: Rate(10), proxies: vec![] }).await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let bearer = format!("Bearer {}", farm.token);
+    assert_eq!(status(&farm, "/api/v1/me", &[("authorization", &bearer)]).await, 200);
+    farm.nodes.get_mut("n").unwrap().poll(1, 0).await.unwrap();
+    let mut statuses = vec![];
+    for guess in 0..20 {
+        // Another secret each time is no way around, nor is what nobody's proxy says.
+        let (guess, from) = (format!("Bearer kiln_{guess}"), format!("198.51.100.{guess}"));
+        statuses.push(status(&farm, "/api/v1/me", &[("authorization", &guess), ("x-forwarded-for", &from)]).await);
+    }
+    assert!(statuses[0] == 401 && statuses[19] == 429 && statuses.is_sorted(), "{statuses:?}");
+    assert_eq!(status(&farm, "/login", &[]).await, 429);
+    for path in ["/health", "/ready"] {
+        assert_eq!(status(&farm, path, &[]).await, 200, "{path}");
+    }
+    for _ in 0..30 {
+        assert_eq!(status(&farm, "/api/v1/me", &[("authorization", &bearer)]).await, 200);
+        farm.nodes.get_mut("n").unwrap().poll(1, 0).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_whom_it_saw_counts() {
+    let farm = farm(Limits { token: Rate(0), address: Rate(2), proxies: vec![proxy("127.0.0.0/8").unwrap()] }).await;
+    let from = async |who: &str| status(&farm, "/login", &[("x-forwarded-for", who)]).await;
+    assert_eq!([from("192.0.2.1").await, from("192.0.2.1").await, from("192.0.2.1").await], [200, 200, 429]);
+    assert_eq!(from("192.0.2.2").await, 200);
+    assert_eq!(from("192.0.2.9, 192.0.2.1").await, 429, "what comes before the proxy's own word may be made up");
+}
