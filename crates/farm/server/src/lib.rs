@@ -16,6 +16,7 @@ pub mod http;
 pub mod hub;
 pub mod limits;
 pub mod metrics;
+pub mod oidc;
 mod pages;
 pub mod points;
 pub mod secret;

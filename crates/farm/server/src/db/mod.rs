@@ -12,6 +12,7 @@ pub mod blobs;
 pub mod builds;
 pub mod counts;
 pub mod hooks;
+mod identities;
 pub mod nodes;
 pub mod retain;
 pub mod schedules;

@@ -6,6 +6,7 @@ mod builds;
 mod farm;
 mod hooks;
 mod layout;
+mod oidc;
 mod schedules;
 mod session;
 mod sources;
@@ -52,6 +53,9 @@ pub fn router() -> Router<Farm> {
         .route("/account/password", post(account::password))
         .route("/account/tokens", post(account::make_token))
         .route("/account/tokens/{token}/drop", post(account::drop_token))
+        .route("/account/oidc", post(oidc::link))
+        .route("/login/oidc", get(oidc::leave))
+        .route("/login/oidc/back", get(oidc::back))
         .route("/login", get(session::form).post(session::login))
         .route("/welcome/{secret}", get(session::welcome).post(session::accept))
         .route("/logout", post(session::logout))
