@@ -53,3 +53,22 @@ CREATE TABLE schedules (
 );
 
 CREATE INDEX schedules_due ON schedules (next) WHERE enabled = 1;
+
+-- Who at a provider of logins opens which account; `made`: it was made for them.
+CREATE TABLE identities (
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    owner TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    made BIGINT NOT NULL,
+    created BIGINT NOT NULL,
+    PRIMARY KEY (issuer, subject)
+);
+
+-- Logins there that are under way, by the digest of their state.
+CREATE TABLE logins (
+    state TEXT PRIMARY KEY,
+    nonce TEXT NOT NULL,
+    verifier TEXT NOT NULL,
+    owner TEXT REFERENCES users (id) ON DELETE CASCADE,
+    expires BIGINT NOT NULL
+);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::decide::Terms;
 use crate::limits::Limits;
 use crate::sources::Gather;
-use crate::tls;
+use crate::{oidc, tls};
 
 /// What a server needs to know.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub gather: Option<Gather>,
     /// Whether sources may lie in the server's own network, or on its disk.
     pub sources_private: bool,
+    /// By whom people log in besides; none: by password alone.
+    pub oidc: Option<oidc::Settings>,
 }
 
 impl Config {
@@ -54,6 +56,7 @@ impl Config {
             webhooks_private: false,
             gather: None,
             sources_private: false,
+            oidc: None,
         }
     }
 }

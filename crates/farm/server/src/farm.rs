@@ -26,6 +26,7 @@ use crate::guesses::Guesses;
 use crate::hub::Hub;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::sources::Gather;
 use crate::{hooks, secret};
 
@@ -56,6 +57,8 @@ pub struct Farm {
     pub gather: Option<Gather>,
     /// Whether sources may lie in the server's own network, or on its disk.
     pub sources_private: bool,
+    /// By whom people log in besides; none: by password alone.
+    pub oidc: Option<Arc<Provider>>,
 }
 
 /// Most tasks in one submission.

@@ -17,6 +17,7 @@ pub mod http;
 pub mod hub;
 pub mod limits;
 pub mod metrics;
+pub mod oidc;
 mod pages;
 mod people;
 pub mod points;

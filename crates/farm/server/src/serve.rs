@@ -22,6 +22,7 @@ use crate::farm::{Clock, Farm};
 use crate::hub::Hub;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
+use crate::oidc::Provider;
 use crate::tls::Tls;
 use crate::{gc, hooks, http, secret, sources};
 
@@ -90,6 +91,7 @@ impl Server {
             webhooks_private: config.webhooks_private,
             gather: config.gather,
             sources_private: config.sources_private,
+            oidc: config.oidc.map(|settings| Arc::new(Provider::new(settings))),
         };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, doors, tls, inside })

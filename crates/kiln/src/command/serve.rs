@@ -10,6 +10,7 @@ use kiln_farm_api::Name;
 use kiln_farm_node::Wish;
 use kiln_farm_server::decide::Terms;
 use kiln_farm_server::limits::{self, IpNet, Limits, Rate};
+use kiln_farm_server::oidc;
 use kiln_farm_server::serve::{Config, Server, Welcome};
 use kiln_farm_server::sources::Gather;
 use kiln_farm_server::tls::Files;
@@ -18,6 +19,7 @@ use kiln_model::fault::OrFault as _;
 
 use sd_notify::NotifyState;
 use tokio::sync::watch;
+use url::Url;
 
 use crate::command::{Outcome, node};
 use crate::ending::Failure;
@@ -87,6 +89,52 @@ pub struct Args {
     /// Lets projects' sources lie in the server's own network, or on its disk: `http://`, `file:///`, private addresses
     #[arg(long)]
     sources_private: bool,
+    #[command(flatten)]
+    oidc: Oidc,
+}
+
+/// By whom people log in besides.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Logins by OpenID Connect")]
+struct Oidc {
+    /// The provider's issuer: `https://login.example.org`; it sends people back to ADDRESS/login/oidc/back
+    #[arg(long, value_name = "URL", requires = "oidc_client_id")]
+    oidc_issuer: Option<Url>,
+    /// What the provider calls this service
+    #[arg(long, value_name = "ID", requires = "oidc_issuer")]
+    oidc_client_id: Option<String>,
+    /// File with the secret that the provider knows this service by [default: $KILN_OIDC_CLIENT_SECRET]
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer")]
+    oidc_client_secret_file: Option<PathBuf>,
+    /// Makes an account for whoever logs in there for the first time; else only accounts that were linked are opened
+    #[arg(long, requires = "oidc_issuer")]
+    oidc_create: bool,
+    /// What is asked for
+    #[arg(long, value_name = "SCOPES", default_value = "openid profile email")]
+    oidc_scopes: String,
+    /// The claim that lists groups
+    #[arg(long, value_name = "NAME", default_value = "groups")]
+    oidc_groups_claim: String,
+    /// The group whose members administer; it decides for accounts that were made by such a login
+    #[arg(long, value_name = "GROUP", requires = "oidc_issuer")]
+    oidc_admin_group: Option<String>,
+}
+
+impl Oidc {
+    fn settings(self) -> Result<Option<oidc::Settings>, Failure> {
+        let (Some(issuer), Some(client_id)) = (self.oidc_issuer, self.oidc_client_id) else { return Ok(None) };
+        let secret = farm::secret(self.oidc_client_secret_file.as_deref(), "KILN_OIDC_CLIENT_SECRET")?;
+        let needed = || Failure::usage("logins by OpenID Connect need `--oidc-client-secret-file FILE`");
+        Ok(Some(oidc::Settings {
+            issuer,
+            client_id,
+            client_secret: secret.ok_or_else(needed)?,
+            create: self.oidc_create,
+            scopes: self.oidc_scopes,
+            groups_claim: self.oidc_groups_claim,
+            admin_group: self.oidc_admin_group,
+        }))
+    }
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -109,6 +157,7 @@ pub fn run(args: Args) -> Outcome {
         webhooks_private: args.webhooks_private,
         gather: Some(Gather::new(move |wish| gather::gather(&engine, wish))),
         sources_private: args.sources_private,
+        oidc: args.oidc.settings()?,
         ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };

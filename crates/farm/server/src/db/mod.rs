@@ -13,6 +13,7 @@ pub mod builds;
 pub mod channels;
 pub mod counts;
 pub mod hooks;
+mod identities;
 pub mod nodes;
 pub mod retain;
 pub mod schedules;

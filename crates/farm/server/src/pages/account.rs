@@ -35,6 +35,11 @@ async fn body(farm: &Farm, person: &Person, told: Markup) -> Result<Markup, NoPa
             label { "New password " input name="password" type="password" minlength="10" required autocomplete="new-password"; }
             button { "Change it" }
         }
+        @if let Some(provider) = &farm.oidc {
+            form method="post" action="/account/oidc" {
+                button { "Let me log in at " (provider.settings().issuer.host_str().unwrap_or("the provider")) " too" }
+            }
+        }
         h2 { "Tokens" }
         @if !tokens.is_empty() {
             table {

@@ -7,6 +7,7 @@ mod content;
 mod farm;
 mod hooks;
 mod layout;
+mod oidc;
 mod people;
 mod project;
 mod schedules;
@@ -65,6 +66,9 @@ pub fn router() -> Router<Farm> {
         .route("/account/password", post(account::password))
         .route("/account/tokens", post(account::make_token))
         .route("/account/tokens/{token}/drop", post(account::drop_token))
+        .route("/account/oidc", post(oidc::link))
+        .route("/login/oidc", get(oidc::leave))
+        .route("/login/oidc/back", get(oidc::back))
         .route("/login", get(session::form).post(session::login))
         .route("/welcome/{secret}", get(session::welcome).post(session::accept))
         .route("/logout", post(session::logout))

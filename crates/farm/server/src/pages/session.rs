@@ -19,11 +19,11 @@ use crate::secret;
 /// How long a session lasts, seconds.
 const LASTS: i64 = 14 * 24 * 3600;
 
-pub async fn form() -> Markup {
-    login_form(None)
+pub async fn form(State(farm): State<Farm>) -> Markup {
+    login_form(&farm, None)
 }
 
-fn login_form(wrong: Option<&str>) -> Markup {
+fn login_form(farm: &Farm, wrong: Option<&str>) -> Markup {
     let body = html! {
         h1 { "Log in" }
         @if let Some(wrong) = wrong { p.failure role="alert" { (wrong) } }
@@ -31,6 +31,9 @@ fn login_form(wrong: Option<&str>) -> Markup {
             label { "Name " input name="name" autocomplete="username" required autofocus; }
             label { "Password " input name="password" type="password" autocomplete="current-password" required; }
             button { "Log in" }
+        }
+        @if let Some(provider) = &farm.oidc {
+            p { a href="/login/oidc" { "Log in at " (provider.settings().issuer.host_str().unwrap_or("the provider")) } }
         }
     };
     outside("Log in", body)
@@ -56,11 +59,11 @@ pub async fn login(State(farm): State<Farm>, Form(Login { name, password }): For
             Ok(begin(&farm, user.id, "/").await?)
         }
         Ok(false) => {
-            let form = login_form(Some("name or password is wrong"));
+            let form = login_form(&farm, Some("name or password is wrong"));
             Ok((StatusCode::UNAUTHORIZED, form).into_response())
         }
         Err(Error::Refused(problem)) => {
-            Ok((StatusCode::TOO_MANY_REQUESTS, login_form(Some(&problem.title))).into_response())
+            Ok((StatusCode::TOO_MANY_REQUESTS, login_form(&farm, Some(&problem.title))).into_response())
         }
         Err(failed) => Err(failed.into()),
     }
@@ -86,7 +89,7 @@ pub async fn accept(State(farm): State<Farm>, Path(secret): Path<String>) -> Res
     Ok(begin(&farm, user.ok_or_else(used)?, "/account").await?)
 }
 
-async fn begin(farm: &Farm, user: UserId, to: &str) -> Result<Response> {
+pub async fn begin(farm: &Farm, user: UserId, to: &str) -> Result<Response> {
     let (fresh, now) = (secret::fresh("")?, farm.now());
     let digest = fresh.digest;
     let job =
