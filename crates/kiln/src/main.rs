@@ -11,6 +11,7 @@ mod farm;
 mod out;
 mod render;
 mod settings;
+mod store;
 mod tether;
 mod text;
 

@@ -12,6 +12,7 @@ mod guesses;
 pub mod hooks;
 pub mod http;
 pub mod hub;
+mod keep;
 pub mod metrics;
 mod pages;
 pub mod points;

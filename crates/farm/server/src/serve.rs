@@ -11,7 +11,7 @@ use kiln_farm_api::{Name, NewProject, Scope, UserId};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::blobs::Blobs;
+use crate::blobs::{self, Address, Blobs};
 use crate::db::Db;
 use crate::decide::Terms;
 use crate::dispatch::Dispatch;
@@ -34,6 +34,8 @@ pub struct Config {
     pub address: Option<String>,
     /// Bytes that stay free on its disk.
     pub reserve: u64,
+    /// The bucket for artifacts; none: they are in `data`.
+    pub store: Option<Address>,
     pub terms: Terms,
     /// Whether everyone may look at the metrics, not only this machine and who has a token.
     pub metrics_open: bool,
@@ -76,6 +78,7 @@ impl Server {
         let hub = Arc::new(Hub::default());
         let metrics = Arc::new(Metrics::default());
         let db = Db::open(&url, hub.clone(), metrics.clone(), &config.data.join("backup"), clock()).await?;
+        let blobs = open_blobs(&config, &db, metrics.clone()).await?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|error| Error::failed(format!("listen on {}", config.listen), error))?;
         let here = listener.local_addr().map_err(|error| Error::failed("listen", error))?;
@@ -83,7 +86,6 @@ impl Server {
         let until = clock() + config.terms.lease;
         db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
         let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
-        let blobs = Blobs::open(&config.data, config.reserve)?;
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
         let Config { terms, metrics_open, webhooks_private, .. } = config;
         let farm =
@@ -116,6 +118,12 @@ impl Server {
         telling.abort();
         served
     }
+}
+
+async fn open_blobs(config: &Config, db: &Db, metrics: Arc<Metrics>) -> Result<Blobs> {
+    let (fresh, placed) = (Uuid::now_v7(), db.blobs_in_bucket().await?);
+    let farm = db.write(move |tx| async move { tx.farm(fresh).await }.boxed()).await?;
+    blobs::open(&config.data, config.reserve, config.store.as_ref(), (&farm, placed), metrics).await
 }
 
 /// How long the end of a server waits for what it is asked already.

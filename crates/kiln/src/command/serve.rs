@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::command::{Outcome, node};
 use crate::ending::Failure;
-use crate::{farm, out, settings, text};
+use crate::{farm, out, settings, store, text};
 
 /// Runs a build service: queue, web pages, artifacts.
 ///
@@ -25,9 +25,11 @@ pub struct Args {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Folder for database and artifacts [default: $KILN_DATA, $XDG_STATE_HOME/kiln, ~/.local/state/kiln]
+    /// Folder for database and, without `--store`, artifacts [default: $KILN_DATA, $XDG_STATE_HOME/kiln, ~/.local/state/kiln]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    store: store::Args,
     /// What the server is called from outside, for links: `https://builds.example.org` [default: where it listens]
     #[arg(long, value_name = "URL")]
     address: Option<url::Url>,
@@ -59,6 +61,7 @@ pub fn run(args: Args) -> Outcome {
         database,
         address: args.address.map(String::from),
         reserve: args.keep_free,
+        store: args.store.address()?,
         terms: Terms::default(),
         metrics_open: args.metrics_open,
         webhooks_private: args.webhooks_private,
@@ -99,7 +102,7 @@ impl Own {
 async fn serve(config: Config, own: Option<Own>) -> Result<(), Fault> {
     let data = config.data.join("node");
     let shutdown = farm::told_to_end()?;
-    let server = Server::open(config).await.farm(|| "start the server".into())?;
+    let server = Server::open(config).await.map_err(|error| farm::not_done("start the server", error))?;
     let (wish, wished) = watch::channel(Wish::Work);
     let node = match own {
         Some(own) => {
