@@ -10,7 +10,7 @@ use crate::farm;
 
 /// Flags of every command that works with the artifacts.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub struct Args {
+pub struct Place {
     /// Keeps artifacts in a bucket that speaks S3: `s3://BUCKET/PREFIX` [default: $KILN_STORE, else the data folder]
     ///
     /// Where it is and who we are there say AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN
@@ -22,7 +22,7 @@ pub struct Args {
     store_credentials_file: Option<PathBuf>,
 }
 
-impl Args {
+impl Place {
     /// Returns the bucket that is meant, if one is.
     pub fn address(&self) -> Result<Option<Address>, Fault> {
         let said = self.store.clone().or_else(|| std::env::var("KILN_STORE").ok());

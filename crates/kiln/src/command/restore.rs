@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    store: store::Args,
+    store: store::Place,
 }
 
 pub fn run(args: Args) -> Outcome {

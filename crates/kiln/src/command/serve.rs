@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
-    store: store::Args,
+    store: store::Place,
     /// What the server is called from outside, for links: `https://builds.example.org` [default: where it listens]
     #[arg(long, value_name = "URL")]
     address: Option<url::Url>,
