@@ -12,6 +12,7 @@ mod gather;
 mod out;
 mod render;
 mod settings;
+mod store;
 mod tether;
 mod text;
 

@@ -17,17 +17,22 @@ use kiln_farm_api::{
 };
 use kiln_farm_server::points::Point;
 use kiln_model::{Arch, Digest, Event, EventKind};
-use kiln_testkit::{Postgres, free_port};
+use kiln_testkit::{Postgres, S3, free_port};
 
 #[test]
 fn nothing_is_lost_on_sqlite() {
-    tokio::runtime::Runtime::new().unwrap().block_on(torment(None, kills(2)));
+    tokio::runtime::Runtime::new().unwrap().block_on(torment(None, None, kills(2)));
 }
 
 #[test]
 fn nothing_is_lost_on_postgres_that_dies_too() {
     let postgres = Postgres::start();
-    tokio::runtime::Runtime::new().unwrap().block_on(torment(Some(postgres), kills(1)));
+    tokio::runtime::Runtime::new().unwrap().block_on(torment(Some(postgres), None, kills(1)));
+}
+
+#[test]
+fn nothing_is_lost_in_a_bucket() {
+    tokio::runtime::Runtime::new().unwrap().block_on(torment(None, Some(S3::start()), kills(1)));
 }
 
 /// How often the server is killed at each point.
@@ -45,17 +50,18 @@ struct Server {
     process: Child,
     port: u16,
     data: PathBuf,
-    database: Option<String>,
+    /// Where its database and its artifacts are, where they are elsewhere.
+    environment: BTreeMap<String, String>,
 }
 
 impl Server {
-    fn start(port: u16, data: PathBuf, database: Option<String>) -> Self {
-        let process = spawn(port, &data, database.as_deref(), None);
-        Self { process, port, data, database }
+    fn start(port: u16, data: PathBuf, environment: BTreeMap<String, String>) -> Self {
+        let process = spawn(port, &data, &environment, None);
+        Self { process, port, data, environment }
     }
 
     fn again(&mut self, kill: Option<(Point, u32)>) {
-        self.process = spawn(self.port, &self.data, self.database.as_deref(), kill);
+        self.process = spawn(self.port, &self.data, &self.environment, kill);
     }
 
     /// Kills it whatever it does, and waits for its end.
@@ -71,13 +77,13 @@ impl Drop for Server {
     }
 }
 
-fn spawn(port: u16, data: &PathBuf, database: Option<&str>, kill: Option<(Point, u32)>) -> Child {
+fn spawn(port: u16, data: &PathBuf, environment: &BTreeMap<String, String>, kill: Option<(Point, u32)>) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
     command.args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--keep-free", "0", "--data"]).arg(data);
     command.stdout(Stdio::null()).stderr(Stdio::piped()).env_remove("DATABASE_URL").env("KILN_LOG", "error");
     // Without a node of its own: the nodes are here.
     command.arg("--no-node");
-    database.map(|url| command.env("DATABASE_URL", url));
+    command.envs(environment);
     kill.map(|(point, count)| command.env("KILN_KILL_AT", format!("{}:{count}", point.name())));
     let mut child = command.spawn().expect("kiln is there");
     // Up when it says so; killed before that is fine too. What it says later is read and forgotten.
@@ -88,10 +94,13 @@ fn spawn(port: u16, data: &PathBuf, database: Option<&str>, kill: Option<(Point,
     child
 }
 
-async fn torment(mut postgres: Option<Postgres>, kills: u32) {
+async fn torment(mut postgres: Option<Postgres>, s3: Option<S3>, kills: u32) {
     let folder = tempfile::tempdir().unwrap();
     let (port, data) = (free_port(), folder.path().join("farm"));
-    let mut server = Server::start(port, data.clone(), postgres.as_ref().map(Postgres::url));
+    let mut environment = s3.as_ref().map(S3::environment).unwrap_or_default();
+    environment.extend(s3.as_ref().map(|_| ("KILN_STORE".to_owned(), "s3://artifacts/farm".to_owned())));
+    environment.extend(postgres.as_ref().map(|postgres| ("DATABASE_URL".to_owned(), postgres.url())));
+    let mut server = Server::start(port, data.clone(), environment);
     let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
     let address: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
     let admin = Client::new(address.clone(), &token);

@@ -1,4 +1,5 @@
-//! What the tests of all crates share: small signed archives, a web server with faults on demand, Redis, PostgreSQL, a certificate authority, a browser, goldens.
+//! What the tests of all crates share: small signed archives, a web server with faults on demand, Redis, PostgreSQL, S3, a certificate
+//! authority, a browser, goldens.
 
 mod apk;
 mod archive;
@@ -9,6 +10,8 @@ mod golden;
 mod key;
 mod postgres;
 mod redis;
+#[cfg(feature = "s3")]
+mod s3;
 mod server;
 
 pub use apk::{Apk, ApkHash, ApkKey, apk_index};
@@ -20,4 +23,6 @@ pub use golden::golden;
 pub use key::{Key, Says};
 pub use postgres::Postgres;
 pub use redis::{Redis, eventually, free_port};
+#[cfg(feature = "s3")]
+pub use s3::S3;
 pub use server::{Fault, Seen, Server};

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::blobs::Address;
 use crate::decide::Terms;
 use crate::limits::Limits;
 use crate::sources::Gather;
@@ -23,6 +24,8 @@ pub struct Config {
     pub tls: Option<tls::Files>,
     /// Bytes that stay free on its disk.
     pub reserve: u64,
+    /// The bucket for artifacts; none: they are in `data`.
+    pub store: Option<Address>,
     pub terms: Terms,
     pub limits: Limits,
     /// Whether everyone may look at the metrics, not only this machine and who has a token.
@@ -49,6 +52,7 @@ impl Config {
             address: None,
             tls: None,
             reserve: 1 << 30,
+            store: None,
             terms: Terms::default(),
             limits: Limits::default(),
             metrics_open: false,

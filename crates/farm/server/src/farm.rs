@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use kiln_farm_api::hook::{Hook, NewHook};
 use kiln_farm_api::{
     BuildId, Complete, DeliveryId, Enrolled, HookId, Name, NewProject, NodeId, Order, Retention, Role, Scope,
-    Submission, Taken, TaskId, Tell, Token, TokenId, Upload, UserId, What, Work,
+    Submission, Taken, TaskId, Tell, Token, TokenId, UserId, What, Work,
 };
-use kiln_model::{Digest, EventKind};
+use kiln_model::EventKind;
 use uuid::Uuid;
 
-use crate::blobs::{Blobs, Hold, shard};
+use crate::blobs::Blobs;
 use crate::db::builds::Fresh;
 use crate::db::{Db, Said};
 use crate::decide::complete::{Verdict, complete};
@@ -63,8 +62,6 @@ pub struct Farm {
 
 /// Most tasks in one submission.
 const TASKS: usize = 1000;
-/// A promise that is younger than this, milliseconds, need not be renewed: what is left of the day is long enough.
-const PROMISED: i64 = 3600 * 1000;
 /// Longest name of a build, characters.
 const NAME: usize = 200;
 
@@ -174,33 +171,6 @@ impl Farm {
             .await?;
         self.dispatch.wake();
         Ok(())
-    }
-
-    /// Notes that a blob is whole, and promises that it stays for a day: only after this an answer says that it is here. Blobs first,
-    /// rows last: a server that died in between notes it when it is asked again. See [`crate::gc`].
-    pub async fn noted(&self, digest: Digest, upload: Upload) -> Result<Upload> {
-        if !upload.complete {
-            return Ok(upload);
-        }
-        let _held = self.blobs.hold(&shard(digest), Hold::Shared).await?;
-        let upload = self.blobs.state(digest);
-        let now = self.now();
-        let fresh = self.db.blob(digest).await?.is_some_and(|known| known.used > now - PROMISED);
-        if upload.complete && !fresh {
-            self.db.write(move |tx| async move { tx.blob(digest, upload.offset, now).await }.boxed()).await?;
-        }
-        Ok(upload)
-    }
-
-    /// Puts bytes that are here already into the store.
-    pub async fn keep(&self, bytes: Bytes) -> Result<Digest> {
-        loop {
-            let digest = self.blobs.put(bytes.clone()).await?;
-            // A gc may have come in between.
-            if self.noted(digest, self.blobs.state(digest)).await?.complete {
-                return Ok(digest);
-            }
-        }
     }
 
     /// Says which builds a project keeps.

@@ -10,18 +10,19 @@
 //! - who begins to need a blob renews its row in the same transaction, and fails if the row is gone. The gc removes a row only if in
 //!   its own transaction nobody needs it and nobody renewed it. The row itself is what two servers of one PostgreSQL wait for: who
 //!   comes second sees what the first did.
-//! - from looking at a blob's bytes until the row is written, the promise holds the folder of the store that the blob is in, shared
-//!   with others; the gc holds it alone from removing rows until their bytes are gone. So bytes that are about to go are never
-//!   promised, and bytes that were promised never go. Folders are held by `flock`: a crash lets go.
+//! - in the server's folder bytes have the name of their digest: from looking at them until the row is written, the promise holds the
+//!   part of the store that the blob is in, shared with others; the gc holds it alone from removing rows until their bytes are gone. So
+//!   bytes that are about to go are never promised, and bytes that were promised never go. Parts are held by `flock`: a crash lets go.
+//! - in a bucket, which servers with folders of their own share, bytes have a new name each time, and only the row is asked whether a
+//!   blob is here: see [`crate::blobs::Bucket`].
 //! - a build goes only if it still is as the decision saw it; a retry or a pin that came first keeps it, one that comes later finds
 //!   nothing.
-//! - a backup holds the store as a whole, shared; a gc holds it alone, or does not begin.
+//! - a backup holds the server's folder as a whole, shared; a gc holds it alone, or does not begin. Of a bucket it copies nothing.
 //!
 //! Rows go first, bytes last. A crash in between leaves bytes without a row: the next gc takes those that are older than a day, for
 //! an upload that is whole and not yet noted looks the same.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -29,10 +30,11 @@ use kiln_farm_api::retention::{Swept, SweptProject};
 use kiln_farm_api::{BuildId, Name};
 use kiln_model::Digest;
 
-use crate::blobs::Hold;
+use crate::blobs::{Hold, Stray};
 use crate::decide::retain::{DAY, Ended, GRACE, over, unneeded};
-use crate::error::{Error, Result, chain};
+use crate::error::{Result, chain};
 use crate::farm::Farm;
+use crate::points::{self, Point};
 
 /// What goes, as it looked before anything was touched.
 struct Picture {
@@ -47,7 +49,7 @@ struct Picture {
 
 /// Takes away what nobody needs, or with `dry_run` says what that would be.
 pub async fn gc(farm: &Farm, dry_run: bool) -> Result<Swept> {
-    let _alone = if dry_run { None } else { Some(farm.blobs.hold_all().await?) };
+    let _alone = if dry_run { None } else { Some(farm.blobs.folder.hold_all().await?) };
     let picture = look(farm).await?;
     let swept = if dry_run { expected(farm, &picture).await? } else { sweep(farm, &picture).await? };
     if !dry_run {
@@ -134,10 +136,9 @@ async fn expected(farm: &Farm, picture: &Picture) -> Result<Swept> {
     picture.builds.iter().for_each(|(project, _)| sum.project(project).builds += 1);
     picture.blobs.iter().chain(&picture.unused).for_each(|(digest, size)| sum.blob(picture, *digest, *size));
     for shard in shards() {
-        let known = farm.db.blobs_in(&shard).await?;
-        farm.blobs.strays(&shard, known).await?.iter().for_each(|(_, size)| sum.stray(*size));
+        strays(farm, &shard).await?.iter().for_each(|stray| sum.stray(stray.size));
     }
-    farm.blobs.abandoned().await?.iter().for_each(|(_, size)| sum.stray(*size));
+    farm.blobs.uploads.abandoned().await?.iter().for_each(|(_, size)| sum.stray(*size));
     Ok(sum.swept(true))
 }
 
@@ -163,8 +164,8 @@ async fn sweep(farm: &Farm, picture: &Picture) -> Result<Swept> {
     for shard in shards() {
         sweep_shard(farm, picture, shard, &mut sum).await?;
     }
-    for (digest, size) in farm.blobs.abandoned().await? {
-        if farm.blobs.give_up(digest).await? {
+    for (digest, size) in farm.blobs.uploads.abandoned().await? {
+        if farm.blobs.uploads.give_up(digest).await? {
             sum.stray(size);
         }
     }
@@ -172,31 +173,28 @@ async fn sweep(farm: &Farm, picture: &Picture) -> Result<Swept> {
 }
 
 async fn sweep_shard(farm: &Farm, picture: &Picture, shard: String, sum: &mut Sum) -> Result<()> {
-    let Some(_alone) = farm.blobs.hold(&shard, Hold::Alone).await? else { return Ok(()) };
+    let Some(_alone) = farm.blobs.folder.hold(&shard, Hold::Alone).await? else { return Ok(()) };
     let (name, before) = (shard.clone(), farm.now() - GRACE);
     let gone = farm.db.write(move |tx| async move { tx.forget_blobs(&name, before).await }.boxed()).await?;
-    for (digest, size) in gone {
-        remove(farm, digest).await?;
+    points::pass(Point::RowsGone);
+    for Stray { digest, place, size } in gone {
+        farm.blobs.remove(digest, &place).await?;
         sum.blob(picture, digest, size);
     }
-    let known = farm.db.blobs_in(&shard).await?;
-    for (digest, size) in farm.blobs.strays(&shard, known).await? {
-        remove(farm, digest).await?;
+    for Stray { digest, place, size } in strays(farm, &shard).await? {
+        farm.blobs.remove(digest, &place).await?;
         sum.stray(size);
     }
     Ok(())
 }
 
-async fn remove(farm: &Farm, digest: Digest) -> Result<()> {
-    match tokio::fs::remove_file(farm.blobs.path(digest)).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Error::failed(format!("remove blob {digest}"), error))
-        }
-        _ => Ok(()),
-    }
+/// Returns what is in a part of the store and in no row.
+async fn strays(farm: &Farm, shard: &str) -> Result<Vec<Stray>> {
+    let known = farm.db.blobs_in(shard).await?;
+    farm.blobs.strays(shard, |stray| known.get(&stray.digest) == Some(&stray.place)).await
 }
 
-/// Returns the names of the store's folders.
+/// Returns the names of the store's parts.
 fn shards() -> impl Iterator<Item = String> {
     (0..=0xff).map(|number| format!("{number:02x}"))
 }

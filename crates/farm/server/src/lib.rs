@@ -15,6 +15,7 @@ mod guesses;
 pub mod hooks;
 pub mod http;
 pub mod hub;
+mod keep;
 pub mod limits;
 pub mod metrics;
 pub mod oidc;

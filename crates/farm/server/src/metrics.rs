@@ -27,6 +27,7 @@ pub struct Metrics {
     transactions: Histogram,
     jobs: Histogram,
     failed_transactions: Counter,
+    store_failures: Counter,
     requests: Family<Request, Counter>,
     durations: Family<Route, Histogram>,
 }
@@ -62,6 +63,7 @@ impl Default for Metrics {
             transactions: durations(),
             jobs: Histogram::new(JOBS),
             failed_transactions: Counter::default(),
+            store_failures: Counter::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(durations),
         };
@@ -86,6 +88,8 @@ impl Metrics {
         all.register("kiln_writer_transaction_jobs", "Jobs that shared a transaction", self.jobs.clone());
         let failed = "Transactions that the database did not take";
         all.register("kiln_writer_transaction_failures", failed, self.failed_transactions.clone());
+        let failed = "Requests that the store of blobs did not answer as it should";
+        all.register("kiln_store_failures", failed, self.store_failures.clone());
         all.register("kiln_http_requests", "Requests that were answered", self.requests.clone());
         let until = "Time until an answer began";
         all.register_with_unit("kiln_http_request_duration", until, Unit::Seconds, self.durations.clone());
@@ -103,6 +107,11 @@ impl Metrics {
         self.transactions.observe(took.as_secs_f64());
         self.jobs.observe(jobs as f64);
         self.failed_transactions.inc_by(u64::from(!well));
+    }
+
+    /// Notes that the store of blobs failed.
+    pub fn store_failed(&self) {
+        self.store_failures.inc();
     }
 
     /// Notes a request; `route` is the pattern that answered it, never the path that somebody made up.

@@ -17,10 +17,12 @@ pub enum Point {
     UploadWritten,
     /// A blob is in its place, no row tells of it.
     BlobPlaced,
+    /// A gc has removed rows of blobs, their bytes are still there.
+    RowsGone,
 }
 
 impl Point {
-    /// Every point, in the order a build comes to them.
+    /// Every point that a build comes to, in the order it does.
     pub const ALL: [Self; 5] =
         [Self::Job, Self::BeforeCommit, Self::AfterCommit, Self::UploadWritten, Self::BlobPlaced];
 
@@ -31,6 +33,7 @@ impl Point {
             Self::AfterCommit => "after-commit",
             Self::UploadWritten => "upload-written",
             Self::BlobPlaced => "blob-placed",
+            Self::RowsGone => "rows-gone",
         }
     }
 }
@@ -45,7 +48,7 @@ static TRAP: OnceLock<Option<Trap>> = OnceLock::new();
 fn trap() -> Option<Trap> {
     let said = std::env::var("KILN_KILL_AT").ok()?;
     let (name, count) = said.split_once(':')?;
-    let point = Point::ALL.into_iter().find(|point| point.name() == name)?;
+    let point = Point::ALL.into_iter().chain([Point::RowsGone]).find(|point| point.name() == name)?;
     Some(Trap { point, left: AtomicU32::new(count.parse().ok()?) })
 }
 

@@ -12,7 +12,7 @@ use kiln_farm_api::{Name, NewProject, Scope, UserId};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::blobs::Blobs;
+use crate::blobs::{self, Blobs};
 pub use crate::config::Config;
 use crate::db::Db;
 use crate::dispatch::Dispatch;
@@ -64,6 +64,7 @@ impl Server {
         let hub = Arc::new(Hub::default());
         let metrics = Arc::new(Metrics::default());
         let db = Db::open(&url, hub.clone(), metrics.clone(), &config.data.join("backup"), clock()).await?;
+        let blobs = open_blobs(&config, &db, metrics.clone()).await?;
         let tls = config.tls.map(|files| Tls::open(files, clock.clone())).transpose()?;
         let (doors, inside) = doors(config.listen, tls.as_ref()).await?;
         let here = doors.local_addr().map_err(|error| Error::failed("listen", error))?;
@@ -72,7 +73,6 @@ impl Server {
         let until = clock() + config.terms.lease;
         db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
         let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
-        let blobs = Blobs::open(&config.data, config.reserve)?;
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
         let gate = Arc::new(Gate::new(config.limits));
         let farm = Farm {
@@ -156,6 +156,12 @@ async fn renew(tls: Option<Tls>) {
     {
         tracing::error!("certificates are not read again: {}", chain(&error));
     }
+}
+
+async fn open_blobs(config: &Config, db: &Db, metrics: Arc<Metrics>) -> Result<Blobs> {
+    let (fresh, placed) = (Uuid::now_v7(), db.blobs_in_bucket().await?);
+    let farm = db.write(move |tx| async move { tx.farm(fresh).await }.boxed()).await?;
+    blobs::open(&config.data, config.reserve, config.store.as_ref(), (&farm, placed), metrics).await
 }
 
 /// How long the end of a server waits for what it is asked already.

@@ -40,7 +40,7 @@ async fn what_was_there_comes_back() {
     }
     let manifest = writing_meanwhile(&farm).await;
     let data = farm.folder.path().join("restored");
-    assert_eq!(restore(&farm.folder.path().join("b.kiln"), &data).await.unwrap(), manifest);
+    assert_eq!(restore(&farm.folder.path().join("b.kiln"), &data, None).await.unwrap().manifest, manifest);
     let (client, serving) = serve(&data, &farm.token).await;
     for (build, bytes) in builds {
         let restored: Build = client.build(build.id).await.unwrap();
@@ -85,21 +85,21 @@ async fn refused_with_the_reason() {
     assert!(refused.title.contains("is there already"), "{}", refused.title);
     let refused = backup(&folder, None, &folder.join("p"), 0).await.unwrap_err().problem();
     assert!(refused.title.contains("is no folder of a farm"), "{}", refused.title);
-    let refused = restore(&file, &data).await.unwrap_err().problem();
+    let refused = restore(&file, &data, None).await.unwrap_err().problem();
     assert!(refused.title.contains("is not empty"), "{}", refused.title);
-    let refused = restore(&data.join("kiln.db"), &folder.join("r")).await;
+    let refused = restore(&data.join("kiln.db"), &folder.join("r"), None).await;
     assert!(refused.is_err());
 
     // Bytes that rotted: neither packed, nor unpacked.
-    fs::write(farm.farm.blobs.path(digest), b"precioux").unwrap();
+    fs::write(farm.farm.blobs.folder.path(digest), b"precioux").unwrap();
     let refused = backup(&data, None, &folder.join("p"), 0).await.unwrap_err();
     assert!(std::error::Error::source(&refused).unwrap().to_string().contains(&digest.to_string()));
     assert!(!folder.join("p").exists());
     let rotten = rotten(&file, &folder);
-    let refused = restore(&rotten, &folder.join("r")).await.unwrap_err().problem();
+    let refused = restore(&rotten, &folder.join("r"), None).await.unwrap_err().problem();
     assert!(refused.title.contains("is damaged in the backup"), "{}", refused.title);
     assert_eq!(fs::read_dir(folder.join("r")).unwrap().count(), 0, "nothing is left of it");
-    restore(&file, &folder.join("r")).await.unwrap();
+    restore(&file, &folder.join("r"), None).await.unwrap();
     assert_eq!(Digest::of(fs::read(folder.join("r/kiln.db")).unwrap()).to_string().len(), 64);
 }
 

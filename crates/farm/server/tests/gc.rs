@@ -12,6 +12,7 @@ use kiln_farm_api::{Error, Name, Order};
 use kiln_farm_server::backup::hold;
 use kiln_farm_server::decide::retain::DAY;
 use kiln_model::{Arch, Digest};
+use kiln_testkit::S3;
 use rustix::fs::FlockOperation;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -22,6 +23,14 @@ async fn rules_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_on_postgres() {
     rules(TestFarm::start(On::Postgres(kiln_testkit::Postgres::start())).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_in_a_bucket() {
+    let s3 = S3::start();
+    rules(TestFarm::in_bucket(On::Sqlite, &s3).await).await;
+    // What the last gc left: the owner's name, the bundle, and the file of the newest build.
+    assert_eq!(s3.objects().len(), 3, "{:?}", s3.objects());
 }
 
 async fn rules(mut farm: TestFarm) {
@@ -59,8 +68,11 @@ async fn rules(mut farm: TestFarm) {
         assert_eq!(farm.build(build).await.artifacts[0].sha256, Digest::of(bytes));
         assert_eq!(farm.artifact(build).await, bytes);
     }
-    let on_disk = |bytes: &[u8]| farm.farm.blobs.path(Digest::of(bytes)).exists();
-    assert!(!on_disk(b"older") && !on_disk(b"for nobody") && on_disk(b"bundle"));
+    for (bytes, kept) in [("older", false), ("for nobody", false), ("bundle", true)] {
+        let digest = Digest::of(bytes);
+        assert_eq!(farm.blob(digest).await, kept.then(|| bytes.into()));
+        assert!(kept || !farm.farm.blobs.folder.path(digest).exists());
+    }
     assert_eq!(farm.build(waiting).await.tasks.len(), 1);
 
     // It is a release no longer, and the last one has been followed by another.
@@ -79,6 +91,12 @@ async fn what_is_promised_stays_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_promised_stays_on_postgres() {
     what_is_promised_stays(TestFarm::start(On::Postgres(kiln_testkit::Postgres::start())).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_promised_stays_in_a_bucket() {
+    let s3 = S3::start();
+    what_is_promised_stays(TestFarm::in_bucket(On::Sqlite, &s3).await).await;
 }
 
 /// Blobs that nobody needs are asked for in the very moment in which the gc takes them away.
@@ -101,7 +119,7 @@ async fn what_is_promised_stays(mut farm: TestFarm) {
         };
         let (swept, build) = tokio::join!(farm.admin.gc(false), submitted);
         survived += u32::from(swept.unwrap().unused == 0);
-        assert_eq!(fs::read(farm.farm.blobs.path(digest)).unwrap(), bytes, "round {round}");
+        assert_eq!(farm.blob(digest).await.unwrap(), bytes, "round {round}");
         let swept = farm.admin.gc(true).await.unwrap();
         assert_eq!(swept, Swept { dry_run: true, ..Swept::default() }, "round {round}");
         assert_eq!(build.tasks.len(), 1);
@@ -116,7 +134,7 @@ async fn what_a_crash_left_is_found_later() {
     let young = Digest::of("young");
     let old = Digest::of("old");
     for digest in [young, old] {
-        let path = farm.farm.blobs.path(digest);
+        let path = farm.farm.blobs.folder.path(digest);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "bytes").unwrap();
     }
@@ -124,12 +142,12 @@ async fn what_a_crash_left_is_found_later() {
     let going_on = data.join("uploads").join(Digest::of("going on").to_string());
     fs::write(&begun, "beg").unwrap();
     fs::write(&going_on, "going").unwrap();
-    age(&farm.farm.blobs.path(old));
+    age(&farm.farm.blobs.folder.path(old));
     age(&begun);
     let wanted = Swept { unused: 2, unused_bytes: 8, ..Swept::default() };
     assert_eq!(farm.admin.gc(true).await.unwrap(), Swept { dry_run: true, ..wanted.clone() });
     assert_eq!(farm.admin.gc(false).await.unwrap(), wanted);
-    assert!(farm.farm.blobs.path(young).exists() && !farm.farm.blobs.path(old).exists());
+    assert!(farm.farm.blobs.folder.path(young).exists() && !farm.farm.blobs.folder.path(old).exists());
     assert!(going_on.exists() && !begun.exists());
 }
 

@@ -12,7 +12,8 @@ use crate::{farm, out, settings, text};
 /// Makes one file of a build service's database and artifacts, also while it runs.
 ///
 /// Everything is of one moment, and every artifact is checked on the way. `kiln restore` makes a service of it again. The file holds
-/// secrets, such as hashes of passwords. A PostgreSQL is backed up by its own `pg_dump`.
+/// secrets, such as hashes of passwords. Artifacts in a bucket stay there and are not in the file. A PostgreSQL is backed up by its own
+/// `pg_dump`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file to make: a tar packed with zstd
@@ -26,11 +27,15 @@ pub fn run(args: Args) -> Outcome {
     let (data, database) = (args.data.unwrap_or_else(settings::data_folder), settings::database());
     let made = farm::runtime()?.block_on(backup::backup(&data, database.as_deref(), &args.file, clock()));
     let made = made.map_err(|error| farm::not_done("back up", error))?;
-    out::talk(&format!(
-        "`{}`: the database and {} of {}\n",
-        args.file.display(),
-        text::count(made.blobs, "artifact"),
-        text::bytes(made.bytes)
-    ));
+    out::talk(&format!("`{}`: the database and {}\n", args.file.display(), what(made.blobs, made.bytes)));
+    if made.elsewhere > 0 {
+        let elsewhere = what(made.elsewhere, made.elsewhere_bytes);
+        out::talk(&format!("not in it: {elsewhere} in the bucket, which has copies only if you make some\n"));
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns how many artifacts of what size.
+pub fn what(count: u64, bytes: u64) -> String {
+    format!("{} of {}", text::count(count, "artifact"), text::bytes(bytes))
 }

@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kiln_farm_server::backup;
+use kiln_farm_server::backup::{self, Restored};
 
 use crate::command::Outcome;
-use crate::{farm, out, settings, text};
+use crate::command::backup::what;
+use crate::{farm, out, settings, store};
 
 /// Makes the folder of a build service from a backup.
 ///
 /// The folder must be empty, or not there yet. Every digest is checked; when something is wrong nothing is left in the folder.
-/// `kiln serve` then begins from it.
+/// `kiln serve` then begins from it. With `--store` it is also seen that artifacts in the bucket are still there.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A file that `kiln backup` made
@@ -19,17 +20,23 @@ pub struct Args {
     /// The folder to fill [default: $KILN_DATA, $XDG_STATE_HOME/kiln, ~/.local/state/kiln]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    store: store::Place,
 }
 
 pub fn run(args: Args) -> Outcome {
     let data = args.data.unwrap_or_else(settings::data_folder);
-    let restored = farm::runtime()?.block_on(backup::restore(&args.file, &data));
+    let store = args.store.address()?;
+    let restored = farm::runtime()?.block_on(backup::restore(&args.file, &data, store.as_ref()));
     let restored = restored.map_err(|error| farm::not_done("restore", error))?;
-    out::talk(&format!(
-        "`{}`: the database and {} of {}\n",
-        data.display(),
-        text::count(restored.blobs, "artifact"),
-        text::bytes(restored.bytes)
-    ));
+    let Restored { manifest, lacking } = restored;
+    out::talk(&format!("`{}`: the database and {}\n", data.display(), what(manifest.blobs, manifest.bytes)));
+    let elsewhere = what(manifest.elsewhere, manifest.elsewhere_bytes);
+    match lacking {
+        None if manifest.elsewhere == 0 => {}
+        None => out::talk(&format!("{elsewhere} are in a bucket: `kiln serve --store s3://BUCKET/PREFIX`\n")),
+        Some(0) => out::talk(&format!("{elsewhere} are in the bucket, all of them\n")),
+        Some(count) => out::talk(&format!("{elsewhere} were in the bucket; {count} of them are not there any more\n")),
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::command::{Outcome, node};
 use crate::ending::Failure;
-use crate::{channel, farm, gather, out, settings, text};
+use crate::{channel, farm, gather, out, settings, store, text};
 
 /// Runs a build service: queue, web pages, artifacts.
 ///
@@ -34,9 +34,11 @@ pub struct Args {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Folder for database and artifacts [default: $KILN_DATA, $XDG_STATE_HOME/kiln, ~/.local/state/kiln]
+    /// Folder for database and, without `--store`, artifacts [default: $KILN_DATA, $XDG_STATE_HOME/kiln, ~/.local/state/kiln]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    store: store::Place,
     /// What the server is called from outside, for links: `https://builds.example.org` [default: where it listens]
     #[arg(long, value_name = "URL")]
     address: Option<url::Url>,
@@ -150,6 +152,7 @@ pub fn run(args: Args) -> Outcome {
         address: args.address.map(String::from),
         tls,
         reserve: args.keep_free,
+        store: args.store.address()?,
         limits: Limits { token: Rate(args.limit_token), address: Rate(args.limit_address), proxies: args.proxy },
         terms,
         channels: redis.is_some(),
@@ -212,7 +215,7 @@ async fn serve(
     let data = config.data.clone();
     let shared = config.database.as_ref().is_some_and(|url| !url.starts_with("sqlite:"));
     let shutdown = farm::told_to_end()?;
-    let server = Server::open(config).await.farm(|| "start the server".into())?;
+    let server = Server::open(config).await.map_err(|error| farm::not_done("start the server", error))?;
     let (wish, wished) = watch::channel(Wish::Work);
     let node = match own {
         Some(own) => {

@@ -1,8 +1,11 @@
-//! Backups: one file with the database and every blob it names, made while the server runs; and the way back.
+//! Backups: one file with the database and every blob in the server's folder that it names, made while the server runs; and the way back.
 //!
 //! The database is copied first, by SQLite itself in one reading transaction, so the copy is a moment of the farm. Blobs never change
 //! and their rows come after their bytes, so whatever the copy names is in the store, however long packing takes, as long as nobody
 //! removes any: a backup holds the store ([`hold`]), and the gc leaves it alone until it is let go.
+//!
+//! Blobs that are in a bucket stay there: whoever keeps it sees to copies of it. The backup has their rows, and a restore that is told
+//! the bucket looks whether they are still in it; what the gc removed since the backup is not, and its rows go.
 //!
 //! The file is a tar packed with zstd: `kiln-backup.json` ([`Manifest`]), `kiln.db`, `admin.token` where there is one, and
 //! `blobs/AB/ABCD…`. Every byte of it is checked on its way in and on its way out.
@@ -22,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use copy::before_update;
 pub use pack::backup;
-pub use restore::restore;
+pub use restore::{Restored, restore};
 
 /// What a backup says of itself; its first entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +41,12 @@ pub struct Manifest {
     pub blobs: u64,
     /// The bytes of its blobs.
     pub bytes: u64,
+    /// Blobs that its database names and that are in a bucket.
+    #[serde(default)]
+    pub elsewhere: u64,
+    /// The bytes of those.
+    #[serde(default)]
+    pub elsewhere_bytes: u64,
 }
 
 const FORMAT: u32 = 1;

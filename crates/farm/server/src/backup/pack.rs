@@ -9,11 +9,11 @@ use rustix::fs::FlockOperation;
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::{BLOBS, DATABASE, FORMAT, Hashed, MANIFEST, Manifest, TOKEN, copy, hold};
-use crate::blobs::{digest_of, place_of};
+use crate::blobs::{Place, Stray, digest_of, place_of};
 use crate::error::{Error, Result};
 
 /// A blob by its row.
-type Blob = (Digest, u64);
+pub(super) type Blob = Stray;
 
 /// Packs the farm in `data` into `file`, also while its server runs.
 pub async fn backup(data: &Path, database: Option<&str>, file: &Path, now: i64) -> Result<Manifest> {
@@ -41,7 +41,10 @@ fn ours(data: &Path, database: Option<&str>) -> Result<()> {
     if database.is_some_and(|url| url.starts_with("postgres")) {
         let why = "this farm's database is a PostgreSQL, which has its own way of being backed up";
         let blobs = data.join(BLOBS);
-        let hint = format!("`pg_dump` for the database, then copy the folder `{}`; no gc in between", blobs.display());
+        let hint = format!(
+            "`pg_dump` for the database, then copy the folder `{}`, no gc in between; what is in a bucket is copied there",
+            blobs.display()
+        );
         return Err(Error::bad(why).hint(hint));
     }
     if !data.join(DATABASE).is_file() {
@@ -71,25 +74,35 @@ async fn copy_database(from: &Path, to: &Path) -> Result<()> {
 /// Returns the blobs that a database names.
 pub(super) async fn blobs_of(database: &Path) -> Result<Vec<Blob>> {
     let mut conn = open(database).await?;
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT sha256, size FROM blobs ORDER BY sha256").fetch_all(&mut conn).await?;
+    let known = "SELECT count(*) FROM pragma_table_info('blobs') WHERE name = 'place'";
+    let known: i64 = sqlx::query_scalar(known).fetch_one(&mut conn).await?;
+    // A kiln before this one had no buckets.
+    let sql = match known {
+        0 => "SELECT sha256, size, CAST(NULL AS TEXT) FROM blobs ORDER BY sha256",
+        _ => "SELECT sha256, size, place FROM blobs ORDER BY sha256",
+    };
+    let rows: Vec<(String, i64, Option<String>)> = sqlx::query_as(sql).fetch_all(&mut conn).await?;
     conn.close().await?;
-    let one = |(sha256, size): (String, i64)| {
+    let one = |(sha256, size, place): (String, i64, Option<String>)| {
         let digest = sha256.parse().map_err(|error| Error::failed(format!("read the digest `{sha256}`"), error))?;
-        Ok((digest, size as u64))
+        Ok(Blob { digest, place: Place::of(place), size: size as u64 })
     };
     rows.into_iter().map(one).collect()
 }
 
 fn pack(data: &Path, database: &Path, blobs: &[Blob], file: &Path, now: i64) -> Result<Manifest> {
     let failed = |error| making(file, error);
+    let (blobs, elsewhere): (Vec<&Blob>, Vec<&Blob>) = blobs.iter().partition(|blob| blob.place == Place::Folder);
+    let sum = |blobs: &[&Blob]| blobs.iter().map(|blob| blob.size).sum();
     let manifest = Manifest {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
         made: now,
         database: File::open(database).and_then(|database| digest_of(&database)).map_err(failed)?,
         blobs: blobs.len() as u64,
-        bytes: blobs.iter().map(|(_, size)| size).sum(),
+        bytes: sum(&blobs),
+        elsewhere: elsewhere.len() as u64,
+        elsewhere_bytes: sum(&elsewhere),
     };
     let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Only its owner reads it: passwords' hashes are in there, and builds of whoever trusts this farm.
@@ -107,7 +120,7 @@ fn pack(data: &Path, database: &Path, blobs: &[Blob], file: &Path, now: i64) -> 
         append_file(&mut tar, Path::new(TOKEN), &token).map_err(failed)?;
     }
     for blob in blobs {
-        append_blob(&mut tar, data, *blob)?;
+        append_blob(&mut tar, data, blob.digest, blob.size)?;
     }
     let written = tar.into_inner().and_then(zstd::Encoder::finish).map_err(failed)?;
     written.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
@@ -127,7 +140,7 @@ fn append_file(tar: &mut tar::Builder<impl io::Write>, name: &Path, path: &Path)
     append(tar, name, file.metadata()?.len(), file)
 }
 
-fn append_blob(tar: &mut tar::Builder<impl io::Write>, data: &Path, (digest, size): Blob) -> Result<()> {
+fn append_blob(tar: &mut tar::Builder<impl io::Write>, data: &Path, digest: Digest, size: u64) -> Result<()> {
     let failed = |error| Error::failed(format!("pack blob {digest}"), error);
     let place: PathBuf = place_of(Path::new(BLOBS), digest);
     let file = File::open(data.join(&place)).map_err(failed)?;

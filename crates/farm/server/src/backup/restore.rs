@@ -1,17 +1,18 @@
 //! Makes a farm's folder from a backup.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use kiln_model::Digest;
 use sqlx::{AnyConnection, Connection as _};
 
-use super::pack::blobs_of;
+use super::pack::{Blob, blobs_of};
 use super::{BLOBS, DATABASE, FORMAT, Hashed, MANIFEST, Manifest, TOKEN};
-use crate::blobs::place_of;
+use crate::blobs::{Address, Bucket, Place, place_of};
 use crate::error::{Error, Result};
 use crate::serve::private_folder;
 
@@ -20,38 +21,67 @@ const UNCHECKED: &str = "restoring.db";
 /// Longest manifest, bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// Unpacks `file` into `data`, which must be empty, and checks every digest on the way.
-pub async fn restore(file: &Path, data: &Path) -> Result<Manifest> {
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    pub manifest: Manifest,
+    /// How many of its blobs their bucket lacks; none: nobody looked.
+    pub lacking: Option<u64>,
+}
+
+/// Unpacks `file` into `data`, which must be empty, and checks every digest on the way; with `store`, also what is in that bucket.
+pub async fn restore(file: &Path, data: &Path, store: Option<&Address>) -> Result<Restored> {
     let doing = |error| Error::failed(format!("look into `{}`", data.display()), error);
     private_folder(data).map_err(doing)?;
     if fs::read_dir(data).map_err(doing)?.next().is_some() {
         let why = format!("`{}` is not empty", data.display());
         return Err(Error::conflict(why).hint("name a folder that is empty, or not there, with `--data`"));
     }
-    let restored = unpack_and_check(file, data).await;
+    let restored = unpack_and_check(file, data, store).await;
     if restored.is_err() {
         clear(data);
     }
     restored
 }
 
-async fn unpack_and_check(file: &Path, data: &Path) -> Result<Manifest> {
+async fn unpack_and_check(file: &Path, data: &Path, store: Option<&Address>) -> Result<Restored> {
     let (from, to) = (file.to_owned(), data.to_owned());
     let job = tokio::task::spawn_blocking(move || unpack(&from, &to));
     let (manifest, blobs) = job.await.map_err(|error| Error::failed("unpack", error))??;
     let database = data.join(UNCHECKED);
     sound(&database).await?;
-    for (digest, _) in blobs_of(&database).await? {
-        if !blobs.contains(&digest) {
-            return Err(Error::bad(format!("the backup lacks blob {digest}, which its database names")));
-        }
+    let (here, elsewhere): (Vec<_>, Vec<_>) =
+        blobs_of(&database).await?.into_iter().partition(|blob| blob.place == Place::Folder);
+    if let Some(Blob { digest, .. }) = here.iter().find(|blob| !blobs.contains(&blob.digest)) {
+        return Err(Error::bad(format!("the backup lacks blob {digest}, which its database names")));
     }
+    let lacking = match store {
+        Some(address) if !elsewhere.is_empty() => Some(forget_lacking(&database, address, &elsewhere).await?),
+        _ => None,
+    };
     let failed = |error: io::Error| Error::failed(format!("write to `{}`", data.display()), error);
     let folder = File::open(data).map_err(failed)?;
     rustix::fs::syncfs(&folder).map_err(|error| failed(error.into()))?;
     fs::rename(database, data.join(DATABASE)).map_err(failed)?;
     folder.sync_all().map_err(failed)?;
-    Ok(manifest)
+    Ok(Restored { manifest, lacking })
+}
+
+/// Removes the rows of blobs that their bucket lacks, so that they can be uploaded again; returns how many.
+async fn forget_lacking(database: &Path, address: &Address, blobs: &[Blob]) -> Result<u64> {
+    let mut conn = AnyConnection::connect(&format!("sqlite:{}", database.display())).await?;
+    let farm: String = sqlx::query_scalar("SELECT value FROM facts WHERE name = 'farm'").fetch_one(&mut conn).await?;
+    let bucket = Bucket::open(address, Arc::default())?;
+    bucket.claim(&farm, true).await?;
+    let found: HashSet<_> = bucket.all().await?.into_iter().map(|found| (found.place, found.size)).collect();
+    let lacking = blobs.iter().filter(|blob| !found.contains(&(blob.place.clone(), blob.size)));
+    let mut count = 0;
+    for blob in lacking {
+        sqlx::query("DELETE FROM blobs WHERE sha256 = $1").bind(blob.digest.to_string()).execute(&mut conn).await?;
+        count += 1;
+    }
+    conn.close().await?;
+    Ok(count)
 }
 
 async fn sound(database: &Path) -> Result<()> {

@@ -2,17 +2,26 @@
 
 use kiln_farm_api::{NodeId, TaskId};
 use kiln_model::Digest;
+use uuid::Uuid;
 
 use super::{Db, Tx};
+use crate::blobs::Place;
 use crate::error::{Error, Result};
 
 impl Tx {
-    /// Notes a blob whose bytes are in the store, and that it is wanted now.
-    pub async fn blob(&mut self, digest: Digest, size: u64, now: i64) -> Result<()> {
-        let sql = "INSERT INTO blobs (sha256, size, created, used) VALUES ($1, $2, $3, $3) \
-                   ON CONFLICT (sha256) DO UPDATE SET used = excluded.used";
-        sqlx::query(sql).bind(digest.to_string()).bind(size as i64).bind(now).execute(&mut *self.conn).await?;
-        Ok(())
+    /// Notes a blob whose bytes are in the store, and that it is wanted now; returns where they are, if somebody was faster elsewhere.
+    pub async fn blob(&mut self, digest: Digest, size: u64, place: Place, now: i64) -> Result<Place> {
+        let sql = "INSERT INTO blobs (sha256, size, created, used, place) VALUES ($1, $2, $3, $3, $4) \
+                   ON CONFLICT (sha256) DO UPDATE SET used = excluded.used RETURNING place";
+        let query = sqlx::query_scalar(sql).bind(digest.to_string()).bind(size as i64).bind(now);
+        Ok(Place::of(query.bind(place.name().map(str::to_owned)).fetch_one(&mut *self.conn).await?))
+    }
+
+    /// Returns what the farm is called; `fresh`, if it has no name yet.
+    pub async fn farm(&mut self, fresh: Uuid) -> Result<String> {
+        let sql = "INSERT INTO facts (name, value) VALUES ('farm', $1) ON CONFLICT (name) DO NOTHING";
+        sqlx::query(sql).bind(fresh.to_string()).execute(&mut *self.conn).await?;
+        Ok(sqlx::query_scalar("SELECT value FROM facts WHERE name = 'farm'").fetch_one(&mut *self.conn).await?)
     }
 
     /// Returns a blob's size, if there is one. From here on it is wanted: a gc that saw it unused waits for this transaction, and
@@ -35,9 +44,10 @@ impl Tx {
 }
 
 /// What the row of a blob says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     pub size: u64,
+    pub place: Place,
     /// When somebody said last that it is wanted.
     pub used: i64,
 }
@@ -53,9 +63,15 @@ impl Db {
 
     /// Returns what is known of a blob, if there is one.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Known>> {
-        let sql = "SELECT size, used FROM blobs WHERE sha256 = $1";
-        let row: Option<(i64, i64)> =
+        let sql = "SELECT size, place, used FROM blobs WHERE sha256 = $1";
+        let row: Option<(i64, Option<String>, i64)> =
             sqlx::query_as(sql).bind(digest.to_string()).fetch_optional(self.reader()).await?;
-        Ok(row.map(|(size, used)| Known { size: size as u64, used }))
+        Ok(row.map(|(size, place, used)| Known { size: size as u64, place: Place::of(place), used }))
+    }
+
+    /// Returns how many blobs are in a bucket.
+    pub async fn blobs_in_bucket(&self) -> Result<u64> {
+        let sql = "SELECT count(*) FROM blobs WHERE place IS NOT NULL";
+        Ok(sqlx::query_scalar::<_, i64>(sql).fetch_one(self.reader()).await? as u64)
     }
 }

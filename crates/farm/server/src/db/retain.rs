@@ -1,6 +1,6 @@
 //! What is kept: the projects' rules, pinned builds, and what nobody needs any more.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_farm_api::retention::Retention;
 use kiln_farm_api::{BuildId, Name};
@@ -9,6 +9,7 @@ use kiln_model::Digest;
 use super::builds::state;
 use super::tasks::text;
 use super::{Db, Tx};
+use crate::blobs::{Place, Stray};
 use crate::decide::retain::{Blob, Ended};
 use crate::error::{Error, Result};
 
@@ -51,14 +52,18 @@ impl Tx {
         Ok(query.execute(&mut *self.conn).await?.rows_affected() == 1)
     }
 
-    /// Removes the rows of blobs in a folder of the store that nobody needs and nobody asked for since `before`.
-    pub async fn forget_blobs(&mut self, shard: &str, before: i64) -> Result<Vec<(Digest, u64)>> {
+    /// Removes the rows of blobs in a part of the store that nobody needs and nobody asked for since `before`.
+    pub async fn forget_blobs(&mut self, shard: &str, before: i64) -> Result<Vec<Stray>> {
         let sql = "DELETE FROM blobs WHERE sha256 >= $1 AND sha256 < $2 AND used < $3 \
                    AND NOT EXISTS (SELECT 1 FROM artifacts WHERE artifacts.sha256 = blobs.sha256) \
-                   AND NOT EXISTS (SELECT 1 FROM inputs WHERE inputs.sha256 = blobs.sha256) RETURNING sha256, size";
+                   AND NOT EXISTS (SELECT 1 FROM inputs WHERE inputs.sha256 = blobs.sha256) RETURNING sha256, size, place";
         // No digit comes after a `g`.
         let query = sqlx::query_as(sql).bind(shard.to_owned()).bind(format!("{shard}g")).bind(before);
-        sizes(query.fetch_all(&mut *self.conn).await?)
+        let rows: Vec<(String, i64, Option<String>)> = query.fetch_all(&mut *self.conn).await?;
+        let stray = |(sha256, size, place): (String, i64, Option<String>)| {
+            Ok(Stray { digest: text(&sha256)?, place: Place::of(place), size: size as u64 })
+        };
+        rows.into_iter().map(stray).collect()
     }
 }
 
@@ -115,10 +120,11 @@ impl Db {
         sizes(sqlx::query_as(sql).bind(before).fetch_all(self.reader()).await?)
     }
 
-    /// Returns which blobs there are rows of in a folder of the store.
-    pub async fn blobs_in(&self, shard: &str) -> Result<BTreeSet<Digest>> {
-        let sql = "SELECT sha256 FROM blobs WHERE sha256 >= $1 AND sha256 < $2";
-        let query = sqlx::query_scalar::<_, String>(sql).bind(shard.to_owned()).bind(format!("{shard}g"));
-        query.fetch_all(self.reader()).await?.iter().map(|sha256| text(sha256)).collect()
+    /// Returns which blobs there are rows of in a part of the store, and where their bytes are.
+    pub async fn blobs_in(&self, shard: &str) -> Result<BTreeMap<Digest, Place>> {
+        let sql = "SELECT sha256, place FROM blobs WHERE sha256 >= $1 AND sha256 < $2";
+        let query = sqlx::query_as(sql).bind(shard.to_owned()).bind(format!("{shard}g"));
+        let rows: Vec<(String, Option<String>)> = query.fetch_all(self.reader()).await?;
+        rows.into_iter().map(|(sha256, place)| Ok((text(&sha256)?, Place::of(place)))).collect()
     }
 }

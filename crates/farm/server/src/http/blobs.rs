@@ -19,7 +19,7 @@ const LONGEST: u64 = 1 << 40;
 #[utoipa::path(get, path = "/uploads/{digest}", tag = "blobs", params(("digest" = String, Path, description = "SHA-256")),
     responses((status = 200, body = Upload)))]
 pub async fn state(State(farm): State<Farm>, _: Anyone, Path(digest): Path<Digest>) -> Result<Json<Upload>> {
-    Ok(Json(farm.noted(digest, farm.blobs.state(digest)).await?))
+    Ok(Json(farm.upload(digest).await?))
 }
 
 /// Appends a piece to an upload; with the last one the digest is checked.
@@ -27,7 +27,8 @@ pub async fn state(State(farm): State<Farm>, _: Anyone, Path(digest): Path<Diges
     params(("digest" = String, Path, description = "SHA-256"),
         ("upload-offset" = u64, Header, description = "where the piece begins"),
         ("upload-length" = u64, Header, description = "how long the whole is")),
-    responses((status = 200, body = Upload), (status = 409, body = Problem), (status = 422, body = Problem), (status = 507, body = Problem)))]
+    responses((status = 200, body = Upload), (status = 409, body = Problem), (status = 422, body = Problem),
+        (status = 503, body = Problem), (status = 507, body = Problem)))]
 pub async fn append(
     State(farm): State<Farm>,
     anyone: Anyone,
@@ -42,8 +43,7 @@ pub async fn append(
     if length > LONGEST {
         return Err(Error::bad(format!("a blob has {LONGEST} bytes at most")));
     }
-    let upload = farm.blobs.append(digest, offset, length, body.into_data_stream()).await?;
-    Ok(Json(farm.noted(digest, upload).await?))
+    Ok(Json(farm.append(digest, offset, length, body.into_data_stream()).await?))
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Result<u64> {
@@ -53,7 +53,7 @@ fn number(headers: &HeaderMap, name: &str) -> Result<u64> {
 
 /// Downloads a blob; `Range` is honoured. Nodes only: people ask for artifacts of builds.
 #[utoipa::path(get, path = "/blobs/{digest}", tag = "blobs", params(("digest" = String, Path, description = "SHA-256")),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 206), (status = 404, body = Problem)))]
+    responses((status = 200, content_type = "application/octet-stream"), (status = 206), (status = 404, body = Problem), (status = 503, body = Problem)))]
 pub async fn download(
     State(farm): State<Farm>,
     anyone: Anyone,
@@ -65,8 +65,5 @@ pub async fn download(
         Anyone::Machine(node) if farm.db.is_input_of(digest, node.id).await? => {}
         Anyone::Machine(_) => return Err(Error::missing("blob", digest)),
     }
-    if farm.db.blob(digest).await?.is_none() {
-        return Err(Error::missing("blob", digest));
-    }
-    range::file(&farm.blobs.path(digest), digest, &headers).await
+    range::blob(&farm, digest, &headers).await
 }

@@ -106,7 +106,7 @@ pub struct Of {
 /// Downloads an artifact; `Range` is honoured.
 #[utoipa::path(get, path = "/builds/{build}/artifacts/{name}", tag = "builds",
     params(("build" = BuildId, Path), ("name" = String, Path), Of),
-    responses((status = 200, content_type = "application/octet-stream"), (status = 206), (status = 404, body = Problem), (status = 409, body = Problem)))]
+    responses((status = 200, content_type = "application/octet-stream"), (status = 206), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
 pub async fn artifact(
     State(farm): State<Farm>,
     person: Person,
@@ -117,7 +117,7 @@ pub async fn artifact(
     seen(&farm, &person, id, Role::Viewer).await?;
     let stored = farm.db.artifact(id, &name, of.task).await?;
     let file = name.rsplit('/').next().unwrap_or(&name).replace(['"', '\\'], "_");
-    let mut response = range::file(&farm.blobs.path(stored.sha256), stored.sha256, &headers).await?;
+    let mut response = range::blob(&farm, stored.sha256, &headers).await?;
     let shown = if file.is_ascii() { format!("attachment; filename=\"{file}\"") } else { "attachment".to_owned() };
     if let Ok(value) = shown.parse() {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);

@@ -1,25 +1,16 @@
-//! Files as answers, or the part of them that `Range` asks for (RFC 9110, section 14).
-
-use std::io::SeekFrom;
-use std::path::Path;
+//! Blobs as answers, or the part of them that `Range` asks for (RFC 9110, section 14).
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use kiln_model::Digest;
-use tokio::fs::File;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
-use tokio_util::io::ReaderStream;
 
 use crate::error::{Error, Result};
-
-/// How much is read at once.
-const PIECE: usize = 256 << 10;
+use crate::farm::Farm;
 
 /// Answers with a blob's bytes.
-pub async fn file(path: &Path, digest: Digest, headers: &HeaderMap) -> Result<Response<Body>> {
-    let failed = |error| Error::failed(format!("read blob {digest}"), error);
-    let mut file = File::open(path).await.map_err(failed)?;
-    let size = file.metadata().await.map_err(failed)?.len();
+pub async fn blob(farm: &Farm, digest: Digest, headers: &HeaderMap) -> Result<Response<Body>> {
+    let known = farm.db.blob(digest).await?.ok_or_else(|| Error::missing("blob", digest))?;
+    let size = known.size;
     let tag = format!("\"{digest}\"");
     // A part of something else is of no use to who has the rest.
     let same = headers.get(header::IF_RANGE).is_none_or(|value| value == tag.as_str());
@@ -41,8 +32,7 @@ pub async fn file(path: &Path, digest: Digest, headers: &HeaderMap) -> Result<Re
             return answer.body(Body::empty()).map_err(|error| Error::failed("answer", error));
         }
     };
-    file.seek(SeekFrom::Start(first)).await.map_err(failed)?;
-    let bytes = ReaderStream::with_capacity(file.take(last - first), PIECE);
+    let bytes = farm.blobs.read(digest, &known.place, first..last).await?;
     let answer = answer.header(header::CONTENT_LENGTH, last - first).body(Body::from_stream(bytes));
     answer.map_err(|error| Error::failed("answer", error))
 }

@@ -74,7 +74,7 @@ async fn read(farm: &Farm, stored: &Stored) -> Result<Vec<Package>> {
     if !stored.name.ends_with(bom::ENDING) {
         return Err(Error::bad(format!("`{}` is no SPDX document", stored.name)));
     }
-    bom::packages(&farm.blobs.read(stored.sha256, DOCUMENT).await?)
+    bom::packages(&farm.whole(stored.sha256, DOCUMENT).await?)
 }
 
 fn differences(changes: &[Change]) -> Markup {
@@ -125,7 +125,7 @@ pub async fn console(
     if !name.ends_with(ENDING) {
         return Err(Error::bad(format!("`{name}` is not what a guest said")).into());
     }
-    let bytes = farm.blobs.read(stored.sha256, DOCUMENT).await?;
+    let bytes = farm.whole(stored.sha256, DOCUMENT).await?;
     let start = bytes.len().saturating_sub(CONSOLE);
     let text = String::from_utf8_lossy(&bytes[start..]);
     let body = html! {

@@ -7,15 +7,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use futures_util::StreamExt as _;
 use kiln_farm_api::task::Failure;
 use kiln_farm_api::{
     Build, BuildId, Client, Complete, Error, Holding, Lease, Name, NodeId, Order, Orders, Poll, Resources, Stored,
     Submission, Tell, Work,
 };
 use kiln_farm_server::Farm;
+use kiln_farm_server::blobs::Address;
 use kiln_farm_server::decide::Terms;
 use kiln_farm_server::serve::{Config, Server};
 use kiln_model::{Arch, Digest, Event, EventKind, FaultKind};
+use kiln_testkit::S3;
 
 /// Which database a farm is tried on.
 pub enum On {
@@ -75,6 +78,11 @@ impl TestFarm {
         Self::configured(on, |config| config.terms = terms).await
     }
 
+    /// One whose artifacts are in a bucket.
+    pub async fn in_bucket(on: On, s3: &S3) -> Self {
+        Self::configured(on, |config| config.store = Some(bucket(s3))).await
+    }
+
     pub async fn configured(on: On, configure: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(BEGINNING));
@@ -88,7 +96,7 @@ impl TestFarm {
         let welcome = server.welcome.as_ref().unwrap().link.clone();
         let serving = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
         let admin = client(address, &token);
-        let bundle = farm.blobs.put("bundle".into()).await.unwrap();
+        let bundle = farm.keep("bundle".into()).await.unwrap();
         let mut this = Self {
             farm,
             admin,
@@ -216,9 +224,22 @@ impl TestFarm {
         answer.body
     }
 
+    /// Returns the bytes of a blob that the server knows.
+    pub async fn blob(&self, digest: Digest) -> Option<Vec<u8>> {
+        let known = self.farm.db.blob(digest).await.unwrap()?;
+        let pieces = self.farm.blobs.read(digest, &known.place, 0..known.size).await.unwrap();
+        let pieces: Vec<_> = pieces.map(Result::unwrap).collect().await;
+        Some(pieces.concat())
+    }
+
     pub async fn build(&self, id: BuildId) -> Build {
         self.admin.build(id).await.unwrap()
     }
+}
+
+/// Returns the part of a server's bucket that a farm under test has.
+pub fn bucket(s3: &S3) -> Address {
+    Address::parse("s3://artifacts/farm").unwrap().with_environment(s3.environment())
 }
 
 impl Drop for TestFarm {

@@ -1,0 +1,121 @@
+//! How blobs come into the farm, and what is promised of them.
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use kiln_farm_api::Upload;
+use kiln_model::Digest;
+
+use crate::blobs::{Hold, Place, Received, Whole, shard};
+use crate::db::blobs::Known;
+use crate::error::{Error, Result};
+use crate::farm::Farm;
+use crate::points::{self, Point};
+
+/// A promise that is younger than this, milliseconds, need not be renewed: what is left of the day is long enough.
+const PROMISED: i64 = 3600 * 1000;
+
+impl Farm {
+    /// Says how far an upload has come. The answer that a blob is here is a promise that it stays for a day: see [`crate::gc`].
+    pub async fn upload(&self, digest: Digest) -> Result<Upload> {
+        Ok(match self.promise(digest).await? {
+            Some(size) => Upload { offset: size, complete: true },
+            None => Upload { offset: self.blobs.uploads.offset(digest), complete: false },
+        })
+    }
+
+    /// Appends a piece of a blob of `length` bytes; when it is whole its digest is checked and it goes into the store.
+    pub async fn append<E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        digest: Digest,
+        offset: u64,
+        length: u64,
+        piece: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+    ) -> Result<Upload> {
+        let have = self.upload(digest).await?;
+        if have.complete {
+            return Ok(have);
+        }
+        match self.blobs.uploads.append(digest, offset, length, piece).await? {
+            Received::Part(offset) => Ok(Upload { offset, complete: false }),
+            Received::Whole(whole) => {
+                let farm = self.clone();
+                // It goes on to its end also when nobody waits for it any more.
+                let placing = tokio::spawn(async move { farm.place(whole).await });
+                placing.await.map_err(|error| Error::failed("place a blob", error))??;
+                self.upload(digest).await
+            }
+        }
+    }
+
+    /// Puts an upload that is whole into the store, and notes that it is there. Blobs first, rows last: after a crash in between the
+    /// folder's blob is noted when somebody asks for it, and what was to go into the bucket is still an upload.
+    async fn place(&self, whole: Whole) -> Result<()> {
+        whole.check().await?;
+        let Some(bucket) = self.blobs.bucket() else {
+            self.blobs.folder.place(whole).await?;
+            points::pass(Point::BlobPlaced);
+            return Ok(());
+        };
+        let (digest, size, now) = (whole.digest, whole.length, self.now());
+        let own = Place::Bucket(bucket.put(&whole).await?);
+        points::pass(Point::BlobPlaced);
+        let place = own.clone();
+        let noted = self.db.write(move |tx| async move { tx.blob(digest, size, place, now).await }.boxed()).await?;
+        if noted != own {
+            self.blobs.remove(digest, &own).await?;
+        }
+        whole.forget().await
+    }
+
+    /// Promises that a blob stays for a day, if it is here; returns its size.
+    async fn promise(&self, digest: Digest) -> Result<Option<u64>> {
+        let now = self.now();
+        let fresh = |known: &Known| known.used > now - PROMISED;
+        if self.blobs.bucket().is_some() {
+            return match self.db.blob(digest).await? {
+                Some(known) if fresh(&known) => Ok(Some(known.size)),
+                Some(_) => self.db.write(move |tx| async move { tx.want(digest, now).await }.boxed()).await,
+                None => Ok(None),
+            };
+        }
+        let folder = &self.blobs.folder;
+        if folder.size(digest).is_none() {
+            return Ok(None);
+        }
+        let _held = folder.hold(&shard(digest), Hold::Shared).await?;
+        let Some(size) = folder.size(digest) else { return Ok(None) };
+        if !self.db.blob(digest).await?.is_some_and(|known| fresh(&known)) {
+            self.db.write(move |tx| async move { tx.blob(digest, size, Place::Folder, now).await }.boxed()).await?;
+        }
+        Ok(Some(size))
+    }
+
+    /// Returns all bytes of a blob that is not longer than `most`.
+    pub async fn whole(&self, digest: Digest, most: u64) -> Result<Vec<u8>> {
+        let known = self.db.blob(digest).await?.ok_or_else(|| Error::missing("blob", digest))?;
+        if known.size > most {
+            return Err(Error::bad(format!("blob {digest} is longer than the {most} bytes that are shown")));
+        }
+        let mut pieces = self.blobs.read(digest, &known.place, 0..known.size).await?;
+        let mut bytes = Vec::with_capacity(known.size as usize);
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece.map_err(|error| Error::failed(format!("read blob {digest}"), error))?);
+        }
+        Ok(bytes)
+    }
+
+    /// Puts bytes that are here already into the store.
+    pub async fn keep(&self, bytes: Bytes) -> Result<Digest> {
+        let (digest, length) = (Digest::of(&bytes), bytes.len() as u64);
+        loop {
+            // A gc may have come in between.
+            let have = self.upload(digest).await?;
+            if have.complete {
+                return Ok(digest);
+            }
+            let piece = bytes.slice(bytes.len().min(have.offset as usize)..);
+            let piece = futures_util::stream::iter([Ok::<_, std::io::Error>(piece)]);
+            self.append(digest, have.offset, length, piece).await?;
+        }
+    }
+}
