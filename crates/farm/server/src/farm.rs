@@ -45,6 +45,8 @@ pub struct Farm {
     pub metrics_open: bool,
     /// Whether webhooks may lead into the server's own network.
     pub webhooks_private: bool,
+    /// Bytes of stages that are kept for nodes; 0: none are taken.
+    pub stages_limit: u64,
 }
 
 /// Most tasks in one submission.

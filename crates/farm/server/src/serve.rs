@@ -41,6 +41,8 @@ pub struct Config {
     pub metrics_open: bool,
     /// Whether webhooks may lead into the server's own network.
     pub webhooks_private: bool,
+    /// Bytes of stages that are kept for nodes; 0: none are taken.
+    pub stages_limit: u64,
 }
 
 /// A server that listens and does not answer yet.
@@ -87,9 +89,21 @@ impl Server {
         db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
         let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
-        let Config { terms, metrics_open, webhooks_private, .. } = config;
-        let farm =
-            Farm { db, hub, blobs, dispatch, terms, clock, address, guesses, metrics, metrics_open, webhooks_private };
+        let Config { terms, metrics_open, webhooks_private, stages_limit, .. } = config;
+        let farm = Farm {
+            db,
+            hub,
+            blobs,
+            dispatch,
+            terms,
+            clock,
+            address,
+            guesses,
+            metrics,
+            metrics_open,
+            webhooks_private,
+            stages_limit,
+        };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, listener })
     }

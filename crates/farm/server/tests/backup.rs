@@ -32,6 +32,7 @@ async fn serve(data: &Path, token: &str) -> (Client, tokio::task::JoinHandle<()>
         terms: Terms::default(),
         metrics_open: false,
         webhooks_private: false,
+        stages_limit: 1 << 30,
     };
     let server = Server::open_with(config, Arc::new(|| BEGINNING)).await.unwrap();
     assert!(server.welcome.is_none(), "it has an administrator");

@@ -261,6 +261,7 @@ fn config(data: &Path, store: Option<Address>) -> Config {
         terms: Terms::default(),
         metrics_open: false,
         webhooks_private: false,
+        stages_limit: 1 << 30,
     }
 }
 

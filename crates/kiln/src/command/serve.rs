@@ -51,6 +51,9 @@ pub struct Args {
     /// Lets projects' webhooks lead into the server's own network: loopback, link-local and private addresses
     #[arg(long)]
     webhooks_private: bool,
+    /// Space for stages that one node made and others need not make again; those used longest ago go, and with 0 none are taken
+    #[arg(long, value_name = "SIZE", default_value = "20G", value_parser = text::parse_bytes)]
+    stages_limit: u64,
 }
 
 pub fn run(args: Args) -> Outcome {
@@ -65,6 +68,7 @@ pub fn run(args: Args) -> Outcome {
         terms: Terms::default(),
         metrics_open: args.metrics_open,
         webhooks_private: args.webhooks_private,
+        stages_limit: args.stages_limit,
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
     farm::log();

@@ -14,6 +14,7 @@ pub mod counts;
 pub mod hooks;
 pub mod nodes;
 pub mod retain;
+pub mod stages;
 pub mod tasks;
 
 use std::path::Path;

@@ -96,6 +96,7 @@ impl TestFarm {
             terms: Terms::default(),
             metrics_open: false,
             webhooks_private: false,
+            stages_limit: 1 << 30,
         };
         configure(&mut config);
         let hand = clock.clone();
@@ -140,6 +141,7 @@ impl TestFarm {
             terms: self.farm.terms,
             metrics_open: false,
             webhooks_private: false,
+            stages_limit: 1 << 30,
         };
         configure(&mut config);
         let hand = self.clock.clone();
