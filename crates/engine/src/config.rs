@@ -25,6 +25,8 @@ pub struct Config {
     pub lend: bool,
     /// The sandbox's host name while commands run; it must not reach the image.
     pub sandbox_hostname: String,
+    /// The socket of whoever knows stages that other machines made; none: nobody does.
+    pub stages: Option<PathBuf>,
 }
 
 /// Default bound of the cache: 20 GiB.

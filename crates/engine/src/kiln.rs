@@ -11,6 +11,7 @@ use kiln_sandbox::Sandbox;
 use kiln_store::Store;
 
 use crate::config::Config;
+use crate::elsewhere::Elsewhere;
 use crate::load::Loaded;
 use crate::secrets::Secrets;
 
@@ -22,6 +23,7 @@ pub struct Kiln {
     pub(crate) sandbox: Option<Arc<dyn Sandbox>>,
     /// Raised to stop every download.
     pub(crate) cancel: Arc<AtomicBool>,
+    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Kiln {
@@ -53,7 +55,8 @@ impl Kiln {
         let (offline, interrupted) = (config.offline, kiln_sandbox::interrupted);
         let options = kiln_fetch::Options { offline, cancel: cancel.clone(), interrupted, ..Default::default() };
         let fetcher = Fetcher::new(options);
-        Self { config, store, fetcher, sandbox: None, cancel }
+        let elsewhere = Elsewhere::at(config.stages.clone());
+        Self { config, store, fetcher, sandbox: None, cancel, elsewhere }
     }
 
     /// Gives it a sandbox; what builds that were killed left in the cache is cleaned up.

@@ -5,6 +5,7 @@ pub mod build;
 pub mod bundle;
 pub mod config;
 pub mod diff;
+mod elsewhere;
 pub mod events;
 mod extra;
 pub mod image;

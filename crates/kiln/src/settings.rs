@@ -72,6 +72,7 @@ fn config_from(env: &Environment, flags: &Flags, now: i64, processors: usize) ->
         clock_offset: 0,
         lend: variable(env, "KILN_NATIVE_HELPERS", yes_or_no)?.unwrap_or(true),
         sandbox_hostname: "kiln".into(),
+        stages: None,
     })
 }
 

@@ -42,6 +42,7 @@ pub(super) fn config(home: &Path) -> Config {
         now: T0 + 10 * DAY,
         clock_offset: 0,
         sandbox_hostname: "test".into(),
+        stages: None,
     }
 }
 

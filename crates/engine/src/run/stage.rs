@@ -9,6 +9,7 @@ use kiln_sandbox::{Overlay, Scratch};
 use kiln_store::{Layer, Meta};
 
 use super::Run;
+use crate::kiln::Kiln;
 use crate::target::Target;
 
 impl Run<'_> {
@@ -34,7 +35,7 @@ impl Run<'_> {
             if self.options.force && !known {
                 break;
             }
-            let Some(layer) = self.kiln.store.tree(id)? else { break };
+            let Some(layer) = self.restored(id)? else { break };
             layers.push(layer);
             if known {
                 continue;
@@ -44,6 +45,12 @@ impl Run<'_> {
         }
         self.kiln.store.take_warnings().into_iter().for_each(|warning| self.events.warn(warning));
         Ok(layers)
+    }
+
+    /// Returns the layer of a stage that was made before, here or on another machine.
+    fn restored(&self, id: &StageId) -> Result<Option<Layer>, Fault> {
+        let Kiln { store, elsewhere, .. } = self.kiln;
+        Ok(store.tree(id)?.or_else(|| elsewhere.fetch(store, id, self.events)))
     }
 
     fn make(&self, pipeline: &Pipeline, stage: &Stage, id: StageId, below: &[Layer]) -> Result<Layer, Fault> {
@@ -63,6 +70,7 @@ impl Run<'_> {
             true => store.replace(&id, upper.path(), meta)?,
         };
         self.finished(pipeline, stage, id, false, began);
+        self.kiln.elsewhere.offer(store, &layer, self.events);
         Ok(layer)
     }
 

@@ -18,8 +18,9 @@ use crate::hook::{Delivery, Hook, NewHook};
 use crate::schedule::{Enabled, NewSchedule, Schedule};
 use crate::source::{NewPush, NewSource, Push, Source, Told};
 use crate::{
-    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Name, NewNode, NewProject, Node, Orders, Page, Poll,
-    Problem, Project, Retention, ScheduleId, SourceId, Submission, Swept, Taken, TaskId, Tell, Upload, routes,
+    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Kept, Name, NewNode, NewProject, Node, Orders, Page,
+    Poll, Problem, Project, Retention, ScheduleId, SourceId, StageFound, Submission, Swept, Taken, TaskId, Tell,
+    Upload, routes,
 };
 
 /// Why a call came to nothing.
@@ -220,6 +221,16 @@ impl Client {
 
     pub async fn enrol(&self, name: Name) -> Result<Enrolled> {
         self.post(&routes::nodes(), &NewNode { name }).await
+    }
+
+    /// Asks for a stage that nodes share.
+    pub async fn stage(&self, id: Digest) -> Result<StageFound> {
+        self.get(&routes::stage(id)).await
+    }
+
+    /// Says which blob, uploaded already, is a stage's.
+    pub async fn keep_stage(&self, id: Digest, kept: &Kept) -> Result<()> {
+        self.answer(self.request(Method::PUT, &routes::stage(id)).json(kept)).await.map(drop)
     }
 
     pub async fn poll(&self, poll: &Poll) -> Result<Orders> {

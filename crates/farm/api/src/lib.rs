@@ -15,6 +15,7 @@ pub mod retention;
 pub mod routes;
 pub mod schedule;
 pub mod source;
+pub mod stage;
 pub mod task;
 
 pub use access::{NewProject, NewToken, NewUser, Project, Role, Scope, Token, User};
@@ -26,4 +27,5 @@ pub use log::{Entry, FarmEvent, Page, What};
 pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};
 pub use problem::Problem;
 pub use retention::{Retention, Swept};
+pub use stage::{Kept, StageFound};
 pub use task::{Order, Task, TaskState, Work};

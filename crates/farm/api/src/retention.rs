@@ -31,12 +31,18 @@ pub struct Swept {
     pub unused: u64,
     /// The bytes of those.
     pub unused_bytes: u64,
+    /// Stages of nodes that were used longest ago, beyond what the server keeps.
+    #[serde(default)]
+    pub stages: u64,
+    /// The bytes of theirs that go now.
+    #[serde(default)]
+    pub stages_bytes: u64,
 }
 
 impl Swept {
     /// Returns all bytes that are free now.
     pub fn bytes(&self) -> u64 {
-        self.projects.iter().map(|project| project.bytes).sum::<u64>() + self.unused_bytes
+        self.projects.iter().map(|project| project.bytes).sum::<u64>() + self.unused_bytes + self.stages_bytes
     }
 }
 

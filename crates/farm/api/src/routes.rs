@@ -118,6 +118,11 @@ pub fn upload(digest: Digest) -> String {
     format!("{API}/uploads/{digest}")
 }
 
+/// A stage that nodes share, by its id.
+pub fn stage(id: Digest) -> String {
+    format!("{API}/stages/{id}")
+}
+
 pub fn nodes() -> String {
     format!("{API}/nodes")
 }

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::decide::{self, Change, Room, holding};
 use crate::home::{self, Home};
 use crate::resources;
+use crate::stages::Stages;
 use crate::stop::Stop;
 use crate::task::{self, Shop};
 
@@ -46,7 +47,10 @@ pub async fn run(config: Config, mut wish: watch::Receiver<Wish>) -> Result<(), 
     let home = Home::open(&config.data)?;
     let client = Client::trusting(config.server.clone(), config.credential.0.clone(), config.trust.clone());
     clean(&home, config.grace).await?;
-    let mut agent = Agent::new(Shop { config, client, home });
+    let stages = Stages::begin(home.stages(), client.clone());
+    let stages =
+        stages.inspect_err(|error| tracing::warn!("share stages with other nodes: {error}; it builds without"));
+    let mut agent = Agent::new(Shop { config, client, home, stages: stages.ok() });
     agent.take_up()?;
     agent.work(&mut wish).await
 }

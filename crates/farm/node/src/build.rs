@@ -40,6 +40,8 @@ pub struct Place<'a> {
     pub work: &'a Path,
     pub bundle: &'a Path,
     pub out: &'a Path,
+    /// The socket where stages of other nodes are asked for.
+    pub stages: Option<&'a Path>,
 }
 
 /// Runs a kiln on a bundle until it has ended or was stopped.
@@ -66,6 +68,9 @@ fn order<'a>(config: &'a Config, work: &Work, place: &Place<'a>) -> Order<'a> {
     let mut arguments: Vec<OsString> = vec!["build".into(), "--out".into(), place.out.into()];
     arguments.extend(["--events", "json", "--plain", "--tether", "--within"].map(OsString::from));
     arguments.push(place.bundle.into());
+    if let Some(socket) = place.stages {
+        arguments.extend(["--stages".into(), socket.into()]);
+    }
     // One word each, so that none of them passes for a flag.
     arguments.extend(profiles.iter().map(|profile| format!("--profile={profile}").into()));
     arguments.extend(set.iter().map(|(key, value)| format!("--set={key}={value}").into()));

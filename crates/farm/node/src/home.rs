@@ -40,6 +40,11 @@ impl Home {
         self.folder.join("outbox").join(name(holding))
     }
 
+    /// Returns the folder for stages that nodes share; nothing in it outlives the node.
+    pub fn stages(&self) -> PathBuf {
+        self.folder.join("stages")
+    }
+
     /// Returns the folders of work that a node left when it died.
     pub fn left_work(&self) -> io::Result<Vec<PathBuf>> {
         fs::read_dir(self.folder.join("work"))?.map(|entry| Ok(entry?.path())).collect()

@@ -15,6 +15,7 @@ mod lines;
 mod outbox;
 mod resources;
 mod spool;
+mod stages;
 mod stop;
 mod task;
 mod teller;

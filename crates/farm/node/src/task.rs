@@ -18,6 +18,7 @@ use crate::decide::holding;
 use crate::home::{self, Home};
 use crate::outbox::{self, Outcome};
 use crate::spool::{Reader, Spool};
+use crate::stages::Stages;
 use crate::stop::Stop;
 use crate::teller::{Teller, Told};
 use crate::{bundle, hash, upload};
@@ -28,6 +29,8 @@ pub struct Shop {
     pub config: Config,
     pub client: Client,
     pub home: Home,
+    /// What other nodes made; none: this one goes without.
+    pub stages: Option<Stages>,
 }
 
 /// Does a task. `built` is called when it builds no more; afterwards its result may still be on its way.
@@ -112,10 +115,14 @@ async fn build(shop: &Shop, ordered: &Work, work: &Path, story: &mut Story, stop
         Ok(packed) => unpack(packed, bundle.clone(), shop.config.max_bundle).await,
         Err(failure) => Err(failure),
     };
+    let stages = shop.stages.as_ref().map(|stages| stages.socket.as_path());
     match ready {
         _ if stop.is_asked() => Ended::Stopped,
         Err(failure) => Ended::Badly(failure),
-        Ok(()) => build::run(&shop.config, ordered, &Place { work, bundle: &bundle, out: &out }, story, stop).await,
+        Ok(()) => {
+            let place = Place { work, bundle: &bundle, out: &out, stages };
+            build::run(&shop.config, ordered, &place, story, stop).await
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Config {
     pub channels: bool,
     /// Whether webhooks may lead into the server's own network.
     pub webhooks_private: bool,
+    /// Bytes of stages that are kept for nodes; 0: none are taken.
+    pub stages_limit: u64,
     /// What reads the repositories of sources; none: there are no sources.
     pub gather: Option<Gather>,
     /// Whether sources may lie in the server's own network, or on its disk.
@@ -58,6 +60,7 @@ impl Config {
             metrics_open: false,
             channels: false,
             webhooks_private: false,
+            stages_limit: 20 << 30,
             gather: None,
             sources_private: false,
             oidc: None,

@@ -58,6 +58,8 @@ pub struct Farm {
     pub sources_private: bool,
     /// By whom people log in besides; none: by password alone.
     pub oidc: Option<Arc<Provider>>,
+    /// Bytes of stages that are kept for nodes; 0: none are taken.
+    pub stages_limit: u64,
 }
 
 /// Most tasks in one submission.

@@ -1,7 +1,7 @@
 //! Takes away what nobody needs: builds that their project's rules let go, then blobs that no build has.
 //!
 //! A blob is needed while a build has it, as an artifact or as the bundle of one of its tasks, ended or not, for those may be tried
-//! again; and for a day after somebody said that it is wanted: uploaded it, asked whether it is here, submitted or completed with it.
+//! again; while it is a stage that nodes share, of which those go that were used longest ago when they are more than is kept; and for a day after somebody said that it is wanted: uploaded it, asked whether it is here, submitted or completed with it.
 //!
 //! Nothing that is needed is ever taken, whatever happens at the same time, because
 //!
@@ -31,7 +31,7 @@ use kiln_farm_api::{BuildId, Name};
 use kiln_model::Digest;
 
 use crate::blobs::{Hold, Stray};
-use crate::decide::retain::{DAY, Ended, GRACE, over, unneeded};
+use crate::decide::retain::{DAY, Ended, GRACE, Shared, over, too_many, unneeded};
 use crate::error::{Result, chain};
 use crate::farm::Farm;
 use crate::points::{self, Point};
@@ -45,6 +45,10 @@ struct Picture {
     blobs: Vec<(Digest, u64)>,
     /// Blobs that no build had.
     unused: Vec<(Digest, u64)>,
+    /// Stages of nodes beyond what is kept.
+    stages: Vec<Shared>,
+    /// Those of their blobs that nobody else needs.
+    stage_blobs: BTreeMap<Digest, u64>,
 }
 
 /// Takes away what nobody needs, or with `dry_run` says what that would be.
@@ -91,12 +95,19 @@ async fn look(farm: &Farm) -> Result<Picture> {
     }
     let gone: BTreeSet<BuildId> = builds.iter().map(|(_, build)| build.id).collect();
     let mut blobs = vec![];
-    for digest in owners.keys() {
+    let stages = farm.db.stages().await?;
+    let shared: BTreeSet<Digest> = stages.iter().map(|stage| stage.sha256).collect();
+    for digest in owners.keys().filter(|digest| !shared.contains(digest)) {
         let blob = farm.db.blob_with_builds(*digest).await?;
         blobs.extend(blob.filter(|blob| unneeded(blob, &gone, now)).map(|blob| (blob.digest, blob.size)));
     }
     let unused = farm.db.unused_blobs(now - GRACE).await?;
-    Ok(Picture { builds, owners, blobs, unused })
+    let (stages, mut stage_blobs) = (too_many(stages, farm.stages_limit), BTreeMap::new());
+    for stage in &stages {
+        let blob = farm.db.blob_with_builds(stage.sha256).await?;
+        stage_blobs.extend(blob.filter(|blob| unneeded(blob, &gone, now)).map(|blob| (blob.digest, blob.size)));
+    }
+    Ok(Picture { builds, owners, blobs, unused, stages, stage_blobs })
 }
 
 /// Adds up what goes.
@@ -105,6 +116,8 @@ struct Sum {
     projects: BTreeMap<Name, SweptProject>,
     unused: u64,
     unused_bytes: u64,
+    stages: u64,
+    stages_bytes: u64,
 }
 
 impl Sum {
@@ -116,6 +129,7 @@ impl Sum {
     fn blob(&mut self, picture: &Picture, digest: Digest, size: u64) {
         match picture.owners.get(&digest) {
             Some(project) => self.project(project).bytes += size,
+            None if picture.stage_blobs.contains_key(&digest) => self.stages_bytes += size,
             None => self.stray(size),
         }
     }
@@ -126,8 +140,9 @@ impl Sum {
     }
 
     fn swept(self, dry_run: bool) -> Swept {
-        let projects = self.projects.into_values().collect();
-        Swept { dry_run, projects, unused: self.unused, unused_bytes: self.unused_bytes }
+        let Self { projects, unused, unused_bytes, stages, stages_bytes } = self;
+        let projects = projects.into_values().collect();
+        Swept { dry_run, projects, unused, unused_bytes, stages, stages_bytes }
     }
 }
 
@@ -135,6 +150,8 @@ async fn expected(farm: &Farm, picture: &Picture) -> Result<Swept> {
     let mut sum = Sum::default();
     picture.builds.iter().for_each(|(project, _)| sum.project(project).builds += 1);
     picture.blobs.iter().chain(&picture.unused).for_each(|(digest, size)| sum.blob(picture, *digest, *size));
+    sum.stages = picture.stages.len() as u64;
+    picture.stage_blobs.iter().for_each(|(digest, size)| sum.blob(picture, *digest, *size));
     for shard in shards() {
         strays(farm, &shard).await?.iter().for_each(|stray| sum.stray(stray.size));
     }
@@ -150,6 +167,11 @@ async fn sweep(farm: &Farm, picture: &Picture) -> Result<Swept> {
         if farm.db.write(move |tx| async move { tx.forget_build(&build).await }.boxed()).await? {
             sum.project(project).builds += 1;
         }
+    }
+    for stage in &picture.stages {
+        let stage = *stage;
+        let forgotten = farm.db.write(move |tx| async move { tx.forget_stage(stage).await }.boxed()).await?;
+        sum.stages += u64::from(forgotten);
     }
     let before = farm.now() - DELIVERIES;
     farm.db

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
-use kiln_farm_api::Upload;
+use kiln_farm_api::{Kept, StageFound, Upload};
 use kiln_model::Digest;
 
 use crate::blobs::{Hold, Place, Received, Whole, shard};
@@ -102,6 +102,27 @@ impl Farm {
             bytes.extend_from_slice(&piece.map_err(|error| Error::failed(format!("read blob {digest}"), error))?);
         }
         Ok(bytes)
+    }
+
+    /// Says what there is of a stage that nodes share.
+    pub async fn stage(&self, id: Digest) -> Result<StageFound> {
+        let (now, wanted) = (self.now(), self.stages_limit > 0);
+        let Some((kept, renew)) = self.db.stage(id, now).await?.filter(|_| wanted) else {
+            return Ok(StageFound { stage: None, wanted });
+        };
+        if renew {
+            self.db.write(move |tx| async move { tx.use_stage(id, now).await }.boxed()).await?;
+        }
+        Ok(StageFound { stage: Some(kept), wanted })
+    }
+
+    /// Takes a stage that a node has made and uploaded.
+    pub async fn keep_stage(&self, id: Digest, kept: Kept) -> Result<()> {
+        if self.stages_limit == 0 {
+            return Err(Error::forbidden("this server keeps no stages"));
+        }
+        let now = self.now();
+        self.db.write(move |tx| async move { tx.keep_stage(id, kept, now).await }.boxed()).await
     }
 
     /// Puts bytes that are here already into the store.

@@ -92,6 +92,7 @@ impl Server {
             gather: config.gather,
             sources_private: config.sources_private,
             oidc: config.oidc.map(|settings| Arc::new(Provider::new(settings))),
+            stages_limit: config.stages_limit,
         };
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, doors, tls, inside })

@@ -12,7 +12,6 @@ use kiln_farm_api::retention::Swept;
 use kiln_farm_api::{Error, Upload, routes};
 use kiln_farm_server::backup::{backup, restore};
 use kiln_farm_server::blobs::Address;
-use kiln_farm_server::decide::Terms;
 use kiln_farm_server::decide::retain::DAY;
 use kiln_farm_server::serve::{Config, Server};
 use kiln_model::{Arch, Digest};
@@ -117,7 +116,7 @@ async fn a_store_that_goes_away_costs_nothing_but_time() {
     let words = refused.text().await.unwrap();
     assert!(words.contains("try again later"), "{words}");
     assert_eq!(ask.state(digest).await, Upload { offset: bytes.len() as u64, complete: false });
-    let refused = farm.admin.artifact(build, "out/image.raw", &farm.folder.path().join("to")).await.unwrap_err();
+    let refused = farm.admin.artifact(build, "out/image.raw", None, &farm.folder.path().join("to")).await.unwrap_err();
     assert!(
         matches!(&refused, Error::Refused(problem) if problem.status == 503 && problem.hint.is_some()),
         "{refused}"
@@ -251,17 +250,7 @@ async fn a_farm_that_gets_a_bucket_later() {
 }
 
 fn config(data: &Path, store: Option<Address>) -> Config {
-    Config {
-        listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
-        data: data.to_owned(),
-        database: None,
-        address: None,
-        reserve: 0,
-        store,
-        terms: Terms::default(),
-        metrics_open: false,
-        webhooks_private: false,
-    }
+    Config { reserve: 0, store, ..Config::new((std::net::Ipv4Addr::LOCALHOST, 0).into(), data.to_owned()) }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,10 +297,10 @@ async fn a_backup_leaves_them_there_and_a_restore_looks() {
     let (address, farm_again) = (server.local_addr().unwrap(), server.farm.clone());
     let serving = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
     let (client, to) = (client(address, &farm.token), data.join("to"));
-    client.artifact(kept, "out/image.raw", &to).await.unwrap();
+    client.artifact(kept, "out/image.raw", None, &to).await.unwrap();
     assert_eq!(fs::read(&to).unwrap(), b"kept");
-    assert_eq!(client.artifact(lost, "out/image.raw", &to).await.unwrap_err().status(), Some(404));
+    assert_eq!(client.artifact(lost, "out/image.raw", None, &to).await.unwrap_err().status(), Some(404));
     farm_again.keep("lost".into()).await.unwrap();
-    client.artifact(lost, "out/image.raw", &to).await.unwrap();
+    client.artifact(lost, "out/image.raw", None, &to).await.unwrap();
     serving.abort();
 }

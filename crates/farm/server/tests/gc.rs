@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{On, TestFarm};
 use kiln_farm_api::retention::{Retention, Swept, SweptProject};
-use kiln_farm_api::{Error, Name, Order};
+use kiln_farm_api::{Error, Kept, Name, Order, StageFound};
 use kiln_farm_server::backup::hold;
 use kiln_farm_server::decide::retain::DAY;
 use kiln_model::{Arch, Digest};
@@ -55,7 +55,7 @@ async fn rules(mut farm: TestFarm) {
     assert_eq!(farm.admin.set_retention(&project, &rules).await.unwrap().retention, rules);
     assert!(farm.page("/projects").await.contains("done ones the last 1"));
     let lost = SweptProject { project: project.clone(), builds: 2, bytes: 5 };
-    let wanted = Swept { dry_run: true, projects: vec![lost], unused: 1, unused_bytes: 10 };
+    let wanted = Swept { dry_run: true, projects: vec![lost], unused: 1, unused_bytes: 10, ..Swept::default() };
     assert_eq!(farm.admin.gc(true).await.unwrap(), wanted);
     assert_eq!(farm.admin.gc(true).await.unwrap(), wanted, "it touched nothing");
     assert_eq!(farm.admin.gc(false).await.unwrap(), Swept { dry_run: false, ..wanted });
@@ -166,4 +166,49 @@ async fn not_while_a_backup_runs_and_not_for_everybody() {
     farm.admin.gc(false).await.unwrap();
     let stranger = common::client(farm.address, "kiln_nothing");
     assert!(matches!(stranger.gc(true).await, Err(Error::Refused(problem)) if problem.status == 401));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_on_sqlite() {
+    stages(TestFarm::configured(On::Sqlite, |config| config.stages_limit = 12).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_on_postgres() {
+    let postgres = On::Postgres(kiln_testkit::Postgres::start());
+    stages(TestFarm::configured(postgres, |config| config.stages_limit = 12).await).await;
+}
+
+/// Of stages that nodes share those used longest ago go.
+async fn stages(mut farm: TestFarm) {
+    farm.enrol("n", &[Arch::Amd64]).await;
+    farm.enrol("m", &[Arch::Amd64]).await;
+    let node = |farm: &TestFarm, name: &str| farm.nodes[name].client.clone();
+    let (one, other, to) = (node(&farm, "n"), node(&farm, "m"), farm.folder.path().join("to"));
+    let ids = ["first", "second"].map(Digest::of);
+    let none = StageFound { stage: None, wanted: true };
+    assert_eq!(one.stage(ids[0]).await.unwrap(), none);
+    let kept = |bytes: &[u8]| Kept { sha256: Digest::of(bytes), size: bytes.len() as u64 };
+    assert_eq!(one.keep_stage(ids[0], &kept(b"one stage")).await.unwrap_err().status(), Some(409), "blobs first");
+    assert_eq!(farm.admin.keep_stage(ids[0], &kept(b"one stage")).await.unwrap_err().status(), Some(401));
+    for (id, bytes) in [(ids[0], b"one stage".as_slice()), (ids[1], b"another")] {
+        farm.upload(bytes).await;
+        one.keep_stage(id, &kept(bytes)).await.unwrap();
+        farm.turn(1000);
+    }
+    // A second word on a stage changes nothing.
+    farm.upload(b"lie").await;
+    other.keep_stage(ids[0], &kept(b"lie")).await.unwrap();
+    farm.turn(2 * DAY);
+    assert_eq!(other.stage(ids[0]).await.unwrap().stage, Some(kept(b"one stage")));
+    other.download(kept(b"one stage").sha256, &to).await.unwrap();
+    assert_eq!(fs::read(&to).unwrap(), b"one stage");
+    assert_eq!(other.download(farm.bundle, &to).await.unwrap_err().status(), Some(404), "other blobs are not for it");
+
+    let wanted = Swept { unused: 2, unused_bytes: 3 + 6, stages: 1, stages_bytes: 7, ..Swept::default() };
+    assert_eq!(farm.admin.gc(true).await.unwrap(), Swept { dry_run: true, ..wanted.clone() });
+    assert_eq!(farm.admin.gc(false).await.unwrap(), wanted);
+    assert_eq!(farm.admin.gc(false).await.unwrap(), Swept::default(), "the rest fits");
+    assert_eq!(one.stage(ids[1]).await.unwrap(), none);
+    other.download(kept(b"one stage").sha256, &to).await.unwrap();
 }

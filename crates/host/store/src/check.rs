@@ -50,7 +50,8 @@ pub(crate) fn same_content(manifest: &Manifest, digests: &[Digest]) -> Result<Op
     Ok(alike.then_some(now))
 }
 
-fn is_alike(now: &Item, then: &Item) -> bool {
+/// Whether two items are one but for inode and change time.
+pub(crate) fn is_alike(now: &Item, then: &Item) -> bool {
     let mut now = now.clone();
     now.print.inode = then.print.inode;
     now.print.ctime = then.print.ctime;

@@ -22,6 +22,7 @@ mod layer;
 mod list;
 mod manifest;
 mod merge;
+mod pack;
 mod scan;
 mod session;
 mod store;

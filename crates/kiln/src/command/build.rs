@@ -40,6 +40,9 @@ pub struct Args {
     /// Stop when standard input ends, as if told to by SIGTERM; for whoever starts kiln and may die
     #[arg(long, hide = true)]
     tether: bool,
+    /// Socket of a farm's node, which knows stages that other machines made
+    #[arg(long, value_name = "SOCKET", hide = true)]
+    stages: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -57,7 +60,7 @@ pub fn run(args: Args) -> Outcome {
 
 fn work(args: Args) -> Outcome {
     args.display.beside(args.json)?;
-    let config = args.flags.config()?;
+    let config = Config { stages: args.stages.clone(), ..args.flags.config()? };
     let loaded = args.recipe.load(&config).map_err(|failure| refused(&args, failure))?;
     let sandbox = settings::enter().map_err(|fault| refused(&args, fault.into()))?;
     if args.tether {

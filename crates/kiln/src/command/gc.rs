@@ -38,8 +38,12 @@ fn words(swept: &Swept) -> String {
     let lines = projects
         .map(|one| format!("{}: {}, {}\n", one.project, text::count(one.builds, "build"), text::bytes(one.bytes)));
     let unused = format!("unused: {}, {}\n", text::count(swept.unused, "blob"), text::bytes(swept.unused_bytes));
+    let stages = match swept.stages {
+        0 => String::new(),
+        count => format!("stages: {count}, {}\n", text::bytes(swept.stages_bytes)),
+    };
     let verb = if swept.dry_run { "would be free" } else { "are free" };
-    lines.chain([unused, format!("{} {verb}\n", text::bytes(swept.bytes()))]).collect()
+    lines.chain([unused, stages, format!("{} {verb}\n", text::bytes(swept.bytes()))]).collect()
 }
 
 #[cfg(test)]
@@ -50,7 +54,9 @@ mod tests {
     #[test]
     fn what_went_in_words() {
         let project = SweptProject { project: "edge".parse().unwrap(), builds: 2, bytes: 1_500_000 };
-        let swept = Swept { dry_run: true, projects: vec![project], unused: 1, unused_bytes: 12 };
+        let swept = Swept { dry_run: true, projects: vec![project], unused: 1, unused_bytes: 12, ..Swept::default() };
         assert_eq!(words(&swept), "edge: 2 builds, 1.5 MB\nunused: 1 blob, 12 B\n1.5 MB would be free\n");
+        let swept = Swept { stages: 3, stages_bytes: 500_000, ..swept };
+        assert!(words(&swept).contains("\nstages: 3, 500 kB\n2.0 MB would be free"), "{}", words(&swept));
     }
 }

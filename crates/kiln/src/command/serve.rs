@@ -86,6 +86,9 @@ pub struct Args {
     /// Lets projects' webhooks lead into the server's own network: loopback, link-local and private addresses
     #[arg(long)]
     webhooks_private: bool,
+    /// Space for stages that one node made and others need not make again; those used longest ago go, and with 0 none are taken
+    #[arg(long, value_name = "SIZE", default_value = "20G", value_parser = text::parse_bytes)]
+    stages_limit: u64,
     #[command(flatten)]
     redis: channel::Flags,
     /// Lets projects' sources lie in the server's own network, or on its disk: `http://`, `file:///`, private addresses
@@ -161,6 +164,7 @@ pub fn run(args: Args) -> Outcome {
         gather: Some(Gather::new(move |wish| gather::gather(&engine, wish))),
         sources_private: args.sources_private,
         oidc: args.oidc.settings()?,
+        stages_limit: args.stages_limit,
         ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };

@@ -18,6 +18,7 @@ pub mod nodes;
 pub mod retain;
 pub mod schedules;
 pub mod sources;
+pub mod stages;
 pub mod tasks;
 
 use std::path::Path;

@@ -56,6 +56,7 @@ impl Tx {
     pub async fn forget_blobs(&mut self, shard: &str, before: i64) -> Result<Vec<Stray>> {
         let sql = "DELETE FROM blobs WHERE sha256 >= $1 AND sha256 < $2 AND used < $3 \
                    AND NOT EXISTS (SELECT 1 FROM artifacts WHERE artifacts.sha256 = blobs.sha256) \
+                   AND NOT EXISTS (SELECT 1 FROM stages WHERE stages.sha256 = blobs.sha256) \
                    AND NOT EXISTS (SELECT 1 FROM inputs WHERE inputs.sha256 = blobs.sha256) RETURNING sha256, size, place";
         // No digit comes after a `g`.
         let query = sqlx::query_as(sql).bind(shard.to_owned()).bind(format!("{shard}g")).bind(before);
@@ -116,6 +117,7 @@ impl Db {
     pub async fn unused_blobs(&self, before: i64) -> Result<Vec<(Digest, u64)>> {
         let sql = "SELECT sha256, size FROM blobs WHERE used < $1 \
                    AND NOT EXISTS (SELECT 1 FROM artifacts WHERE artifacts.sha256 = blobs.sha256) \
+                   AND NOT EXISTS (SELECT 1 FROM stages WHERE stages.sha256 = blobs.sha256) \
                    AND NOT EXISTS (SELECT 1 FROM inputs WHERE inputs.sha256 = blobs.sha256)";
         sizes(sqlx::query_as(sql).bind(before).fetch_all(self.reader()).await?)
     }

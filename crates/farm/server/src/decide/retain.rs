@@ -61,12 +61,43 @@ pub fn unneeded(blob: &Blob, gone: &BTreeSet<BuildId>, now: i64) -> bool {
     blob.used < now - GRACE && blob.builds.is_subset(gone)
 }
 
+/// A stage that nodes share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shared {
+    pub id: Digest,
+    pub sha256: Digest,
+    pub size: u64,
+    pub used: i64,
+}
+
+/// Returns the stages that go so that the rest has `limit` bytes at most: those used longest ago.
+pub fn too_many(mut stages: Vec<Shared>, limit: u64) -> Vec<Shared> {
+    stages.sort_by_key(|stage| Reverse((stage.used, stage.id)));
+    let mut kept = 0_u64;
+    stages.retain(|stage| {
+        kept = kept.saturating_add(stage.size);
+        kept > limit
+    });
+    stages
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use uuid::Uuid;
 
     const NOW: i64 = 100 * DAY;
+
+    #[test]
+    fn stages_used_longest_ago_go() {
+        let stage = |name: &str, size, used| Shared { id: Digest::of(name), sha256: Digest::of(name), size, used };
+        let (old, new, big) = (stage("old", 10, 1), stage("new", 10, 3), stage("big", 100, 2));
+        for (limit, gone) in
+            [(120, vec![]), (119, vec![old]), (110, vec![old]), (109, vec![big, old]), (0, vec![new, big, old])]
+        {
+            assert_eq!(too_many(vec![old, big, new], limit), gone, "{limit}");
+        }
+    }
 
     fn id(number: u128) -> BuildId {
         BuildId(Uuid::from_u128(number))

@@ -3,7 +3,10 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use kiln_farm_api::{Complete, Enrolled, NewNode, Node, NodeId, Orders, Poll, Problem, Taken, TaskId, Tell};
+use kiln_farm_api::{
+    Complete, Enrolled, Kept, NewNode, Node, NodeId, Orders, Poll, Problem, StageFound, Taken, TaskId, Tell,
+};
+use kiln_model::Digest;
 
 use super::caller::{Machine, Person};
 use crate::error::Result;
@@ -61,6 +64,26 @@ pub async fn tell(
     Json(tell): Json<Tell>,
 ) -> Result<Json<Taken>> {
     Ok(Json(farm.tell(node.id, task, tell).await?))
+}
+
+/// Says what there is of a stage that nodes share; its bytes are a blob.
+#[utoipa::path(get, path = "/stages/{stage}", tag = "node", params(("stage" = String, Path, description = "id of the stage")),
+    responses((status = 200, body = StageFound)))]
+pub async fn stage(State(farm): State<Farm>, _: Machine, Path(stage): Path<Digest>) -> Result<Json<StageFound>> {
+    Ok(Json(farm.stage(stage).await?))
+}
+
+/// Takes a stage that this node has made; its bytes are uploaded before.
+#[utoipa::path(put, path = "/stages/{stage}", tag = "node", params(("stage" = String, Path, description = "id of the stage")),
+    request_body = Kept, responses((status = 204), (status = 403, body = Problem), (status = 409, body = Problem)))]
+pub async fn keep_stage(
+    State(farm): State<Farm>,
+    _: Machine,
+    Path(stage): Path<Digest>,
+    Json(kept): Json<Kept>,
+) -> Result<StatusCode> {
+    farm.keep_stage(stage, kept).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Takes a task's result.
