@@ -116,7 +116,8 @@ async fn everybody_trusts_a_private_authority_that_is_named() {
             String::from_utf8(output.stderr).unwrap(),
         )
     };
-    let ways: [(&[&str], &[(&str, &str)]); 3] =
+    type Way<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+    let ways: [Way<'_>; 3] =
         [(&["--ca", &root], &[]), (&[], &[("KILN_CA", &root)]), (&[], &[("SSL_CERT_FILE", &root)])];
     for (more, variables) in ways {
         let (code, stdout, stderr) = submit(more, variables);

@@ -109,18 +109,27 @@ impl Git {
     fn watch(&self, child: &mut Child) -> Result<ExitStatus, Fault> {
         for look in 1_u32.. {
             if let Some(status) = child.try_wait().farm(|| "wait for `git`".into())? {
+                self.small_enough()?;
                 return Ok(status);
             }
             if Instant::now() > self.deadline {
                 return Err(Fault::upstream("git took too long").hint("a repository with less in it takes less"));
             }
-            if look.is_multiple_of(MEASURE) && size(&self.folder) > self.bytes {
-                let most = self.bytes >> 20;
-                return Err(Fault::recipe(format!("the repository has more than {most} MiB in one commit")));
+            if look.is_multiple_of(MEASURE) {
+                self.small_enough()?;
             }
             thread::sleep(TICK);
         }
         unreachable!("it looks for ever")
+    }
+}
+
+impl Git {
+    fn small_enough(&self) -> Result<(), Fault> {
+        if size(&self.folder) <= self.bytes {
+            return Ok(());
+        }
+        Err(Fault::recipe(format!("the repository has more than {} MiB in one commit", self.bytes >> 20)))
     }
 }
 
