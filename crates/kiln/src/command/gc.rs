@@ -57,6 +57,6 @@ mod tests {
         let swept = Swept { dry_run: true, projects: vec![project], unused: 1, unused_bytes: 12, ..Swept::default() };
         assert_eq!(words(&swept), "edge: 2 builds, 1.5 MB\nunused: 1 blob, 12 B\n1.5 MB would be free\n");
         let swept = Swept { stages: 3, stages_bytes: 500_000, ..swept };
-        assert!(words(&swept).contains("\nstages: 3, 500 kB\n2.0 MB would be free"), "{}", words(&swept));
+        assert!(words(&swept).contains("\nstages: 3, 500.0 kB\n2.0 MB would be free"), "{}", words(&swept));
     }
 }
