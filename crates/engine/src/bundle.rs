@@ -9,7 +9,7 @@ use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
 use tar::{Builder, EntryType, Header};
 
-use crate::load::Loaded;
+use crate::load::{Loaded, allows};
 use crate::local;
 
 /// How hard zstd tries: bundles are small.
@@ -34,6 +34,8 @@ pub fn write(loaded: &Loaded, to: impl Write) -> Result<String, Fault> {
     let mut files = BTreeMap::new();
     for (at, path) in &named {
         let doing = || format!("read `{}` for the bundle", path.display());
+        // The lock is nothing that was read so far.
+        allows(loaded.within.as_deref(), path).fault(FaultKind::Recipe, doing)?;
         let meta = fs::metadata(path).fault(FaultKind::Recipe, doing)?;
         collect(at.strip_prefix(&root).unwrap_or(at), path, &meta, &mut files).fault(FaultKind::Recipe, doing)?;
     }

@@ -207,12 +207,15 @@ async fn a_repository_gets_at_nothing_of_the_machine() {
     repository.write("images/git.toml", &recipe("git", &file("../.git/config")));
     std::os::unix::fs::symlink("/etc/hostname", repository.0.join("images/link")).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", repository.0.join("images/passwd.toml")).unwrap();
+    repository.write("images/locked.toml", &recipe("locked", ""));
+    std::os::unix::fs::symlink(farm.home.path().join("farm/admin.token"), repository.0.join("images/locked.lock"))
+        .unwrap();
     // What git would run, were it let.
     repository.write(".gitattributes", "* filter=evil\n");
     let commit = repository.commit();
     let source = farm.source(repository.url(), None).await;
     let push = farm.push(&source, ZERO, &commit).await;
-    let all = ["absolute", "git", "link", "passwd", "up"].map(|name| format!("images/{name}.toml"));
+    let all = ["absolute", "git", "link", "locked", "passwd", "up"].map(|name| format!("images/{name}.toml"));
     assert_eq!(recipes(&push), all.each_ref().map(|path| (path.as_str(), false)), "{push:?}");
     let said = serde_json::to_string(&push).unwrap();
     assert!(!said.contains("root:") && !said.contains("kiln_"), "{said}");

@@ -416,6 +416,12 @@ fn sound(submission: &Submission) -> Result<()> {
             return Err(Error::bad(why).hint("1 to 200 bytes without spaces"));
         }
     }
+    let mut channels = BTreeSet::new();
+    if let Some(twice) =
+        submission.tasks.iter().filter_map(|task| task.channel.as_ref()).find(|name| !channels.insert(*name))
+    {
+        return Err(Error::bad(format!("two tasks are told in channel `{twice}`: nobody could tell them apart")));
+    }
     let tasks: Vec<_> = submission.tasks.iter().map(|task| (task.name.clone(), task.needs.clone())).collect();
     mistake(&tasks).map_or(Ok(()), |mistake| Err(Error::bad(mistake)))
 }

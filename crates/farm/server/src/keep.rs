@@ -1,5 +1,6 @@
 //! How blobs come into the farm, and what is promised of them.
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use kiln_farm_api::{Kept, StageFound, Upload};
@@ -106,8 +107,9 @@ impl Farm {
 
     /// Says what there is of a stage that nodes share.
     pub async fn stage(&self, id: Digest) -> Result<StageFound> {
-        let (now, wanted) = (self.now(), self.stages_limit > 0);
-        let Some((kept, renew)) = self.db.stage(id, now).await?.filter(|_| wanted) else {
+        let (now, any) = (self.now(), self.stages_limit > 0);
+        let wanted = any && self.stages_fit(0).await?;
+        let Some((kept, renew)) = self.db.stage(id, now).await?.filter(|_| any) else {
             return Ok(StageFound { stage: None, wanted });
         };
         if renew {
@@ -116,10 +118,20 @@ impl Farm {
         Ok(StageFound { stage: Some(kept), wanted })
     }
 
+    /// Whether so many more bytes of stages are taken: a quarter more than stay when the gc has been.
+    async fn stages_fit(&self, more: u64) -> Result<bool> {
+        let limit = self.stages_limit;
+        Ok(self.db.stages_size().await?.saturating_add(more) < limit.saturating_add(limit / 4))
+    }
+
     /// Takes a stage that a node has made and uploaded.
     pub async fn keep_stage(&self, id: Digest, kept: Kept) -> Result<()> {
         if self.stages_limit == 0 {
             return Err(Error::forbidden("this server keeps no stages"));
+        }
+        if !self.stages_fit(kept.size).await? {
+            let why = "the server has as many stages as it keeps until its next gc";
+            return Err(Error::refused(StatusCode::INSUFFICIENT_STORAGE, why.to_owned()));
         }
         let now = self.now();
         self.db.write(move |tx| async move { tx.keep_stage(id, kept, now).await }.boxed()).await

@@ -10,6 +10,7 @@ use axum::serve::{Listener as _, ListenerExt as _};
 use futures_util::FutureExt as _;
 use kiln_farm_api::{Name, NewProject, Scope, UserId};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::blobs::{self, Blobs};
@@ -50,13 +51,15 @@ pub struct Welcome {
 const INVITATION: i64 = 24 * 3600 * 1000;
 
 impl Server {
-    /// Opens the database and begins to listen.
+    /// Opens the database and begins to listen. From here on SIGHUP ends nobody: it asks for certificates to be read again, if there
+    /// are any.
     pub async fn open(config: Config) -> Result<Self> {
         Self::open_with(config, Arc::new(clock)).await
     }
 
     /// The same with another clock.
     pub async fn open_with(config: Config, clock: Clock) -> Result<Self> {
+        let _ = signal(SignalKind::hangup()).map_err(|error| Error::failed("listen to SIGHUP", error))?;
         let doing = |what: &str, path: &Path| format!("{what} `{}`", path.display());
         private_folder(&config.data).map_err(|error| Error::failed(doing("make", &config.data), error))?;
         let file = config.data.join("kiln.db");

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use kiln_model::StageId;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
@@ -124,8 +124,13 @@ fn fill(manifest: &Manifest, from: &mut impl Read) -> io::Result<()> {
         }
         let path = item.path.under(&manifest.root);
         if item.links > 1 && !item.is_dir() {
-            let known: &mut PathBuf = first.entry(item.print.inode).or_insert_with(|| path.clone());
+            let (known, other) = first.entry(item.print.inode).or_insert_with(|| (path.clone(), item));
             if *known != path {
+                // A name of a link is no name of a file, whatever the list says: what is done to files would go through it.
+                if other.kind() != item.kind() || other.target != item.target {
+                    let why = format!("`{}` and `{}` are not one", other.path, item.path);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
                 std::fs::hard_link(known, &path)?;
                 continue;
             }

@@ -21,7 +21,7 @@ use crate::farm;
 
 /// What a fetch may take.
 const BOUNDS: Bounds = Bounds { time: Duration::from_secs(300), bytes: 2 << 30 };
-/// Largest bundle, bytes: it goes through memory.
+/// Most bytes of all bundles of a commit: they go through memory.
 const BUNDLE: usize = 256 << 20;
 /// Most recipes of one commit.
 const RECIPES: usize = 200;
@@ -44,12 +44,13 @@ pub fn gather(config: &Config, wish: &Wish) -> Result<Gathered, Fault> {
         _ => None,
     };
     let (folder, commit) = (checkout.folder(), checkout.commit.clone());
-    let read = |path: String| read(config, &folder, path, changed.as_deref());
+    let mut left = BUNDLE;
+    let read = |path: String| read(config, &folder, path, changed.as_deref(), &mut left);
     Ok(Gathered { commit, recipes: recipes.into_iter().filter_map(read).collect() })
 }
 
 /// Reads one recipe; none where nothing that it is made from changed. One with mistakes is always told.
-fn read(config: &Config, folder: &Path, path: String, changed: Option<&[String]>) -> Option<Read> {
+fn read(config: &Config, folder: &Path, path: String, changed: Option<&[String]>, left: &mut usize) -> Option<Read> {
     let place = match farm::relative(&folder.join(&path)) {
         Ok(place) => place,
         Err(fault) => return Some(Read { path, outcome: Err(mistake(&fault)) }),
@@ -60,7 +61,7 @@ fn read(config: &Config, folder: &Path, path: String, changed: Option<&[String]>
             if changed.is_some_and(|changed| !concerns(&loaded, folder, changed)) {
                 return None;
             }
-            pack(&loaded).map_err(|fault| mistake(&fault))
+            pack(&loaded, left).map_err(|fault| mistake(&fault))
         }
         Err(LoadError::Fault(fault)) => Err(mistake(&fault)),
         Err(LoadError::Rejected(rejected)) => Err(rejection(&rejected, &place, &path)),
@@ -80,20 +81,24 @@ fn concerns(loaded: &Loaded, folder: &Path, changed: &[String]) -> bool {
     changed.iter().map(|path| root.join(path)).any(|path| made_from.iter().any(|from| path.starts_with(from)))
 }
 
-fn pack(loaded: &Loaded) -> Result<Packed, Fault> {
-    let mut bundle = Bounded(vec![]);
+fn pack(loaded: &Loaded, left: &mut usize) -> Result<Packed, Fault> {
+    let mut bundle = Bounded(vec![], *left);
     let recipe = bundle::write(loaded, &mut bundle)?;
+    *left -= bundle.0.len();
     let spec = &loaded.completed.spec;
     Ok(Packed { name: spec.name.clone(), arch: spec.base.architecture, bundle: bundle.0, recipe })
 }
 
-/// Bytes in memory, not too many of them.
-struct Bounded(Vec<u8>);
+/// Bytes in memory, and how many they may be.
+struct Bounded(Vec<u8>, usize);
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > BUNDLE {
-            return Err(io::Error::other(format!("the recipe and its files are more than {} MiB", BUNDLE >> 20)));
+        if self.0.len() + bytes.len() > self.1 {
+            return Err(io::Error::other(format!(
+                "the recipes of a commit with their files are more than {} MiB",
+                BUNDLE >> 20
+            )));
         }
         self.0.write(bytes)
     }

@@ -116,6 +116,12 @@ impl Desk {
     }
 
     /// No more comes; waits for the courier, and tells what stayed.
+    /// Nobody waits for what is on the desk any more.
+    pub fn leave(&self) {
+        self.state().until.get_or_insert_with(Instant::now);
+        self.news.notify_all();
+    }
+
     pub fn close(&self, patience: Duration) -> Delivery {
         let mut state = self.state();
         state.until = Some(Instant::now() + patience);

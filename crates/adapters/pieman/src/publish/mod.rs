@@ -47,6 +47,13 @@ impl Delivery {
     }
 }
 
+/// Of one that nobody finishes the thread ends all the same.
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.desk.leave();
+    }
+}
+
 /// Posts go in here.
 pub struct Publisher {
     desk: Arc<Desk>,

@@ -62,6 +62,13 @@ impl Tx {
         if admin != 0 && admins <= 1 {
             return Err(Error::conflict(format!("`{name}` is the only administrator")));
         }
+        let sql = "SELECT project, url FROM sources JOIN users ON users.id = sources.owner WHERE users.name = $1 ORDER BY project LIMIT 1";
+        let owned: Option<(String, String)> =
+            sqlx::query_as(sql).bind(name.as_str().to_owned()).fetch_optional(&mut *self.conn).await?;
+        if let Some((project, url)) = owned {
+            let why = format!("`{name}` has a source in project `{project}` that would stop: {url}");
+            return Err(Error::conflict(why).hint("remove it, or let somebody else make it anew, and try again"));
+        }
         let sql = "DELETE FROM users WHERE name = $1";
         sqlx::query(sql).bind(name.as_str().to_owned()).execute(&mut *self.conn).await?;
         Ok(())

@@ -18,9 +18,10 @@ pub struct Heard {
 const OVER: i64 = i64::MAX;
 
 impl Db {
-    /// Returns the tasks that nobody tells of now.
+    /// Returns the tasks that were begun, or ended before, and that nobody tells of now.
     pub async fn untold(&self, now: i64) -> Result<Vec<Heard>> {
-        let sql = "SELECT id, build, channel FROM tasks WHERE channel <> '' AND telling <= $1 ORDER BY id LIMIT 100";
+        let sql = "SELECT id, build, channel FROM tasks WHERE channel <> '' AND telling <= $1 \
+                   AND state NOT IN ('waiting', 'queued') ORDER BY id LIMIT 100";
         let rows: Vec<(String, String, String)> = sqlx::query_as(sql).bind(now).fetch_all(self.reader()).await?;
         let heard = |(task, build, channel): (String, String, String)| {
             Ok(Heard { task: text(&task)?, build: text(&build)?, channel })

@@ -167,9 +167,14 @@ impl Tx {
         if made.rows_affected() == 1 {
             return Ok((id, true));
         }
+        // What failed is tried again when the forge says it again.
+        let sql = "UPDATE pushes SET state = 'waiting', attempts = 0, not_before = 0, ended = NULL, error = NULL, hint = NULL \
+                   WHERE source = $1 AND once = $2 AND state = 'failed' AND recipes = '[]'";
+        let again = sqlx::query(sql).bind(source.to_string()).bind(fresh.once.clone()).execute(&mut *self.conn).await?;
+        let again = again.rows_affected() == 1;
         let sql = "SELECT id FROM pushes WHERE source = $1 AND once = $2";
         let query = sqlx::query_scalar::<_, String>(sql).bind(source.to_string()).bind(fresh.once);
-        Ok((text(&query.fetch_one(&mut *self.conn).await?)?, false))
+        Ok((text(&query.fetch_one(&mut *self.conn).await?)?, again))
     }
 
     /// Takes a push for an attempt that ends before `until`; false: somebody else has it.

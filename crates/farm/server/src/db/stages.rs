@@ -50,6 +50,12 @@ impl Db {
         Ok(Some((Kept { sha256: text(&sha256)?, size: size as u64 }, used < now - NOTED)))
     }
 
+    /// Returns how many bytes all stages are.
+    pub async fn stages_size(&self) -> Result<u64> {
+        let sql = "SELECT CAST(coalesce(sum(size), 0) AS BIGINT) FROM stages";
+        Ok(sqlx::query_scalar::<_, i64>(sql).fetch_one(self.reader()).await? as u64)
+    }
+
     /// Whether a blob is a stage's, which every node may have.
     pub async fn is_of_stage(&self, digest: Digest) -> Result<bool> {
         let sql = "SELECT count(*) FROM stages WHERE sha256 = $1";

@@ -53,9 +53,7 @@ impl Sought {
         let task = self.task.map(|task| ("task", task.to_string()));
         let stage = self.stage.map(|stage| ("stage", stage.name().to_owned()));
         let fields: Vec<_> = task.into_iter().chain(stage).collect();
-        // A line's source and its text are shown as one, and stored as two.
-        let text = self.text.as_ref().filter(|text| !text.contains([']', '\n']));
-        Like { text: text.map(|text| Like::text(text)).unwrap_or_default(), exact: Like::fields(&fields) }
+        Like { text: self.text.as_ref().map(|text| Like::text(text)).unwrap_or_default(), exact: Like::fields(&fields) }
     }
 }
 

@@ -72,7 +72,10 @@ async fn look(farm: &Farm, gather: Gather, due: &Due) -> Result<()> {
         return Ok(());
     }
     let kept = farm.db.source(due.source).await?;
-    let (seen, again) = match gathered(farm, gather, &kept, due).await {
+    // Whose looks all broke off with the server is not looked at for ever.
+    let tired = || Fault::recipe("read the repository: the server ended while it did, again and again");
+    let found = if due.attempts < ATTEMPTS { gathered(farm, gather, &kept, due).await } else { Err(tired()) };
+    let (seen, again) = match found {
         Ok(seen) => (seen, None),
         Err(fault) => (failed(&fault), again(fault.kind(), due.attempts + 1, farm.now())),
     };

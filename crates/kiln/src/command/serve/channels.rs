@@ -46,7 +46,7 @@ pub async fn run(farm: Farm, redis: Server) {
             }
         };
         for heard in found {
-            if !told.contains(&heard.task) && hold(&farm, heard.task, &me).await {
+            if !told.contains(&heard.task) && hold(&farm, heard.task, &me).await.unwrap_or(false) {
                 told.insert(heard.task);
                 let (farm, me, settings) = (farm.clone(), me.clone(), Settings::new(&heard.channel, redis.clone()));
                 tellers.spawn(async move {
@@ -67,17 +67,17 @@ pub async fn run(farm: Farm, redis: Server) {
 }
 
 /// Says that this server tells of a task; false: another one does.
-async fn hold(farm: &Farm, task: TaskId, me: &str) -> bool {
+async fn hold(farm: &Farm, task: TaskId, me: &str) -> Result<bool, Error> {
     let (now, me) = (farm.now(), me.to_owned());
-    let held = farm.db.write(move |tx| async move { tx.claim(task, &me, now, now + HOLD).await }.boxed()).await;
-    held.unwrap_or(false)
+    farm.db.write(move |tx| async move { tx.claim(task, &me, now, now + HOLD).await }.boxed()).await
 }
 
 /// Returns when this server tells no more, for it was away for too long.
 async fn keep_hold(farm: &Farm, task: TaskId, me: &str) {
     loop {
         tokio::time::sleep(Duration::from_millis(HOLD as u64 / 3)).await;
-        if !hold(farm, task, me).await {
+        // A database that is away for a moment gives the hold to nobody.
+        if let Ok(false) = hold(farm, task, me).await {
             return;
         }
     }
@@ -101,6 +101,10 @@ async fn tell(farm: &Farm, heard: Heard, settings: Settings, me: &str) -> Result
     }
     let delivery = spawn_blocking(move || direct.close()).await.map_err(|error| Error::failed("tell Redis", error))?;
     delivery.words().iter().for_each(|words| tracing::warn!("channel `{}`: {words}", heard.channel));
+    if !delivery.undelivered.is_empty() {
+        // Who takes it up when this hold is over tells what did not arrive.
+        return Ok(());
+    }
     let (task, me) = (heard.task, me.to_owned());
     farm.db.write(move |tx| async move { tx.told_all(task, &me).await }.boxed()).await
 }
