@@ -129,7 +129,8 @@ impl Farm {
         if self.stages_limit == 0 {
             return Err(Error::forbidden("this server keeps no stages"));
         }
-        if !self.stages_fit(kept.size).await? {
+        let there = self.db.stage(id, self.now()).await?.is_some();
+        if !there && !self.stages_fit(kept.size).await? {
             let why = "the server has as many stages as it keeps until its next gc";
             return Err(Error::refused(StatusCode::INSUFFICIENT_STORAGE, why.to_owned()));
         }

@@ -76,6 +76,24 @@ fn it_comes_out_as_it_went_in() {
 }
 
 #[test]
+fn a_link_is_no_name_of_a_file() {
+    let ((home, from), (_other, to)) = (store(), store());
+    let outside = home.path().join("outside");
+    fs::write(&outside, "").unwrap();
+    fs::set_permissions(&outside, Permissions::from_mode(0o600)).unwrap();
+    let mut layer = publish(&from, |upper| std::os::unix::fs::symlink(&outside, upper.join("evil")).unwrap());
+    let of =
+        |layer: &Layer, name: &str| layer.manifest.items.iter().position(|item| item.path.to_string() == name).unwrap();
+    let (evil, tool) = (of(&layer, "/evil"), of(&layer, "/usr/bin/tool"));
+    // The list says that both are one: what is done to the file would be done to what the link names.
+    layer.manifest.items[evil].links = 2;
+    layer.manifest.items[evil].print.inode = layer.manifest.items[tool].print.inode;
+    let refused = to.unpack(&id(), packed(&from, &layer).as_slice()).unwrap_err();
+    assert!(format!("{refused:?}").contains("are not one"), "{refused:?}");
+    assert_eq!(fs::metadata(&outside).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+#[test]
 fn damaged_or_anothers_is_refused_and_leaves_nothing() {
     let ((_home, from), (other, to)) = (store(), store());
     let bytes = packed(&from, &publish(&from, |_| {}));
