@@ -34,8 +34,19 @@ pub struct BuildOptions {
 impl Kiln {
     /// Builds the recipe's outputs into the output folder, and tells `events` all about it.
     pub fn build(&self, loaded: &Loaded, options: &BuildOptions, events: &Events) -> Result<Report, Fault> {
+        self.build_and(loaded, options, events, &mut || Ok(()))
+    }
+
+    /// Builds, and lets `last` do with the artifacts what belongs to the build too: nobody hears that it ended well before.
+    pub fn build_and(
+        &self,
+        loaded: &Loaded,
+        options: &BuildOptions,
+        events: &Events,
+        last: &mut dyn FnMut() -> Result<(), Fault>,
+    ) -> Result<Report, Fault> {
         let current = Mutex::new(None);
-        let result = self.build_inner(loaded, options, events, &current);
+        let result = self.build_inner(loaded, options, events, &current, last);
         if let Err(fault) = &result {
             let stage: Option<StageKind> = *current.lock().expect("no holder panics");
             events.tell(EventKind::failed(stage, fault));
@@ -49,6 +60,7 @@ impl Kiln {
         options: &BuildOptions,
         events: &Events,
         current: &Mutex<Option<StageKind>>,
+        last: &mut dyn FnMut() -> Result<(), Fault>,
     ) -> Result<Report, Fault> {
         let began = Instant::now();
         let secrets = Secrets::read(loaded)?;
@@ -85,6 +97,7 @@ impl Kiln {
             verified,
         };
         publish(&run, made, &report)?;
+        last()?;
         if let Err(error) = self.store.gc(None, false) {
             events.warn(format!("the cache could not be kept within its bound: {error}"));
         }

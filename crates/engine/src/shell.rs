@@ -106,11 +106,16 @@ impl Kiln {
         })
     }
 
-    /// Fills the cache with what the recipe's build needs of kiln's own tools.
+    /// Fills the cache with what the recipe's build needs of kiln's own tools: programs that write its formats, emulators, native
+    /// helpers.
     pub fn tools(&self, loaded: &Loaded, events: &Events) -> Result<(), Fault> {
         self.in_run(loaded, events, |run| {
-            run.tools()?;
-            run.emulators().map(drop)
+            // Kiln writes most formats itself.
+            if run.plan.pipeline("tools").is_some() {
+                run.tools()?;
+            }
+            run.emulators()?;
+            self.fetch_helpers(loaded, run.lock, events)
         })
     }
 

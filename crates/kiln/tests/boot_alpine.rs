@@ -4,8 +4,8 @@ mod common;
 
 use std::fs;
 
-use common::alpine::{KEY, Mirror, publish};
-use common::{Bench, json, tool};
+use common::alpine::{KEY, Machine, Mirror, publish};
+use common::{Bench, Done, json, tool};
 use kiln_testkit::Apk;
 
 fn recipe(mirror: &Mirror, more: &str) -> String {
@@ -67,6 +67,49 @@ fn boot_alpine_under_both_firmwares() {
         serde_json::from_str(&bench.ok(&["boot", "out/alpine.raw", "--check", "--json"]).stdout).unwrap();
     assert_eq!(verified["held"].as_array().unwrap().len(), 8, "{verified}");
     assert_eq!(verified["also"][0]["held"].as_array().unwrap().len(), 8, "{verified}");
+}
+
+/// Its card by parameters, as the board's firmware reads it, and started with kiln in the firmware's place.
+#[test]
+fn boot_alpine_on_a_raspberry_pi() {
+    let bench = Bench::shared();
+    let mirror = Mirror::of(&bench, Machine::RaspberryPi);
+    bench.write(&format!("keys/alpine/{KEY}"), &mirror.key.pem());
+    let url = mirror.server.url("");
+    let mut command = bench.kiln(&["pieman", "--plain"]);
+    for (name, value) in [
+        ("OS", "alpine-3.22-arm64"),
+        ("DEVICE", "rpi-3-b"),
+        ("PROJECT_NAME", "card"),
+        ("HOST_NAME", "summit"),
+        ("PASSWORD", "abc"),
+        ("ENABLE_USER", "false"),
+        ("ENABLE_SUDO", "false"),
+        ("INCLUDES", "chrony"),
+        ("KILN_MIRROR_ALPINE", url.trim_end_matches('/')),
+    ] {
+        command.env(name, value);
+    }
+    Done::of(command.output().unwrap()).well();
+    let card = bench.path("build/card.img").display().to_string();
+    tool("sfdisk", &["--verify", &card]);
+    let fat = format!("{card}@@1M");
+    let listed = tool("mdir", &["-i", &fat, "-b", "::"]);
+    for wanted in ["bootcode.bin", "start.elf", "vmlinuz-rpi", "initramfs-rpi", "bcm2837-rpi-3-b.dtb", "cmdline.txt"] {
+        assert!(listed.contains(&format!("::/{wanted}")), "{wanted}: {listed}");
+    }
+    let config = tool("mtype", &["-i", &fat, "::config.txt"]);
+    for wanted in ["kernel=vmlinuz-rpi", "initramfs initramfs-rpi followkernel", "arm_64bit=1"] {
+        assert!(config.lines().any(|line| line == wanted), "{wanted}: {config}");
+    }
+    let verified = bench.ok(&["boot", "build/card.img", "--check", "--json"]).stdout;
+    let verified: serde_json::Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!((&verified["firmware"], &verified["login"]), (&"raspberry-pi".into(), &"inittab".into()), "{verified}");
+    let console = fs::read(bench.path("build/card.console.log")).unwrap();
+    let console = String::from_utf8_lossy(&console);
+    for wanted in ["Raspberry Pi 3 Model B", "summit login:"] {
+        assert!(console.contains(wanted), "{wanted}\n{console}");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! A Raspberry Pi that takes updates by Mender: its card and the update, as Mender's and U-Boot's own tools read them.
+//! A Raspberry Pi that takes updates by Mender: its card and the update, as Mender's and U-Boot's own tools read them, and as the
+//! device takes one.
 
 mod common;
 
@@ -9,6 +10,15 @@ use common::{Bench, tool};
 const RECIPE: &str = "edition = 1\nname = \"field\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\narchitecture = \"arm64\"\n\
      board = \"rpi-3-b\"\nsecurity = false\nupdates = false\n\n[mender]\nartifact-name = \"release-7\"\n\
      server-url = \"https://updates.example.org\"\ntenant-token = { secret = \"token\" }\n\n[secrets]\ntoken = { env = \"TOKEN\" }\n\n\
+     [disk]\ntable = \"mbr\"\n\n\
+     [[disk.partition]]\nname = \"firmware\"\nrole = \"firmware\"\nmount = \"/boot/firmware\"\nfilesystem = \"fat\"\nsize = \"128MiB\"\n\n\
+     [[disk.partition]]\nname = \"root-a\"\nrole = \"root\"\nmount = \"/\"\nfilesystem = \"ext4\"\nsize = { free = \"24MiB\" }\n\n\
+     [[disk.partition]]\nname = \"root-b\"\nrole = \"root\"\nfilesystem = \"ext4\"\nslot = { of = \"root-a\", filled = false }\n\
+     size = { free = \"24MiB\" }\n\n\
+     [[disk.partition]]\nname = \"data\"\nrole = \"data\"\nmount = \"/data\"\nfilesystem = \"ext4\"\nsize = { free = \"32MiB\" }\ngrow = true\n\n\
+     [[script]]\nafter = \"cleanup\"\nname = \"what the guest has no use for, and would write for minutes\"\n\
+     text = \"cd /usr/lib; rm -rf firmware; cd modules/*/kernel; rm -rf sound drivers/gpu drivers/media drivers/infiniband drivers/net \
+     drivers/scsi drivers/iio drivers/hwmon drivers/input net/netfilter fs/btrfs fs/xfs fs/ocfs2 fs/smb\"\n\n\
      [[output]]\nformat = \"raw\"\n\n[[output]]\nformat = \"mender\"\n";
 
 /// Bytes of a partition of a disk, and where it begins.
@@ -19,16 +29,62 @@ fn partition(disk: &str, number: usize) -> (u64, u64) {
     (bytes("start"), bytes("size"))
 }
 
+/// What holds one after the other: the update is written into the other root by Mender's client, which starts it and confirms it; a root
+/// that nobody confirms has one start.
+const LIFE: [(&str, &str); 12] = [
+    (ROOT, "/dev/mmcblk0p2\nrelease-7"),
+    ("mender install /data/update.mender && fw_printenv", "upgrade_available=1"),
+    (RESTART, ""),
+    (ROOT, "/dev/mmcblk0p3\nrelease-8"),
+    ("mender commit && mender show-artifact && fw_printenv", "release-8"),
+    (RESTART, ""),
+    (ROOT, "/dev/mmcblk0p3\nrelease-8"),
+    (
+        "for word in mender_boot_part=2 mender_boot_part_hex=2 bootcount=0 upgrade_available=1; do \
+      fw_setenv ${word%=*} ${word#*=}; done; fw_printenv",
+        "upgrade_available=1",
+    ),
+    (RESTART, ""),
+    (ROOT, "/dev/mmcblk0p2\nrelease-7"),
+    (RESTART, ""),
+    (ROOT, "/dev/mmcblk0p3\nrelease-8"),
+];
+const RESTART: &str = "RESTART";
+const ROOT: &str = "findmnt -no SOURCE /; sed -n s/artifact_name=//p /etc/mender/artifact_info";
+
+fn asserts() -> String {
+    let one = |(command, contains): &(&str, &str)| match *command {
+        RESTART => "\n[[verify.assert]]\nrestart = true\n".to_owned(),
+        command => {
+            format!("\n[[verify.assert]]\ncommand = {command:?}\ncontains = {contains:?}\ntimeout = \"20min\"\n")
+        }
+    };
+    LIFE.iter().map(one).collect()
+}
+
 #[test]
 fn boot_a_card_and_its_update_by_mender() {
     let bench = Bench::shared();
-    bench.write("field.toml", RECIPE);
+    let update = RECIPE.replace("\"field\"", "\"update\"").replace("release-7", "release-8");
+    bench.write("update.toml", &update.replace("[[output]]\nformat = \"raw\"\n\n", ""));
+    let built =
+        bench.kiln(&["build", "--no-verify", "update.toml"]).env("TOKEN", "a-secret \"word\"").output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let brings =
+        "\n[[file]]\npath = \"/data/update.mender\"\nsource = \"out/update.mender\"\n\n[verify]\ntimeout = \"20min\"\n";
+    bench.write("field.toml", &format!("{RECIPE}{brings}{}", asserts()));
     let built = bench.kiln(&["build", "--no-verify", "field.toml"]).env("TOKEN", "a-secret \"word\"").output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let at = |name: &str| bench.path(name).display().to_string();
     let (disk, update) = (at("out/field.raw"), at("out/field.mender"));
 
     tool("mender-artifact", &["validate", &update]);
+    // Whoever signs updates does so by Mender's own tool.
+    let [key, public, signed] = ["key.pem", "public.pem", "signed.mender"].map(at);
+    tool("openssl", &["ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", &key]);
+    tool("openssl", &["ec", "-in", &key, "-pubout", "-out", &public]);
+    tool("mender-artifact", &["sign", &update, "-k", &key, "-o", &signed]);
+    tool("mender-artifact", &["validate", "-k", &public, &signed]);
     let read = tool("mender-artifact", &["read", &update]);
     for wanted in ["Name: release-7", "Compatible devices: '[raspberrypi3]'", "rootfs-image.version: release-7"] {
         assert!(read.contains(wanted), "`{wanted}` is not in\n{read}");
@@ -66,4 +122,8 @@ fn boot_a_card_and_its_update_by_mender() {
         let text = fs::read_to_string(bench.path(file)).unwrap_or_default();
         assert!(!text.contains("a-secret"), "{file}");
     }
+
+    let verified = bench.ok(&["boot", "out/field.raw", "--check", "--json"]).stdout;
+    let verified: serde_json::Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!(verified["held"].as_array().unwrap().len(), LIFE.len(), "{verified}");
 }

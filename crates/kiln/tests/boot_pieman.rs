@@ -3,9 +3,11 @@
 mod common;
 
 use std::fs;
+use std::process::Command;
 
 use common::alpine::{KEY, Mirror};
 use common::{Bench, Done, json, tool};
+use kiln_testkit::{Listener, Redis};
 
 /// Runs `kiln pieman` with these parameters; it must end well.
 fn pieman(bench: &Bench, parameters: &[(&str, &str)]) -> Done {
@@ -13,36 +15,71 @@ fn pieman(bench: &Bench, parameters: &[(&str, &str)]) -> Done {
 }
 
 fn pieman_with(bench: &Bench, words: &[&str], parameters: &[(&str, &str)]) -> Done {
+    Done::of(command(bench, words, parameters).output().expect("kiln starts")).well()
+}
+
+fn command(bench: &Bench, words: &[&str], parameters: &[(&str, &str)]) -> Command {
     let mut command = bench.kiln(&[&["pieman", "--plain"], words].concat());
     for (name, value) in [("PROJECT_NAME", "demo"), ("PASSWORD", "abc"), ("USER_PASSWORD", "abc"), ("LC_ALL", "C")] {
         command.env(name, value);
     }
-    Done::of(command.envs(parameters.iter().copied()).output().expect("kiln starts")).well()
+    command.envs(parameters.iter().copied());
+    command
 }
+
+/// What begins like a hash and would be two fields of a line is a password all the same.
+const PASSWORD: &str = "$6$ecret: 1'\"\\";
 
 /// From a tree of an earlier day, made by the same program: what is in it stays, older versions are renewed by dpkg.
 #[test]
 fn boot_what_parameters_say() {
     let bench = Bench::shared();
     let of_old = ["--set", "base.security=false", "--set", "base.updates=false"];
-    let chroot =
-        [("OS", "debian-trixie-amd64"), ("INCLUDES", "tree"), ("CREATE_ONLY_CHROOT", "true"), ("PROJECT_NAME", "old")];
-    pieman_with(&bench, &of_old, &chroot);
+    let mut redis = Redis::start();
+    let port = redis.port.to_string();
+    let chroot = [
+        ("OS", "debian-trixie-amd64"),
+        ("INCLUDES", "tree"),
+        ("CREATE_ONLY_CHROOT", "true"),
+        ("PROJECT_NAME", "old"),
+        ("ENABLE_BSC_CHANNEL", "true"),
+        ("REDIS_PORT", &port),
+    ];
+    let heard = Listener::python(&redis, "bscd-old");
+    redis.heard_by("bscd-old", 1);
+    let done = pieman_with(&bench, &of_old, &chroot);
+    for line in ["Info: Redis is available", "Info: bscd -- channel name is bscd-old"] {
+        assert!(done.stderr.contains(line), "{}", done.stderr);
+    }
+    assert_eq!(heard.until("b'1000'").join(" "), "b'10' b'20' b'21' b'30' b'31' b'32' b'1000'");
     let old = bench.path("build/old/chroot");
     fs::write(old.join("etc/by-hand"), "mine\n").unwrap();
     fs::write(old.join("etc/issue"), "my own\n").unwrap();
     fs::create_dir(old.join("srv/private")).unwrap();
     std::os::unix::fs::chown(old.join("srv/private"), Some(1234), Some(5678)).unwrap();
-    let done = pieman(
-        &bench,
-        &[
-            ("OS", "debian-trixie-amd64"),
-            ("DEVICE", "generic-x86_64"),
-            ("INCLUDES", "htop"),
-            ("HOST_NAME", "workbench"),
-            ("BASE_DIR", "build/old/chroot"),
-        ],
-    );
+    let image = [
+        ("OS", "debian-trixie-amd64"),
+        ("DEVICE", "generic-x86_64"),
+        ("INCLUDES", "htop"),
+        ("HOST_NAME", "workbench"),
+        ("BASE_DIR", "build/old/chroot"),
+        ("USER_PASSWORD", PASSWORD),
+        ("ENABLE_BSC_CHANNEL", "true"),
+        ("REDIS_PORT", &port),
+    ];
+    let heard = Listener::python(&redis, "bscd-demo");
+    redis.heard_by("bscd-demo", 1);
+    let mut building = command(&bench, &[], &image);
+    let building = std::thread::spawn(move || Done::of(building.output().expect("kiln starts")));
+    // Redis is away for a while in the middle: the build goes on, and nothing is lost.
+    let mut codes = heard.until("b'30'");
+    redis.down();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    redis.up();
+    codes.extend(heard.until("b'1000'"));
+    let all = [10, 20, 21, 30, 31, 32, 33, 40, 50, 60, 70, 80, 81, 82, 1000].map(|code: u16| format!("b'{code}'"));
+    assert_eq!(codes, all);
+    let done = building.join().unwrap().well();
     assert!(done.stderr.contains("Success: "), "{}", done.stderr);
     let lock = fs::read_to_string(bench.path("build/demo.lock")).unwrap();
     let line = |name: &str| lock.lines().find(|line| line.contains(&format!("{{ name = \"{name}\", version"))).unwrap();
@@ -66,6 +103,11 @@ fn boot_what_parameters_say() {
     assert!(version(&status) != before && line("apt").contains(&version(&status)), "{before}");
     let automatic = inside("cat /var/lib/apt/extended_states");
     assert!(!automatic.contains("Package: tree\n") && automatic.contains("Auto-Installed: 1"), "{automatic}");
+    // The password is what it is, whatever it begins with.
+    let shadow = inside("cat /etc/shadow");
+    let field = shadow.lines().find_map(|line| line.strip_prefix("cusdeb:")).unwrap().split(':').next().unwrap();
+    let salt = field.strip_prefix("$6$").and_then(|rest| rest.rsplit_once('$')).unwrap().0;
+    assert_eq!(tool("openssl", &["passwd", "-6", "-salt", salt, PASSWORD]).trim(), field);
     let verified: serde_json::Value =
         serde_json::from_str(&bench.ok(&["boot", "build/demo.img", "--check", "--json"]).stdout).unwrap();
     assert_eq!(verified["state"], "running", "{verified}");
@@ -104,4 +146,41 @@ fn boot_alpine_by_parameters() {
         tool("sh", &["-c", &format!("cd {} && sha256sum --check --strict SHA256SUMS", bench.path(folder).display())]);
     }
     assert!(fs::read_to_string(bench.path("result/SHA256SUMS")).unwrap().ends_with("  demo.img\n"));
+
+    // What cannot be delivered did not end well, and nobody hears that it did.
+    let redis = Redis::start();
+    let port = redis.port.to_string();
+    let heard = Listener::python(&redis, "bscd-demo");
+    redis.heard_by("bscd-demo", 1);
+    fs::create_dir(bench.path("gone")).unwrap();
+    let told = [("ENABLE_BSC_CHANNEL", "true"), ("REDIS_PORT", &*port)];
+    let mut building = command(&bench, &["--move-to", "gone"], &[&parameters[..], &told].concat());
+    let building = std::thread::spawn(move || Done::of(building.output().expect("kiln starts")));
+    heard.until("b'10'");
+    fs::remove_dir(bench.path("gone")).unwrap();
+    assert_eq!(heard.until("b'1001'").len(), 14, "every code before, and no 1000");
+    assert!(building.join().unwrap().ended(1).stderr.contains("move `build/demo.img` to `gone`"));
+}
+
+/// The tools tree is filled for a board that needs no tools but an emulator, and nothing is built; Redis hears of no build.
+#[test]
+fn boot_nothing_but_the_toolset() {
+    let bench = Bench::shared();
+    let redis = Redis::start();
+    let port = redis.port.to_string();
+    let heard = Listener::cli(&redis, "bscd-demo");
+    redis.heard_by("bscd-demo", 1);
+    let done = pieman(
+        &bench,
+        &[
+            ("OS", "debian-trixie-arm64"),
+            ("DEVICE", "rpi-3-b"),
+            ("PREPARE_ONLY_TOOLSET", "true"),
+            ("ENABLE_BSC_CHANNEL", "true"),
+            ("REDIS_PORT", &port),
+        ],
+    );
+    assert!(done.stderr.contains("Success: exiting since PREPARE_ONLY_TOOLSET is set to true"), "{}", done.stderr);
+    assert!(!bench.path("build").exists());
+    assert_eq!(heard.more(std::time::Duration::from_millis(500)).len(), 3, "the word that it listens, and no more");
 }

@@ -130,15 +130,26 @@ fn a_recipe_with_mistakes_says_1001_once() {
 #[test]
 fn wrong_parameters_say_1001_once() {
     let channel = |port: &str| format!("ENABLE_BSC_CHANNEL=true\nPROJECT_NAME=p\nREDIS_PORT={port}\n");
-    for wrong in ["ENABLE_SUDO=nope", "OS=debian-trixie", "REDIS_HOST=127.0.0.1\nIMAGE_ROOTFS_SIZE=-1", "LOCALE=$(ls)"]
-    {
+    for (wrong, hears) in [
+        ("ENABLE_SUDO=nope", true),
+        ("OS=debian-trixie", true),
+        ("REDIS_HOST=127.0.0.1\nIMAGE_ROOTFS_SIZE=-1", true),
+        // Who is to hear of it stands before what is no data.
+        ("LOCALE=$(ls)", true),
+        // Or behind it, where nobody can tell what holds.
+        ("LOCALE=$(ls)\nPROJECT_NAME=q", false),
+        // No build is asked for.
+        ("PREPARE_ONLY_TOOLSET=true\nOS=debian-trixie", false),
+    ] {
         let room = Room::new();
         room.bench.write(".env", &format!("{}{wrong}\n", channel(&room.port)));
         room.bench.run(&["pieman"]).ended(1);
-        let inside = !wrong.contains('$');
-        // What is no data says nothing at all: not even where to tell it.
-        assert_eq!(room.payloads(), if inside { vec!["1001"] } else { vec![] }, "{wrong}");
+        assert_eq!(room.payloads(), if hears { vec!["1001"] } else { vec![] }, "{wrong}");
     }
+    let room = Room::new();
+    room.bench.write(".env", &format!("{}ENABLE_SUDO=nope\n", channel(&room.port)));
+    room.bench.run(&["pieman", "--print-recipe"]).ended(1);
+    assert_eq!(room.payloads(), Vec::<&str>::new(), "somebody else's build may be told there");
 }
 
 /// A Redis that speaks TLS alone, wants a password, and has a certificate that the system's store does not know.

@@ -22,7 +22,7 @@ pub use deb::{Deb, Pack};
 pub use golden::golden;
 pub use key::{Key, Says};
 pub use postgres::Postgres;
-pub use redis::{Redis, eventually, free_port};
+pub use redis::{Listener, Redis, eventually, free_port};
 #[cfg(feature = "s3")]
 pub use s3::S3;
 pub use server::{Fault, Seen, Server};

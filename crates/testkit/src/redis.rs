@@ -1,8 +1,10 @@
 //! A real Redis on a port of its own, and what Redis's own client says of it.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,5 +101,76 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         self.down();
+    }
+}
+
+/// A listener in a process of its own, and the lines it prints.
+pub struct Listener {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+/// Prints payloads as Python shows bytes; subscribes again when Redis was away; ends with the build.
+const PYTHON: &str = "
+import redis, sys, time
+while True:
+    try:
+        listener = redis.Redis(port=int(sys.argv[1])).pubsub()
+        listener.subscribe(sys.argv[2])
+        for message in listener.listen():
+            if message['type'] == 'message':
+                print(repr(message['data']), flush=True)
+                if message['data'] in (b'1000', b'1001') and len(sys.argv) < 4:
+                    sys.exit()
+    except redis.exceptions.ConnectionError:
+        time.sleep(0.05)
+";
+
+impl Listener {
+    /// One that ends with the build.
+    pub fn python(redis: &Redis, channel: &str) -> Self {
+        Self::of(Command::new("/usr/bin/python3").args(["-c", PYTHON, &redis.port.to_string(), channel]))
+    }
+
+    /// One that listens on after the end.
+    pub fn python_for_ever(redis: &Redis, channel: &str) -> Self {
+        Self::of(Command::new("/usr/bin/python3").args(["-c", PYTHON, &redis.port.to_string(), channel, "on"]))
+    }
+
+    /// What `redis-cli` prints: three lines for each message, the payload last. It ends when Redis does.
+    pub fn cli(redis: &Redis, channel: &str) -> Self {
+        Self::of(Command::new("redis-cli").args(["--raw", "-p", &redis.port.to_string(), "SUBSCRIBE", channel]))
+    }
+
+    /// A program whose lines are read.
+    pub fn of(command: &mut Command) -> Self {
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let (to, lines) = mpsc::channel();
+        let from = BufReader::new(process.stdout.take().unwrap());
+        thread::spawn(move || from.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
+        Self { process, lines }
+    }
+
+    /// Returns lines until one is `last`.
+    #[track_caller]
+    pub fn until(&self, last: &str) -> Vec<String> {
+        let mut lines = vec![];
+        while lines.last().is_none_or(|line| line != last) {
+            let line = self.lines.recv_timeout(Duration::from_secs(30));
+            lines.push(line.unwrap_or_else(|_| panic!("{last} comes; so far: {lines:?}")));
+        }
+        lines
+    }
+
+    /// Returns what else comes in a while.
+    pub fn more(&self, patience: Duration) -> Vec<String> {
+        std::iter::from_fn(|| self.lines.recv_timeout(patience).ok()).collect()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }

@@ -15,12 +15,16 @@ pub const STEPS: [u16; 14] = [10, 20, 21, 30, 31, 32, 33, 40, 50, 60, 70, 80, 81
 
 /// Steps that belong to a tree; those after them belong to an image.
 const TREE: usize = 6;
+/// Stages that only what starts has.
+const OF_IMAGES: [StageKind; 3] = [StageKind::Kernel, StageKind::Boot, StageKind::Partitions];
 
 /// Translates the events of one build; each code is spoken once.
 #[derive(Clone, Debug, Default)]
 pub struct Codes {
     /// How many of the steps are spoken.
     spoken: usize,
+    /// Whether it makes a tree and no image.
+    tree: bool,
     over: bool,
 }
 
@@ -34,8 +38,11 @@ impl Codes {
             EventKind::StageRestored { stage, .. } | EventKind::StageFinished { stage, .. } => self.reach(*stage),
             EventKind::Finished { .. } => self.succeed(),
             EventKind::Failed { .. } => self.end(FAILED),
-            EventKind::Started { .. }
-            | EventKind::StageStarted { .. }
+            EventKind::Started { stages, .. } => {
+                self.tree = !stages.iter().any(|stage| OF_IMAGES.contains(stage));
+                vec![]
+            }
+            EventKind::StageStarted { .. }
             | EventKind::Progress { .. }
             | EventKind::Log { .. }
             | EventKind::Warning { .. }
@@ -55,6 +62,7 @@ impl Codes {
 
     /// Speaks what is missing of the first `count` steps.
     fn up_to(&mut self, count: usize) -> Vec<u16> {
+        let count = if self.tree { count.min(TREE) } else { count };
         let missing = STEPS.get(self.spoken..count).unwrap_or_default().to_vec();
         self.spoken = self.spoken.max(count);
         missing
@@ -150,8 +158,14 @@ mod tests {
 
     #[test]
     fn a_tree_ends_after_32() {
-        let stages = [StageKind::Bootstrap, StageKind::Packages].map(finished);
-        assert_eq!(spoken(stages.into_iter().chain([EventKind::Finished { millis: 1 }])), "10 20 21 30 31 32 1000");
+        // Those of crates/domain/plan/tests/plans/tar.plan.
+        use StageKind::{Bootstrap, Cleanup, Image, Indexes, Network, Packages, Sync};
+        let stages = [Bootstrap, Indexes, Packages, Network, Cleanup, Image, Sync];
+        let started = EventKind::Started { name: "x".into(), stages: stages.into() };
+        let all = [started].into_iter().chain(stages.map(finished)).chain([EventKind::Finished { millis: 1 }]);
+        assert_eq!(spoken(all), "10 20 21 30 31 32 1000");
+        let short = [Bootstrap, Packages].map(finished);
+        assert_eq!(spoken(short.into_iter().chain([EventKind::Finished { millis: 1 }])), "10 20 21 30 31 32 1000");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub use complete::{
     Completed, Draft, SIZE_OF_DISK, SourceFile, Written, complete, diagnostic_at, draft, draft_written, size_of, sort,
 };
 pub use diagnostic::{Diagnostic, Files, Place, Rejected, Severity};
+pub use forms::is_password_hash;
 pub use language::pieman;
 pub use options::{HostSource, Local, Options, Sources, mirrors_from};
 pub use reference::reference;

@@ -150,11 +150,25 @@ impl Kiln {
     /// Fetches every package that a lock names into the cache, those of kiln's own tools too, and what else a build on this machine
     /// takes: it then needs no network. Returns their sizes together, in bytes.
     pub fn fetch(&self, loaded: &Loaded, lock: &Lock, events: &Events) -> Result<u64, Fault> {
-        let mut seen = HashSet::new();
         let helpers = self.helper_locks(loaded, lock, events)?;
-        let listed = [lock].into_iter().chain(&helpers);
-        let packages =
-            listed.flat_map(|lock| lock.packages.iter().chain(&lock.tools).map(move |locked| (lock, locked)));
+        self.fetch_all([lock].into_iter().chain(&helpers), loaded, events)
+    }
+
+    /// Fetches what a build on this machine takes besides its own packages.
+    pub(crate) fn fetch_helpers(&self, loaded: &Loaded, lock: &Lock, events: &Events) -> Result<(), Fault> {
+        self.fetch_all(&self.helper_locks(loaded, lock, events)?, loaded, events).map(drop)
+    }
+
+    fn fetch_all<'l>(
+        &self,
+        listed: impl IntoIterator<Item = &'l Lock>,
+        loaded: &Loaded,
+        events: &Events,
+    ) -> Result<u64, Fault> {
+        let mut seen = HashSet::new();
+        let packages = listed
+            .into_iter()
+            .flat_map(|lock| lock.packages.iter().chain(&lock.tools).map(move |locked| (lock, locked)));
         let fresh = packages.filter(|(_, locked)| !locked.in_tree && seen.insert(locked.sha256));
         let requests: Vec<_> = fresh.map(|(lock, locked)| request(loaded, lock, locked)).collect();
         let progress = |progress: kiln_fetch::Progress| {

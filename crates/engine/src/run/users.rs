@@ -38,7 +38,12 @@ impl Run<'_> {
             Password::Hash(hash) => Ok(Some(hash.clone())),
             Password::Secret { name, salt, .. } => {
                 let value = self.secrets.get(name)?;
-                if value.starts_with('$') { Ok(Some(value.to_owned())) } else { hashed(value, salt).map(Some) }
+                // A password may begin as hashes do.
+                if kiln_recipe::is_password_hash(value) {
+                    Ok(Some(value.to_owned()))
+                } else {
+                    hashed(value, salt).map(Some)
+                }
             }
         }
     }

@@ -11,10 +11,56 @@ use kiln_testkit::{Apk, ApkHash, ApkKey, Server, apk_index};
 
 use super::{Bench, tool};
 
-/// The packages of Debian 12 that it is made of.
-const SOURCE: &str = "edition = 1\nname = \"alpine-parts\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"12\"\narchitecture = \"amd64\"\n\n\
-     [packages]\nbase = \"essential\"\ninclude = [\"busybox-static\", \"openrc\", \"linux-image-cloud-amd64\", \"systemd-boot-efi\", \
-     \"fdisk\", \"e2fsprogs\", \"dosfstools\"]\n\n[[output]]\nformat = \"tar\"\n";
+/// The machines that it starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Machine {
+    Pc,
+    RaspberryPi,
+}
+
+impl Machine {
+    /// Its architecture, as Debian and as Alpine call it.
+    fn architectures(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Pc => ("amd64", "x86_64"),
+            Self::RaspberryPi => ("arm64", "aarch64"),
+        }
+    }
+
+    /// Debian's kernel for it, and what its firmware starts.
+    fn start(self) -> [&'static str; 2] {
+        match self {
+            Self::Pc => ["linux-image-cloud-amd64", "systemd-boot-efi"],
+            Self::RaspberryPi => ["linux-image-arm64", "raspi-firmware"],
+        }
+    }
+
+    /// Alpine's name of its kernel, after `linux-`.
+    fn flavour(self) -> &'static str {
+        match self {
+            Self::Pc => "lts",
+            Self::RaspberryPi => "rpi",
+        }
+    }
+
+    /// Beginnings of the names of the modules it needs; all of them would be thousands of files.
+    fn modules(self) -> &'static [&'static str] {
+        match self {
+            Self::Pc => &["virtio", "net_failover", "failover"],
+            Self::RaspberryPi => &["mmc_", "bcm2835", "sdhci", "cqhci"],
+        }
+    }
+
+    /// The packages of Debian 12 that it is made of.
+    fn source(self) -> String {
+        let ((debian, _), [kernel, loader]) = (self.architectures(), self.start());
+        format!(
+            "edition = 1\nname = \"alpine-parts\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"12\"\narchitecture = \"{debian}\"\n\
+             components = [\"main\", \"non-free-firmware\"]\n\n[packages]\nbase = \"essential\"\ninclude = [\"busybox-static\", \"openrc\", \
+             \"{kernel}\", \"{loader}\", \"fdisk\", \"e2fsprogs\", \"dosfstools\"]\n\n[[output]]\nformat = \"tar\"\n"
+        )
+    }
+}
 
 /// Packages of libraries, which come as one.
 const LIBRARIES: [&str; 26] = [
@@ -56,14 +102,19 @@ pub struct Mirror {
 pub const KEY: &str = "fixture.rsa.pub";
 
 impl Mirror {
-    /// Makes the packages and serves them as `/v3.22/main`, with an empty `/v3.22/community`.
+    /// Makes the packages for a PC and serves them as `/v3.22/main`, with an empty `/v3.22/community`.
     pub fn new(bench: &Bench) -> Self {
+        Self::of(bench, Machine::Pc)
+    }
+
+    /// The same for a machine.
+    pub fn of(bench: &Bench, machine: Machine) -> Self {
         let key = ApkKey::new(KEY, false);
         bench.write(KEY, &key.pem());
-        let parts = Parts::new(bench);
-        let root = bench.path("alpine");
-        publish(&root.join("v3.22/main/x86_64"), &packages(&parts), &key);
-        publish(&root.join("v3.22/community/x86_64"), &[], &key);
+        let parts = Parts::new(bench, machine);
+        let (root, (_, architecture)) = (bench.path("alpine"), machine.architectures());
+        publish(&root.join("v3.22/main").join(architecture), &packages(&parts), &key);
+        publish(&root.join("v3.22/community").join(architecture), &[], &key);
         Self { server: Server::start(&root), key }
     }
 }
@@ -81,14 +132,15 @@ pub fn publish(folder: &Path, packages: &[Apk], key: &ApkKey) {
 /// The files of Debian's packages.
 struct Parts {
     folder: tempfile::TempDir,
+    machine: Machine,
     /// Version of the kernel: `6.1.0-40-cloud-amd64`.
     kernel: String,
 }
 
 impl Parts {
-    fn new(bench: &Bench) -> Self {
-        bench.write("alpine-parts.toml", SOURCE);
-        bench.ok(&["build", "--no-verify", "alpine-parts.toml"]);
+    fn new(bench: &Bench, machine: Machine) -> Self {
+        bench.write("alpine-parts.toml", &machine.source());
+        bench.ok(&["lock", "--fetch", "alpine-parts.toml"]);
         let folder = tempfile::tempdir().unwrap();
         let mut kernel = String::new();
         for (control, file) in bench.packages("alpine-parts.lock") {
@@ -99,7 +151,12 @@ impl Parts {
                 kernel = version.to_owned();
             }
         }
-        Self { folder, kernel }
+        Self { folder, machine, kernel }
+    }
+
+    /// A package with nothing in it yet.
+    fn package(&self, name: &str) -> Apk {
+        Apk::new(name, "1.0-r0").arch(self.machine.architectures().1)
     }
 
     /// Adds the files of one of Debian's packages that `wanted` lets through, by the names that it gives them.
@@ -133,21 +190,17 @@ fn all(name: &str) -> Option<String> {
     (!name.starts_with("usr/share/")).then(|| name.to_owned())
 }
 
-fn package(name: &str) -> Apk {
-    Apk::new(name, "1.0-r0").arch("x86_64")
-}
-
 fn packages(parts: &Parts) -> Vec<Apk> {
     let only = |wanted: &'static [&str]| move |name: &str| wanted.contains(&name).then(|| name.to_owned());
     let libraries = LIBRARIES.iter().filter(|name| parts.folder.path().join(name).is_dir());
-    let libc = libraries.fold(package("musl").field("provides", "so:libc.so.6"), |apk, deb| {
+    let libc = libraries.fold(parts.package("musl").field("provides", "so:libc.so.6"), |apk, deb| {
         parts.into(apk, deb, &|name| all(name).filter(|name| !name.contains("/gconv/")))
     });
     vec![
-        baselayout(),
+        baselayout(parts),
         libc,
         parts
-            .into(package("busybox"), "busybox-static", &|name| (name == "bin/busybox").then(|| name.to_owned()))
+            .into(parts.package("busybox"), "busybox-static", &|name| (name == "bin/busybox").then(|| name.to_owned()))
             .depends("musl")
             .field("provides", "cmd:sh=1.0-r0")
             // What comes before any other script needs a shell.
@@ -158,24 +211,29 @@ fn packages(parts: &Parts) -> Vec<Apk> {
         openrc(parts),
         mkinitfs(parts),
         kernel(parts),
-        parts.into(package("systemd-boot"), "systemd-boot-efi", &all),
-        parts.into(package("e2fsprogs").depends("so:libc.so.6"), "e2fsprogs", &only(&["sbin/e2fsck", "sbin/mke2fs"])),
-        parts.into(package("e2fsprogs-extra").depends("so:libc.so.6"), "e2fsprogs", &only(&["sbin/resize2fs"])),
-        parts.into(package("sfdisk").depends("so:libc.so.6"), "fdisk", &only(&["sbin/sfdisk"])),
-        parts.into(package("partx").depends("so:libc.so.6"), "util-linux", &only(&["usr/bin/partx"])),
-        parts.into(package("dosfstools").depends("so:libc.so.6"), "dosfstools", &only(&["sbin/fsck.fat"])),
-        package("tzdata").arch("noarch").file("usr/share/zoneinfo/Etc/UTC", 0o644, UTC),
-        package("alpine-keys").arch("noarch").file("etc/apk/keys/README", 0o644, "The keys of the archive.\n"),
-        package("alpine-release").arch("noarch").file("etc/alpine-release", 0o644, "3.22.0\n").file(
+        loader(parts),
+        parts.into(
+            parts.package("e2fsprogs").depends("so:libc.so.6"),
+            "e2fsprogs",
+            &only(&["sbin/e2fsck", "sbin/mke2fs"]),
+        ),
+        parts.into(parts.package("e2fsprogs-extra").depends("so:libc.so.6"), "e2fsprogs", &only(&["sbin/resize2fs"])),
+        parts.into(parts.package("sfdisk").depends("so:libc.so.6"), "fdisk", &only(&["sbin/sfdisk"])),
+        parts.into(parts.package("partx").depends("so:libc.so.6"), "util-linux", &only(&["usr/bin/partx"])),
+        parts.into(parts.package("dosfstools").depends("so:libc.so.6"), "dosfstools", &only(&["sbin/fsck.fat"])),
+        parts.package("tzdata").arch("noarch").file("usr/share/zoneinfo/Etc/UTC", 0o644, UTC),
+        parts.package("alpine-keys").arch("noarch").file("etc/apk/keys/README", 0o644, "The keys of the archive.\n"),
+        parts.package("alpine-release").arch("noarch").file("etc/alpine-release", 0o644, "3.22.0\n").file(
             "etc/os-release",
             0o644,
             "NAME=\"Alpine Linux\"\nID=alpine\nVERSION_ID=3.22.0\nPRETTY_NAME=\"Alpine Linux v3.22\"\n",
         ),
         ["alpine-baselayout", "alpine-release", "alpine-keys", "busybox", "openrc"]
             .into_iter()
-            .fold(package("alpine-base").arch("noarch"), Apk::depends),
+            .fold(parts.package("alpine-base").arch("noarch"), Apk::depends),
         // Somebody who makes a user, as daemons do.
-        package("chrony")
+        parts
+            .package("chrony")
             .arch("noarch")
             .depends("busybox")
             .script("pre-install", CHRONY)
@@ -184,8 +242,8 @@ fn packages(parts: &Parts) -> Vec<Apk> {
     ]
 }
 
-fn baselayout() -> Apk {
-    let mut apk = package("alpine-baselayout").arch("noarch").depends("cmd:sh");
+fn baselayout(parts: &Parts) -> Apk {
+    let mut apk = parts.package("alpine-baselayout").arch("noarch").depends("cmd:sh");
     for folder in [
         "dev",
         "etc",
@@ -226,7 +284,7 @@ fn baselayout() -> Apk {
 fn openrc(parts: &Parts) -> Apk {
     let own =
         |name: &str| all(name).filter(|name| !name.starts_with("etc/init.d/rc") && !name.starts_with("etc/runlevels"));
-    let mut apk = parts.into(package("openrc").depends("so:libc.so.6").depends("busybox"), "openrc", &own);
+    let mut apk = parts.into(parts.package("openrc").depends("so:libc.so.6").depends("busybox"), "openrc", &own);
     for level in ["sysinit", "boot", "default", "shutdown"] {
         apk = apk.dir(&format!("etc/runlevels/{level}"), 0o755);
     }
@@ -237,6 +295,7 @@ fn openrc(parts: &Parts) -> Apk {
         ("devfs", "provide dev", "mountpoint -q /dev/pts || { mkdir -p /dev/pts; mount -t devpts devpts /dev/pts; }"),
         ("mdev", "need devfs", "mdev -s"),
         ("modules", "need root", "modprobe -a virtio_net af_packet || :"),
+        ("swclock", "provide clock", "touch -c /var/lib/misc/openrc-shutdowntime"),
         ("hostname", ":", "hostname -F /etc/hostname"),
         ("root", "need dev", "mount -o remount,rw /"),
         ("localmount", "need root", "mount -a"),
@@ -253,43 +312,44 @@ fn openrc(parts: &Parts) -> Apk {
     )
 }
 
+fn loader(parts: &Parts) -> Apk {
+    let [_, deb] = parts.machine.start();
+    match parts.machine {
+        Machine::Pc => parts.into(parts.package("systemd-boot"), deb, &all),
+        Machine::RaspberryPi => {
+            let blob = |name: &str| Some(format!("boot/{}", name.strip_prefix("usr/lib/raspi-firmware/")?));
+            parts.into(parts.package("raspberrypi-bootloader"), deb, &blob)
+        }
+    }
+}
+
 fn kernel(parts: &Parts) -> Apk {
-    let version = parts.kernel.clone();
+    let (version, flavour) = (parts.kernel.clone(), parts.machine.flavour());
     let (image, modules) = (format!("boot/vmlinuz-{version}"), format!("lib/modules/{version}/"));
-    // Enough for a virtual machine; all of them would be thousands of files.
-    let needed = [
-        "virtio",
-        "ext4",
-        "jbd2",
-        "mbcache",
-        "crc16",
-        "crc32c",
-        "libcrc32c",
-        "net_failover",
-        "failover",
-        "af_packet",
-        "fat",
-        "vfat",
-        "nls_",
-    ];
+    let usual = ["ext4", "jbd2", "mbcache", "crc16", "crc32c", "libcrc32c", "af_packet", "fat", "vfat", "nls_"];
+    let tree = format!("usr/lib/linux-image-{version}/broadcom/");
     let wanted = move |name: &str| {
         if name == image {
-            return Some("boot/vmlinuz-lts".to_owned());
+            return Some(format!("boot/vmlinuz-{flavour}"));
+        }
+        if let Some(tree) = name.strip_prefix(&tree) {
+            return tree.starts_with("bcm2837-").then(|| format!("boot/{tree}"));
         }
         let file = name.strip_prefix(&modules)?;
         let stem = file.rsplit('/').next().unwrap();
         let list = file.starts_with("modules.");
-        (list || needed.iter().any(|needed| stem.starts_with(needed))).then(|| name.to_owned())
+        let needed = usual.iter().chain(parts.machine.modules()).any(|needed| stem.starts_with(needed));
+        (list || needed).then(|| name.to_owned())
     };
-    let apk = package("linux-lts").depends("mkinitfs");
+    let apk = parts.package(&format!("linux-{flavour}")).depends("mkinitfs");
     parts
         .into(apk, &format!("linux-image-{version}"), &wanted)
-        .file("usr/share/kernel/lts/kernel.release", 0o644, format!("{version}\n"))
+        .file(&format!("usr/share/kernel/{flavour}/kernel.release"), 0o644, format!("{version}\n"))
         .script("post-install", &format!("#!/bin/sh\nexec depmod {version}\n"))
 }
 
 fn mkinitfs(parts: &Parts) -> Apk {
-    let apk = package("mkinitfs").depends("busybox").depends("so:libc.so.6");
+    let apk = parts.package("mkinitfs").depends("busybox").depends("so:libc.so.6");
     // Debian's busybox writes archives that differ from run to run.
     parts
         .into(apk, "cpio", &|name| (name == "bin/cpio").then(|| "usr/libexec/cpio".to_owned()))
@@ -322,7 +382,7 @@ const MKINITFS: &str = "#!/bin/sh\n# mkinitfs -o FILE VERSION\nset -e\nwork=$(mk
 
 const INIT: &str = "#!/bin/busybox sh\nexport PATH=/bin\n/bin/busybox --install -s /bin 2>/dev/null || for applet in $(/bin/busybox --list); do \
      /bin/busybox ln -s busybox /bin/$applet 2>/dev/null; done\nmount -t proc proc /proc\nmount -t sysfs sysfs /sys\nmount -t devtmpfs dev /dev\n\
-     for module in virtio_pci virtio_blk virtio_scsi ext4; do modprobe $module 2>/dev/null; done\n\
+     for module in virtio_pci virtio_blk virtio_scsi sdhci_iproc bcm2835 mmc_block crc32c_generic ext4; do modprobe $module 2>/dev/null; done\n\
      for word in $(cat /proc/cmdline); do case $word in root=*) root=${word#root=} ;; rootfstype=*) kind=${word#*=} ;; esac; done\n\
      for try in 1 2 3 4 5 6 7 8 9 10; do device=$(findfs \"$root\" 2>/dev/null) && break; sleep 1; mdev -s; done\n\
      mount -t \"$kind\" -o ro \"$device\" /sysroot || exec sh\n\

@@ -45,7 +45,9 @@ pub struct Refusal(String);
 /// Serves until a client says `EXIT`, or until `stop` does; `ready` is called once clients are welcome.
 pub fn serve(options: &Options, ready: impl FnOnce(), stop: &dyn Fn() -> bool) -> Result<(), Refusal> {
     let mut diary = Diary::open(options.log.as_deref(), options.verbose)
-        .map_err(|error| Refusal(format!("{}: {error}", options.log.clone().unwrap_or_default().display())))?;
+        .map_err(|error| Refusal(format!("{}: {error}", options.log.clone().unwrap_or_default().display())))
+        // There is no log that could say so.
+        .inspect_err(|why| eprintln!("{why}"))?;
     let started = start(options);
     let (place, publisher) = started.inspect_err(|why| diary.critical(&why.0))?;
     ready();

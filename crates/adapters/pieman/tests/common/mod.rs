@@ -1,16 +1,15 @@
 //! Subscribers that are not ours, and a build to tell of.
 #![allow(dead_code)]
 
-use std::io::{BufRead as _, BufReader, PipeWriter, Read};
+use std::io::{PipeWriter, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kiln_adapter_pieman::{Line, Relay, Server, Settings, Teller, relay_main};
 use kiln_model::{Digest, Event, EventKind, StageId, StageKind};
-pub use kiln_testkit::Redis;
+pub use kiln_testkit::{Listener, Redis};
 
 /// How this Redis is reached.
 pub fn server(redis: &Redis) -> Server {
@@ -19,73 +18,6 @@ pub fn server(redis: &Redis) -> Server {
 
 pub fn settings(redis: &Redis, project: &str) -> Settings {
     Settings { image_id: Some(format!("{project}-image")), ..Settings::new(project, server(redis)) }
-}
-
-/// A listener in a process of its own, and the lines it prints.
-pub struct Listener {
-    process: Child,
-    lines: Receiver<String>,
-}
-
-/// Prints payloads as Python shows bytes; subscribes again when Redis was away; ends with the build.
-const PYTHON: &str = "
-import redis, sys, time
-while True:
-    try:
-        listener = redis.Redis(port=int(sys.argv[1])).pubsub()
-        listener.subscribe(sys.argv[2])
-        for message in listener.listen():
-            if message['type'] == 'message':
-                print(repr(message['data']), flush=True)
-                if message['data'] in (b'1000', b'1001') and len(sys.argv) < 4:
-                    sys.exit()
-    except redis.exceptions.ConnectionError:
-        time.sleep(0.05)
-";
-
-impl Listener {
-    pub fn python(redis: &Redis, channel: &str) -> Self {
-        Self::of(Command::new("/usr/bin/python3").args(["-c", PYTHON, &redis.port.to_string(), channel]))
-    }
-
-    /// One that listens on after the end.
-    pub fn python_for_ever(redis: &Redis, channel: &str) -> Self {
-        Self::of(Command::new("/usr/bin/python3").args(["-c", PYTHON, &redis.port.to_string(), channel, "on"]))
-    }
-
-    pub fn cli(redis: &Redis, channel: &str) -> Self {
-        Self::of(Command::new("redis-cli").args(["--raw", "-p", &redis.port.to_string(), "SUBSCRIBE", channel]))
-    }
-
-    pub fn of(command: &mut Command) -> Self {
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let (to, lines) = mpsc::channel();
-        let from = BufReader::new(process.stdout.take().unwrap());
-        thread::spawn(move || from.lines().map_while(Result::ok).try_for_each(|line| to.send(line)));
-        Self { process, lines }
-    }
-
-    /// Returns lines until one is `last`.
-    pub fn until(&self, last: &str) -> Vec<String> {
-        let mut lines = vec![];
-        while lines.last().is_none_or(|line| line != last) {
-            let line = self.lines.recv_timeout(Duration::from_secs(30));
-            lines.push(line.unwrap_or_else(|_| panic!("{last} comes; so far: {lines:?}")));
-        }
-        lines
-    }
-
-    /// Returns what else comes in a while.
-    pub fn more(&self, patience: Duration) -> Vec<String> {
-        std::iter::from_fn(|| self.lines.recv_timeout(patience).ok()).collect()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 /// A build that tells a relay in a thread of this process.

@@ -50,6 +50,11 @@ pub static PASSWORD_HASH: Form = Form {
     hint: None,
 };
 
+/// Whether a text is a hash of crypt(5), and no password.
+pub fn is_password_hash(text: &str) -> bool {
+    hash(text).is_ok()
+}
+
 /// crypt(5): the methods that are still worth their name, each with its parts of the right length.
 fn hash(text: &str) -> Result<(), Wrong> {
     let how = "make one with `openssl passwd -6` or `mkpasswd`";

@@ -7,15 +7,26 @@ use std::path::Path;
 
 use kiln_engine::sums::{self, Sums};
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Fault, FaultKind};
+use kiln_model::{Digest, Fault, FaultKind};
 use kiln_recipe::pieman::{self, Given, HookFile, Made, PairFiles, Parameters, Place, Surroundings};
 
 use super::{Ending, Environment};
 
-pub fn environment() -> Environment {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+/// Returns the environment as text. A parameter that is none is refused: a build without it would be another one.
+pub fn environment() -> Result<Environment, Fault> {
+    let mut environment = Environment::new();
+    for (name, value) in std::env::vars_os() {
+        let Ok(name) = name.into_string() else { continue };
+        match value.into_string() {
+            Ok(value) => drop(environment.insert(name, value)),
+            Err(_) if pieman::is_parameter(&name) => {
+                let fault = Fault::recipe(format!("the value of {name} is not UTF-8"));
+                return Err(fault.hint("set it in a shell with a UTF-8 locale, or in `.env`"));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(environment)
 }
 
 /// Reads `./.env`, if there is one.
@@ -98,7 +109,7 @@ fn names(folder: &Path) -> Vec<String> {
 pub fn owner(parameters: &Parameters) -> Result<Option<(u32, u32)>, Fault> {
     let me = rustix::process::geteuid();
     match pieman::owner(parameters) {
-        Some((uid, _)) if !me.is_root() && uid != me.as_raw() => {
+        Some(other) if !me.is_root() && other != (me.as_raw(), rustix::process::getegid().as_raw()) => {
             let fault = Fault::recipe(format!("IMAGE_OWNERSHIP={} cannot be", parameters.text("IMAGE_OWNERSHIP")));
             Err(fault.hint("only root can give files to another user; leave `IMAGE_OWNERSHIP` out"))
         }
@@ -124,30 +135,61 @@ pub fn deliver(place: &mut Place, folder: &Path) -> Result<(), Fault> {
         }
         moved => moved.farm(doing)?,
     }
-    follow(&name.to_string_lossy(), Path::new(&place.folder), folder)?;
+    follow(from, &to)?;
     place.result = to.display().to_string();
     Ok(())
 }
 
-/// Moves the line of a file that was moved: what a folder's SHA256SUMS names is there.
-fn follow(name: &str, from: &Path, to: &Path) -> Result<(), Fault> {
-    let read = |folder: &Path| Sums::parse(&fs::read_to_string(folder.join(sums::NAME)).unwrap_or_default());
-    let mut left = read(from);
-    let Some(sum) = left.take(name) else { return Ok(()) };
-    let write = |folder: &Path, sums: &Sums, like: &Path| {
-        let doing = || format!("write `{}`", folder.join(sums::NAME).display());
-        let mut partial = tempfile::Builder::new().prefix(".kiln-").tempfile_in(folder).farm(doing)?;
-        partial.write_all(sums.to_string().as_bytes()).farm(doing)?;
-        let like = fs::metadata(like).farm(doing)?;
-        partial.as_file().set_permissions(fs::Permissions::from_mode(like.mode() & 0o777)).farm(doing)?;
-        let _ = lchown(partial.path(), Some(like.uid()), Some(like.gid()));
-        partial.persist(folder.join(sums::NAME)).map_err(|error| error.error).farm(doing).map(drop)
-    };
-    let (old, new) = (from.join(sums::NAME), to.join(sums::NAME));
-    write(from, &left, &old)?;
-    let mut there = read(to);
+/// Makes what names a moved file name it where it is: SHA256SUMS of both folders, and what Raspberry Pi Imager reads.
+fn follow(from: &Path, to: &Path) -> Result<(), Fault> {
+    let (name, old, new) = (file_name(from), beside(from), beside(to));
+    let read = |path: &Path| Sums::parse(&fs::read_to_string(path).unwrap_or_default());
+    let mut left = read(&old.join(sums::NAME));
+    let Some(sum) = left.take(&name) else { return Ok(()) };
+    for list in names(old).into_iter().filter(|name| name.ends_with(IMAGER)) {
+        let path = old.join(&list);
+        let text = fs::read_to_string(&path).farm(|| format!("read `{}`", path.display()))?;
+        let fresh = text.replace(&address(from), &address(to));
+        if fresh != text {
+            rewrite(&path, &fresh, &path)?;
+            left.put(list, Digest::of(&fresh));
+        }
+    }
+    let (old, new) = (old.join(sums::NAME), new.join(sums::NAME));
+    rewrite(&old, &left.to_string(), &old)?;
+    let mut there = read(&new);
     there.put(name, sum);
-    write(to, &there, if new.exists() { &new } else { &old })
+    rewrite(&new, &there.to_string(), if new.exists() { &new } else { &old })
+}
+
+/// How the names of such lists end.
+const IMAGER: &str = ".os_list.json";
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The folder that a file lies in.
+fn beside(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Where a file is, as a list in JSON says it.
+fn address(path: &Path) -> String {
+    let at = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let url = url::Url::from_file_path(at).map(String::from).unwrap_or_default();
+    serde_json::Value::from(url).to_string()
+}
+
+/// Writes a file anew, with mode and owner of another.
+fn rewrite(path: &Path, text: &str, like: &Path) -> Result<(), Fault> {
+    let doing = || format!("write `{}`", path.display());
+    let mut partial = tempfile::Builder::new().prefix(".kiln-").tempfile_in(beside(path)).farm(doing)?;
+    partial.write_all(text.as_bytes()).farm(doing)?;
+    let like = fs::metadata(like).farm(doing)?;
+    partial.as_file().set_permissions(fs::Permissions::from_mode(like.mode() & 0o777)).farm(doing)?;
+    let _ = lchown(partial.path(), Some(like.uid()), Some(like.gid()));
+    partial.persist(path).map_err(|error| error.error).farm(doing).map(drop)
 }
 
 /// Gives the folder of the artifacts and this build's files in it to their owner.
@@ -172,27 +214,38 @@ pub fn give(parameters: &Parameters, place: &Place, owner: Option<(u32, u32)>) -
 
 #[cfg(test)]
 mod tests {
-    use kiln_model::Digest;
-
     use super::*;
 
-    /// A folder with this file and one more, both in SHA256SUMS.
+    const LIST: &str = "a.os_list.json";
+
+    fn sums(folder: &Path) -> String {
+        fs::read_to_string(folder.join(sums::NAME)).unwrap()
+    }
+
+    fn line(text: &str, name: &str) -> String {
+        format!("{}  {name}\n", Digest::of(text))
+    }
+
+    /// What Imager is told of a file in a folder.
+    fn list(folder: &Path, name: &str) -> String {
+        format!("{{\n  \"url\": \"file://{}/{name}\",\n  \"other\": \"file:///x/{name}\"\n}}\n", folder.display())
+    }
+
+    /// A folder with this file, its list and one more, all in SHA256SUMS.
     fn made(name: &str, content: &str) -> (tempfile::TempDir, Place) {
         let home = tempfile::tempdir().unwrap();
-        let at = |name: &str| home.path().join(name);
-        fs::write(at(name), content).unwrap();
-        fs::write(at("other"), "other").unwrap();
-        let lines = format!("{}  {name}\n{}  other\n", Digest::of(content), Digest::of("other"));
-        fs::write(at(sums::NAME), lines).unwrap();
+        let told = list(home.path(), name);
+        let files = [(name, content), (LIST, &told), ("other", "other")];
+        files.iter().for_each(|(name, text)| fs::write(home.path().join(name), text).unwrap());
+        let lines: String = files.iter().map(|(name, text)| line(text, name)).collect();
+        fs::write(home.path().join(sums::NAME), lines).unwrap();
         let folder = home.path().display().to_string();
-        let place = Place { result: at(name).display().to_string(), folder, made: Made::Image };
+        let place = Place { result: format!("{folder}/{name}"), folder, made: Made::Image };
         (home, place)
     }
 
     #[test]
-    fn what_is_moved_takes_its_checksum_along() {
-        let sums = |folder: &Path| fs::read_to_string(folder.join(sums::NAME)).unwrap();
-        let line = |text: &str, name: &str| format!("{}  {name}\n", Digest::of(text));
+    fn what_is_moved_is_named_where_it_is() {
         // Within a filesystem and, where the host has such a one, between two.
         for there in [std::env::temp_dir(), "/dev/shm".into()].into_iter().filter(|folder| folder.is_dir()) {
             let to = tempfile::tempdir_in(there).unwrap();
@@ -202,15 +255,18 @@ mod tests {
                 assert_eq!(place.result, to.path().join(name).display().to_string());
                 assert_eq!(fs::read_to_string(&place.result).unwrap(), content);
                 assert!(!from.path().join(name).exists());
-                assert_eq!(sums(from.path()), line("other", "other"));
+                let told = list(to.path(), name);
+                assert_eq!(fs::read_to_string(from.path().join(LIST)).unwrap(), told);
+                assert_eq!(sums(from.path()), line(&told, LIST) + &line("other", "other"));
                 let left: Vec<_> = names(from.path());
-                assert_eq!(left, [sums::NAME, "other"]);
+                assert_eq!(left, [sums::NAME, LIST, "other"]);
             }
             assert_eq!(sums(to.path()), line("three", "a.img") + &line("two", "b.img"));
             assert_eq!(names(to.path()), [sums::NAME, "a.img", "b.img"]);
         }
         let (from, mut place) = made("a.img", "one");
+        let before = sums(from.path());
         deliver(&mut place, from.path()).unwrap();
-        assert_eq!(sums(from.path()), line("one", "a.img") + &line("other", "other"), "to where it is");
+        assert_eq!(sums(from.path()), before, "to where it is");
     }
 }

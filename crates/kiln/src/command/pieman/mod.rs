@@ -72,14 +72,15 @@ pub fn run(args: Args) -> Outcome {
         out::json(&pieman::devices())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut status = Status::of_environment();
+    let mut status = if args.print_recipe { Status::nobody() } else { Status::of_environment() };
     let ending = match work(&args, &mut status) {
         Ok(()) => return Ok(ExitCode::SUCCESS),
         Err(ending) => ending,
     };
     status.refuse(&ending);
     let (before, message) = match ending {
-        Ending::Failure(Failure::Usage(message)) => return Err(Failure::Usage(message)),
+        // Pieman knows no exit code for misuse of its command.
+        Ending::Failure(Failure::Usage(message)) => (String::new(), message),
         Ending::Refused(refused) => (refused.render(out::look()), refused.fatal),
         Ending::Failure(Failure::Rejected(rejected)) => {
             (rejected.render(out::look()), format!("cannot build: {rejected}"))
@@ -97,19 +98,24 @@ pub fn run(args: Args) -> Outcome {
 
 /// Everything in Pieman's order; the first thing that is wrong ends it.
 fn work(args: &Args, status: &mut Status) -> Result<(), Ending> {
-    let environment = around::environment();
+    let environment = around::environment()?;
     let dotenv = around::dotenv()?;
     let given = around::given(&environment, dotenv.as_deref())?;
-    *status = Status::of_given(&given);
-    let mut parameters = pieman::declare(&given, &mut talk::Person)?;
-    *status = Status::of(&parameters);
+    if !args.print_recipe {
+        *status = Status::of_given(&given);
+    }
+    let interrupted = || status.take().refuse(&Ending::Failure(Fault::interrupted().into()));
+    let declared = pieman::declare(&given, &mut talk::Person { interrupted: Some(Box::new(interrupted)) });
+    let mut parameters = declared?;
+    if !args.print_recipe {
+        *status = Status::of(&parameters);
+    }
     pieman::check(&parameters)?;
     let owner = around::owner(&parameters)?;
     let surroundings = around::surroundings(&parameters, environment, args.insecure_defaults)?;
     let order = pieman::order(&mut parameters, &surroundings)?;
     out::talk(&order.warnings.render(out::look()));
     if args.print_recipe {
-        status.forget();
         return Ok(out::data(&order.recipe.toml())?);
     }
     if parameters.is_on("PREPARE_ONLY_TOOLSET") {
@@ -141,21 +147,22 @@ fn build(
     let mut place = order.place.clone();
     let loaded = complete(args, &config, order, &lock_beside(parameters))?;
     prepare(args, parameters, &place, &loaded)?;
+    let options = options(args, &place);
     let sandbox = settings::enter().map_err(|fault| args.display.refused(fault.into()))?;
     let events = args.display.events(Some(Path::new(&place.folder)))?;
     let channel = status.join(&events);
+    let mut last = || {
+        around::give(parameters, &place, owner)?;
+        args.move_to.as_ref().map_or(Ok(()), |folder| around::deliver(&mut place, folder))
+    };
     let kiln = Kiln::open(config).inspect_err(|fault| events.tell(EventKind::failed(None, fault)));
     // Pieman takes the newest packages, every time.
     let before = if args.locked { None } else { set_aside(&loaded.lock_path) };
-    let built = kiln.and_then(|kiln| kiln.with_sandbox(Some(sandbox)).build(&loaded, &options(args, &place), &events));
+    let built = kiln.and_then(|kiln| kiln.with_sandbox(Some(sandbox)).build_and(&loaded, &options, &events, &mut last));
     before.iter().for_each(|before| put_back(before, &loaded.lock_path));
     drop(events);
     channel.into_iter().for_each(Channel::say_goodbye);
     let report = built?;
-    around::give(parameters, &place, owner)?;
-    if let Some(folder) = &args.move_to {
-        around::deliver(&mut place, folder)?;
-    }
     let cached = report.stages.iter().filter(|stage| stage.cached).count();
     let stages = report.stages.len();
     say(Level::Info, &format!("built in {}, {cached} of {stages} stages from cache", text::time(report.millis)));

@@ -2,12 +2,13 @@
 
 use std::env;
 
-use kiln_adapter_pieman::{Server, Settings};
+use kiln_adapter_pieman::{Server, Settings, names};
 use kiln_engine::Events;
 use kiln_model::{EventKind, FaultKind};
 use kiln_recipe::pieman::{Given, Parameters};
 
 use super::Ending;
+use super::talk::{Level, say};
 use crate::channel::Channel;
 
 /// Where the status codes go; nowhere without ENABLE_BSC_CHANNEL, or once a build tells its own.
@@ -18,6 +19,16 @@ pub struct Status {
 }
 
 impl Status {
+    /// Nobody is to hear of this run: it builds nothing.
+    pub fn nobody() -> Self {
+        Self { settings: None, trouble: None }
+    }
+
+    /// Takes what is to be told, and leaves nothing.
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::nobody())
+    }
+
     /// What the environment alone says, for when `.env` cannot be read at all.
     pub fn of_environment() -> Self {
         Self::by(|name| env::var(name).unwrap_or_default())
@@ -34,8 +45,9 @@ impl Status {
 
     fn by(text: impl Fn(&str) -> String) -> Self {
         let (project, host, port) = (&text("PROJECT_NAME"), &text("REDIS_HOST"), &text("REDIS_PORT"));
-        if text("ENABLE_BSC_CHANNEL") != "true" || project.is_empty() {
-            return Self { settings: None, trouble: None };
+        // Filling the tools tree is no build, with Pieman neither.
+        if text("ENABLE_BSC_CHANNEL") != "true" || text("PREPARE_ONLY_TOOLSET") == "true" || project.is_empty() {
+            return Self::nobody();
         }
         // With a password, TLS or another database; not among Pieman's parameters.
         let url = env::var("KILN_REDIS_URL").ok().filter(|url| !url.is_empty());
@@ -53,25 +65,31 @@ impl Status {
         Self { settings: Some(settings), trouble: None }
     }
 
-    /// Nobody is to hear of this run.
-    pub fn forget(&mut self) {
-        self.settings = None;
-    }
-
-    /// Lets the channel hear a build's events, its end among them.
+    /// Lets the channel hear a build's events, its end among them. What people hear of it is in Pieman's words.
     pub fn join(&mut self, events: &Events) -> Option<Channel> {
         if let Some(trouble) = self.trouble.take() {
             events.warn(format!("nobody hears this build's status codes: {trouble}"));
         }
-        let channel = Channel::open(&self.settings.take()?);
+        let settings = self.settings.take()?;
+        let server = &settings.redis;
+        say(Level::Info, &format!("checking if it is possible to connect to the Redis server {server}"));
+        let channel = Channel::open(&settings);
+        match channel.trouble() {
+            None => {
+                say(Level::Info, "Redis is available");
+                say(Level::Info, &format!("bscd -- channel name is {}", names::codes(&settings.project)));
+            }
+            Some(_) => say(Level::Fatal, "could not connect to Redis"),
+        }
         channel.join(events);
         Some(channel)
     }
 
     /// Tells of a build that did not come to be.
     pub fn refuse(mut self, ending: &Ending) {
-        let events = Events::new(vec![]);
-        let Some(channel) = self.join(&events) else { return };
+        let Some(settings) = self.settings.take() else { return };
+        let (events, channel) = (Events::new(vec![]), Channel::open(&settings));
+        channel.join(&events);
         events.tell(failed(ending));
         drop(events);
         channel.say_goodbye();

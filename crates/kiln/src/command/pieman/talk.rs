@@ -28,9 +28,12 @@ pub fn say(level: Level, message: &str) {
 }
 
 /// Whoever sits at stdin.
-pub struct Person;
+pub struct Person<'a> {
+    /// What is to be done before they end kiln while they are asked something.
+    pub interrupted: Option<Box<dyn FnOnce() + 'a>>,
+}
 
-impl kiln_recipe::pieman::Person for Person {
+impl kiln_recipe::pieman::Person for Person<'_> {
     fn show(&mut self, line: &str) {
         out::talk(&format!("{line}\n"));
     }
@@ -41,7 +44,12 @@ impl kiln_recipe::pieman::Person for Person {
         let line = match tcgetattr(&stdin).ok().filter(|_| stdin.is_terminal()) {
             Some(modes) => {
                 out::talk(&format!("Enter {name} value: "));
-                silently(&stdin, &modes)
+                silently(&stdin, &modes).unwrap_or_else(|| {
+                    self.interrupted.take().into_iter().for_each(|tell| tell());
+                    let _ = kill_process(getpid(), Signal::INT);
+                    // Whoever started us may have taken that signal away.
+                    std::process::exit(130);
+                })
             }
             None => {
                 let mut line = String::new();
@@ -53,9 +61,9 @@ impl kiln_recipe::pieman::Person for Person {
     }
 }
 
-/// Reads a line that the terminal does not show. The key that interrupts ends the line here, so that the terminal is itself
-/// again before it ends kiln.
-fn silently(terminal: &Stdin, modes: &Termios) -> String {
+/// Reads a line that the terminal does not show; none if it was interrupted. The key for that ends the line here, so that the terminal
+/// is itself again before it ends kiln.
+fn silently(terminal: &Stdin, modes: &Termios) -> Option<String> {
     let interrupts = modes.special_codes[SpecialCodeIndex::VINTR];
     let mut silent = modes.clone();
     silent.local_modes.remove(LocalModes::ECHO);
@@ -74,10 +82,5 @@ fn silently(terminal: &Stdin, modes: &Termios) -> String {
     }
     let _ = tcsetattr(terminal, OptionalActions::Now, modes);
     out::talk("\n");
-    if line.ends_with(&[interrupts]) {
-        let _ = kill_process(getpid(), Signal::INT);
-        // Whoever started us may have taken that signal away.
-        std::process::exit(130);
-    }
-    String::from_utf8_lossy(&line).into_owned()
+    (!line.ends_with(&[interrupts])).then(|| String::from_utf8_lossy(&line).into_owned())
 }

@@ -23,9 +23,13 @@ pub struct Given<'a> {
 }
 
 impl Given<'_> {
-    /// Returns a parameter as it is said, right or wrong, for whoever must hear of a build even where its parameters are none.
+    /// Returns a parameter as it is said, right or wrong, for whoever must hear of a build even where its parameters are none. Nobody
+    /// knows it where it stands behind what is no data.
     pub fn said(&self, name: &str) -> Option<String> {
-        let assignments = dotenv::read(self.dotenv.unwrap_or_default(), Sheets::DOTENV).unwrap_or_default();
+        let (assignments, rest) = dotenv::read_before(self.dotenv.unwrap_or_default());
+        if rest.contains(&format!("{name}=")) {
+            return None;
+        }
         let own = assignments.into_iter().rfind(|said| said.name == name).map(|said| said.value);
         own.or_else(|| self.environment.get(name).cloned())
     }
@@ -53,6 +57,8 @@ pub struct Parameters {
     values: BTreeMap<&'static str, Value>,
     pub(super) sheets: Sheets,
     pub(super) warnings: Vec<Note>,
+    /// What `.env` says besides: variables of a pair's own files.
+    pub(super) others: BTreeMap<String, String>,
 }
 
 /// Reads `.env`, then declares every parameter.
@@ -66,7 +72,9 @@ pub fn declare(given: &Given<'_>, person: &mut dyn Person) -> Result<Parameters,
             return Err(sheets.refuse("`.env` is not data", note));
         }
     };
-    let mut parameters = Parameters { values: BTreeMap::new(), sheets, warnings: Vec::new() };
+    let others = assignments.iter().filter(|said| Parameter::find(&said.name).is_none());
+    let others = others.map(|said| (said.name.clone(), said.value.clone())).collect();
+    let mut parameters = Parameters { values: BTreeMap::new(), sheets, warnings: Vec::new(), others };
     // Before anything can be wrong: a mistake shows its whole line. A name that is no parameter may be a secret's with a slip.
     let secret = |said: &&Assignment| Parameter::find(&said.name).is_none_or(|known| known.kind.is_secret());
     assignments.iter().filter(secret).for_each(|said| parameters.sheets.hide(said.span));

@@ -22,6 +22,18 @@ pub fn read(text: &str, file: usize) -> Result<Vec<Assignment>, Note> {
     Ok(reader.found)
 }
 
+/// Reads what stands before the first thing that is not data; returns it and the rest.
+pub fn read_before(text: &str) -> (Vec<Assignment>, &str) {
+    let mut reader = Reader { text, at: 0, file: 0, found: Vec::new() };
+    while reader.skip() {
+        let start = reader.at;
+        if reader.command().is_err() {
+            return (reader.found, &text[start..]);
+        }
+    }
+    (reader.found, "")
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -223,6 +235,14 @@ mod tests {
         }
         assert_eq!(values("# all\n\nA=1 B=2; C=3\nexport A\nexport D='4'\n").len(), 4);
         assert_eq!(values("#A=1"), []);
+    }
+
+    #[test]
+    fn what_stands_before_a_mistake_is_known() {
+        let (found, rest) = read_before("A=1\nexport B=2 C=$(date)\nD=4\n");
+        let found: Vec<_> = found.iter().map(|one| (one.name.as_str(), one.value.as_str())).collect();
+        assert_eq!((found.as_slice(), rest), ([("A", "1"), ("B", "2")].as_slice(), "C=$(date)\nD=4\n"));
+        assert_eq!(read_before("A=1\n").1, "");
     }
 
     #[test]

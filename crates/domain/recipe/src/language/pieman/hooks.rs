@@ -6,6 +6,7 @@ use super::sheets::Refused;
 use super::tree::Tree;
 use crate::desk::Note;
 use crate::node::Span;
+use crate::spec::Family;
 
 /// Hooks in the order in which they run, and the step that each follows; none where kiln has no step to follow.
 static HOOKS: &[(&str, Option<&str>)] = &[
@@ -26,11 +27,17 @@ static HOOKS: &[(&str, Option<&str>)] = &[
 ];
 
 /// Adds every hook to the recipe, in the order in which Pieman runs them.
-pub fn write(tree: &mut Tree, parameters: &Parameters, hooks: &[HookFile], span: Span) -> Result<(), Refused> {
-    for (name, after) in HOOKS {
+pub fn write(
+    tree: &mut Tree,
+    parameters: &Parameters,
+    family: Family,
+    hooks: &[HookFile],
+    span: Span,
+) -> Result<(), Refused> {
+    for (name, after) in HOOKS.iter().filter(|(name, _)| runs(parameters, family, name)) {
         let mut files: Vec<&HookFile> = hooks.iter().filter(|hook| hook.hook == *name).collect();
         files.sort_by_key(|hook| &hook.file);
-        for hook in files.into_iter().filter(|_| !(parameters.is_on("CREATE_ONLY_CHROOT") && name.contains("kernel"))) {
+        for hook in files {
             let after = after.ok_or_else(|| too_early(parameters, hook, span))?;
             let mut script = Tree::default();
             script.set("after", after, span);
@@ -40,6 +47,17 @@ pub fn write(tree: &mut Tree, parameters: &Parameters, hooks: &[HookFile], span:
         }
     }
     Ok(())
+}
+
+/// Whether Pieman comes to a hook at all: a given tree is not created again, and Alpine is created at once.
+fn runs(parameters: &Parameters, family: Family, hook: &str) -> bool {
+    let given = !matches!(parameters.text("BASE_DIR"), "" | "false");
+    match hook {
+        "pre-create-chroot" | "post-create-chroot" => !given,
+        stage if stage.ends_with("-stage") => !given && family == Family::Deb,
+        kernel if kernel.contains("kernel") => !parameters.is_on("CREATE_ONLY_CHROOT"),
+        _ => true,
+    }
 }
 
 fn too_early(parameters: &Parameters, hook: &HookFile, span: Span) -> Refused {
@@ -60,6 +78,7 @@ fn program(parameters: &Parameters, text: &str) -> String {
         ("UBOOT_VER", "2019.01".into()),
         ("BUILD_TYPE", build_type(parameters).into()),
     ];
+    known.extend(parameters.others.iter().map(|(name, value)| (name.as_str(), quoted(value))));
     known.extend(parameters.visible().map(|(name, value)| (name, quoted(value))));
     let lines =
         known.iter().filter(|(name, _)| names(text, name)).map(|(name, value)| format!("export {name}={value}\n"));

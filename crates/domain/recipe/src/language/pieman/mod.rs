@@ -23,5 +23,5 @@ pub use pair::{HookFile, PairFiles, folder as pair_folder};
 pub use rules::{check, owner};
 pub use sheets::Refused;
 pub use system::pieces;
-pub use table::reference;
+pub use table::{is_parameter, reference};
 pub use translate::{Made, Order, Place, Surroundings, order};

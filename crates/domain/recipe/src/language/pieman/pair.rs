@@ -67,7 +67,7 @@ pub fn read(parameters: &mut Parameters, files: &PairFiles) -> Result<Pair, Refu
         name if Parameter::find(name).is_some_and(|known| !known.kind.is_secret()) => {
             Some(parameters.text(name).to_owned())
         }
-        name => files.environment.get(name).cloned(),
+        name => parameters.others.get(name).or_else(|| files.environment.get(name)).cloned(),
     };
     preprocess(&mut file, &environment).map_err(|(fatal, note)| parameters.sheets.refuse(fatal, note))?;
     Definition { parameters, name, entries: root(parameters, &file)? }.pair()

@@ -35,8 +35,9 @@ pub fn pieces(parameters: &Parameters) -> Result<[&str; 3], Refused> {
 pub fn target(parameters: &Parameters, pair: Option<&Pair>) -> Result<Target, Refused> {
     let [distribution, codename, architecture] = pieces(parameters)?;
     let codename = pair.and_then(|pair| pair.codename.as_ref()).map_or(codename, |said| &said.text);
-    let found = release(parameters, kilns(distribution), codename, architecture)?;
-    let architecture = arch(parameters, found, architecture)?;
+    let fatal = if pair.is_some() { cannot_be(parameters) } else { no_pair(parameters) };
+    let found = release(parameters, kilns(distribution), codename, architecture, &fatal)?;
+    let architecture = arch(parameters, found, architecture, fatal)?;
     let board = match pair {
         _ if parameters.is_on("CREATE_ONLY_CHROOT") => None,
         Some(_) => {
@@ -69,11 +70,17 @@ fn no_pair(parameters: &Parameters) -> String {
     format!("devices/{}/{}/pieman.yml does not exist", parameters.text("DEVICE"), parameters.text("OS"))
 }
 
+/// What is said where the pair is there.
+fn cannot_be(parameters: &Parameters) -> String {
+    format!("{} cannot be built", parameters.text("OS"))
+}
+
 fn release(
     parameters: &Parameters,
     distribution: &str,
     codename: &str,
     architecture: &str,
+    fatal: &str,
 ) -> Result<&'static Release, Refused> {
     if let Some(found) = release::find(distribution, codename) {
         return Ok(found);
@@ -90,15 +97,20 @@ fn release(
     };
     let note = Note::error(parameters.span("OS"), code, message);
     let hint = way_out(parameters, successor, architecture.parse().ok());
-    Err(parameters.sheets.refuse(no_pair(parameters), note.hint(hint)))
+    Err(parameters.sheets.refuse(fatal, note.hint(hint)))
 }
 
-fn arch(parameters: &Parameters, release: &'static Release, architecture: &str) -> Result<Arch, Refused> {
+fn arch(
+    parameters: &Parameters,
+    release: &'static Release,
+    architecture: &str,
+    fatal: String,
+) -> Result<Arch, Refused> {
     let parsed: Option<Arch> = architecture.parse().ok();
     if let Some(arch) = parsed.filter(|arch| release.architectures.contains(arch)) {
         return Ok(arch);
     }
-    let fatal = if parsed.is_none() { format!("Unknown architecture {architecture}.") } else { no_pair(parameters) };
+    let fatal = if parsed.is_none() { format!("Unknown architecture {architecture}.") } else { fatal };
     let message = format!("{} has no packages for `{architecture}`", release.title);
     let note = Note::error(parameters.span("OS"), "contradiction", message);
     Err(parameters.sheets.refuse(fatal, note.hint(way_out(parameters, Some(release), None))))

@@ -137,6 +137,11 @@ pub static FORMER: &[(&str, &str)] = &[
     ("PIEMAN_UTILS_DIR", "it was removed in July 2020"),
 ];
 
+/// Whether a name is one of Pieman's parameters.
+pub fn is_parameter(name: &str) -> bool {
+    Parameter::find(name).is_some()
+}
+
 impl Parameter {
     pub fn find(name: &str) -> Option<&'static Self> {
         TABLE.iter().find(|parameter| parameter.name == name)

@@ -121,11 +121,10 @@ impl Work<'_> {
             self.network();
         }
         self.mender()?;
-        if self.owns_board() {
-            self.own_board()?;
-        }
         if let (Some(files), Some(pair)) = (&self.surroundings.pair, self.pair) {
-            hooks::write(&mut self.tree, self.parameters, &files.hooks, pair.kernel.span)?;
+            let family = self.target.release.family;
+            hooks::write(&mut self.tree, self.parameters, family, &files.hooks, pair.kernel.span)?;
+            self.boot_of(pair)?;
         }
         self.image();
         Ok(())
@@ -149,12 +148,29 @@ impl Work<'_> {
         self.copy("HOST_NAME", "system.hostname");
         // On Alpine it has no effect, as with Pieman: musl has no locales.
         let deb = self.target.release.family == Family::Deb;
+        if !deb && self.parameters.is_on("XFCE4") {
+            let note = Note::error(
+                self.parameters.span("XFCE4"),
+                "contradiction",
+                format!("{} has no packages of these names", self.target.release.title),
+            );
+            let note =
+                note.hint("leave `XFCE4` out and name what you want in `INCLUDES`, as in `INCLUDES=xfce4,lightdm`");
+            return Err(self.parameters.sheets.refuse("Cannot create image with XFCE4. Check support OS.", note));
+        }
         if deb {
             self.copy("LOCALE", "system.locale");
         }
         self.copy("TIME_ZONE", "system.timezone");
         if deb && self.parameters.is_on("XFCE4") {
-            self.tree.set("system.keyboard", "us", self.parameters.span("XFCE4"));
+            let span = self.parameters.span("XFCE4");
+            self.tree.set("system.keyboard", "us", span);
+            // The login screen has no session of its own choice.
+            let mut script = Tree::default();
+            script.set("after", "packages", span);
+            script.set("name", "xfce4", span);
+            script.set("text", "sed -i 's|^#* *session=.*|session=/usr/bin/startxfce4|' /etc/lxdm/lxdm.conf\n", span);
+            self.tree.add("script", script, span);
         }
         Ok(())
     }
@@ -162,11 +178,6 @@ impl Work<'_> {
     /// Puts a parameter's value under a key.
     fn copy(&mut self, name: &str, key: &str) {
         self.tree.set(key, self.parameters.text(name), self.parameters.span(name));
-    }
-
-    /// Whether the pair's definition says how the board starts.
-    fn owns_board(&self) -> bool {
-        self.target.board.is_none() && !self.parameters.is_on("CREATE_ONLY_CHROOT")
     }
 
     fn finish(self) -> Order {

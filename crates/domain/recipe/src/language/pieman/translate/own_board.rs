@@ -1,19 +1,60 @@
-//! A board that the catalogue does not have: kernel, boot files and disk as the pair's definition says.
+//! What a pair's definition says of the board: all of it where the catalogue does not have it, files for the FAT where it does.
 
 use super::Work;
+use crate::catalogue::Board;
 use crate::desk::Note;
 use crate::language::pieman::pair::{Pair, Word};
 use crate::language::pieman::sheets::Refused;
 use crate::language::pieman::tree::Tree;
 use crate::node::Value;
+use crate::spec::Family;
 
 /// Where the boot partition is while the image is made; Pieman's images mount it nowhere.
 const BOOT: &str = "/boot/firmware";
 
 impl Work<'_> {
-    /// Pieman's own geometry: an MBR with 100 MiB of FAT and the root.
-    pub(super) fn own_board(&mut self) -> Result<(), Refused> {
-        let Some(pair) = self.pair else { return Ok(()) };
+    /// What comes onto the partition that the firmware reads.
+    pub(super) fn boot_of(&mut self, pair: &Pair) -> Result<(), Refused> {
+        match self.target.board {
+            _ if self.parameters.is_on("CREATE_ONLY_CHROOT") => Ok(()),
+            Some(board) => {
+                self.beside(pair, board);
+                Ok(())
+            }
+            None => self.own_board(pair),
+        }
+    }
+
+    /// A board of the catalogue brings firmware, kernel and what names them; files of one's own come beside those.
+    fn beside(&mut self, pair: &Pair, board: &Board) {
+        let fat = if self.target.release.family == Family::Apk { "/boot" } else { BOOT };
+        let own =
+            |word: &&Word| !is_address(&word.text) && !word.text.starts_with('/') && !CHOICES.contains(&&*word.text);
+        let (own, others): (Vec<_>, Vec<_>) = pair.boot.iter().partition(own);
+        own.into_iter().for_each(|word| self.local_file(fat, word));
+        let mut idle = |word: &Word, what: &str, brings: &str, hint: &str| {
+            let message = format!("{what} no effect: board `{}` of kiln brings {brings}", board.name);
+            self.warnings.push(Note::warning(word.span, "without-effect", message).hint(hint.to_owned()));
+        };
+        if let Some(first) = others.first() {
+            let hint = "lines for `config.txt` and words for the kernel: `--set boot.config-txt=…`, `--set boot.kernel-arguments=…`";
+            match others.len() {
+                1 => idle(first, "this entry of `boot` has", "its own", hint),
+                count => idle(first, &format!("{count} entries of `boot`, from here on, have"), "its own", hint),
+            }
+        }
+        let hint = "further packages are named in `includes`";
+        let own = board.kernel_in(self.target.release, self.target.architecture);
+        if own.as_deref() != Some(pair.kernel.text.as_str()) {
+            idle(&pair.kernel, "`kernel.package` has", "its kernel", hint);
+        }
+        if let Some(blob) = &pair.spl_bin {
+            idle(blob, "`spl_bin` has", "U-Boot", hint);
+        }
+    }
+
+    /// An MBR with 100 MiB of FAT and the root. kiln aligns to 1 MiB, and so small a FAT has 16 bits.
+    fn own_board(&mut self, pair: &Pair) -> Result<(), Refused> {
         if let Some(blob) = &pair.spl_bin {
             let message = "only boards of the catalogue have a first program at a byte of the disk";
             let hint = "a file in data/boards says it: `[[blobs]]` with `path` and `offset = 8192`";
@@ -39,26 +80,31 @@ impl Work<'_> {
 
     fn boot_file(&mut self, word: &Word) -> Result<(), Refused> {
         let text = word.text.as_str();
-        if ["http://", "https://", "ftp://"].iter().any(|scheme| text.starts_with(scheme)) {
+        if is_address(text) {
             let message = "a build downloads nothing that is not pinned";
             let hint = "put the file beside `pieman.yml` and name it here, or install the package that has it (`raspi-firmware`)";
             return Err(self.not_yet("boot", word, message, hint));
         }
-        let mut entry = Tree::default();
         if text.starts_with('/') {
+            let mut entry = Tree::default();
             entry.set("after", "kernel", word.span);
             entry.set("name", format!("boot: {text}"), word.span);
             entry.set("text", copies(text), word.span);
             self.tree.add("script", entry, word.span);
         } else {
-            let folder = self.folder();
-            // The path is from the working directory, and so its place must be a text that lies there.
-            let span = self.parameters.span("OS");
-            entry.set("path", format!("{BOOT}/{text}"), word.span);
-            entry.set("source", format!("{folder}/{text}"), span);
-            self.tree.add("file", entry, word.span);
+            self.local_file(BOOT, word);
         }
         Ok(())
+    }
+
+    /// A file beside the definition.
+    fn local_file(&mut self, fat: &str, word: &Word) {
+        let (text, folder, mut entry) = (&word.text, self.folder(), Tree::default());
+        // The path is from the working directory, and so its place must be a text that lies there.
+        let span = self.parameters.span("OS");
+        entry.set("path", format!("{fat}/{text}"), word.span);
+        entry.set("source", format!("{folder}/{text}"), span);
+        self.tree.add("file", entry, word.span);
     }
 
     fn disk(&mut self, pair: &Pair) {
@@ -92,10 +138,19 @@ impl Work<'_> {
     }
 }
 
+/// What the board's own packages write.
+const CHOICES: [&str; 2] = ["config.txt", "cmdline.txt"];
+
+fn is_address(text: &str) -> bool {
+    ["http://", "https://", "ftp://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
 /// Copies what a pattern names; several fit under a new name only if the last one is meant, which is the newest kernel's.
 fn copies(entry: &str) -> String {
     let copy = match entry.rsplit_once(':') {
-        Some((from, to)) => format!("last=\nfor file in {from}; do last=$file; done\ncp -rL \"$last\" {BOOT}/{to}\n"),
+        Some((from, to)) => {
+            format!("last=$(printf '%s\\n' {from} | sort -V | tail -n 1)\ncp -rL \"$last\" {BOOT}/{to}\n")
+        }
         None => format!("cp -rL {entry} {BOOT}/\n"),
     };
     format!("mkdir -p {BOOT}\n{copy}")
