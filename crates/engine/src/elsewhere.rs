@@ -1,7 +1,8 @@
 //! Stages that other machines made: asked for, and offered, at a socket of whoever started this kiln.
 //!
 //! One line each way. `fetch STAGE` is answered with `file PATH`, which is ours then, or `none`; `offer STAGE` with `pack PATH` or
-//! `none`, and once that file is whole `packed STAGE` with `none`. Whatever goes wrong is told once, and the build does without.
+//! `none`, and once that file is whole `packed STAGE` with `none`. A file that is no layer is told by `bad STAGE`, answered with `none`:
+//! the stage is made here, and offered in its place. Whatever else goes wrong is told once, and the build does without.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
@@ -43,7 +44,14 @@ impl Elsewhere {
             let Some(path) = way.ask(&format!("fetch {id}"))? else { return Ok(None) };
             let unpacked = File::open(&path).map(|file| store.unpack(id, BufReader::new(file)));
             let _ = fs::remove_file(&path);
-            unpacked?.map(Some).map_err(|error| io::Error::other(kiln_model::Fault::from(error).chain()))
+            match unpacked? {
+                Ok(layer) => Ok(Some(layer)),
+                Err(error) => {
+                    let why = kiln_model::Fault::from(error).chain();
+                    events.warn(format!("unpack a stage of the farm: {why}; it is made here"));
+                    way.ask(&format!("bad {id}")).map(|_| None)
+                }
+            }
         });
         fetched.flatten()
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use kiln_farm_api::{BuildId, Client, Entry, Error, FarmEvent, Trust, What};
+use kiln_farm_api::{Build, BuildId, Client, Entry, Error, FarmEvent, Trust, What};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
 use sd_notify::NotifyState;
@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::ending::Failure;
+use crate::out;
 
 /// Starts what runs async code.
 pub fn runtime() -> Result<Runtime, Fault> {
@@ -29,6 +30,11 @@ pub fn not_done(doing: &str, error: kiln_farm_server::error::Error) -> Fault {
         }
         failed => Fault::farm(doing).because(failed),
     }
+}
+
+/// Says what has become of a build that somebody did something about.
+pub fn say_state(build: &Build) {
+    out::talk(&format!("build {} of `{}` is {}\n", build.id, build.name, build.state.name()));
 }
 
 /// Tells the service manager that waits for it (`NOTIFY_SOCKET`, sd_notify(3)) how far this process is; nobody else.

@@ -51,6 +51,9 @@ async fn codes_of_a_farm() {
     redis.heard_by("bscd-demo", 1);
 
     let mut server = Server::start(port, &data, &redis);
+    // Who manages services asks so for new configuration; a server without certificates has none, and goes on.
+    let asked = Command::new("kill").args(["-HUP", &server.0.id().to_string()]).status().unwrap();
+    assert!(asked.success());
     let address: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
     let token = std::fs::read_to_string(data.join("admin.token")).unwrap();
     let admin = Client::new(address.clone(), token.trim());
@@ -61,27 +64,19 @@ async fn codes_of_a_farm() {
         project: "default".parse().unwrap(),
         name: "demo".into(),
         priority: 0,
-        tasks: vec![Order {
-            name: "image".parse().unwrap(),
-            work: Work::Image {
-                bundle,
-                recipe: "kiln.toml".into(),
-                profiles: vec![],
-                set: vec![],
-                epoch: None,
-                no_verify: false,
-            },
-            needs: vec![],
-            arch: None,
-            capabilities: [].into(),
-            attempts: None,
-            timeout: None,
-            channel: Some(channel.into()),
-        }],
+        tasks: vec![Order { channel: Some(channel.into()), ..Order::image(Work::image(bundle, "kiln.toml")) }],
         once: None,
     };
     let odd = admin.submit(&submission("two words")).await.unwrap_err();
     assert_eq!(odd.status(), Some(400), "{odd}");
+    let mut double = submission("demo");
+    let other = Order { name: "other".parse().unwrap(), ..double.tasks[0].clone() };
+    double.tasks.push(other);
+    let twice = admin.submit(&double).await.unwrap_err();
+    assert!(
+        twice.status() == Some(400) && twice.to_string().contains("two tasks are told in channel `demo`"),
+        "{twice}"
+    );
     let build = admin.submit(&submission("demo")).await.unwrap();
     let node = Client::new(address, admin.enrol("n1".parse().unwrap()).await.unwrap().credential);
 

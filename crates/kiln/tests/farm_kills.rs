@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use kiln_farm_api::points::Point;
 use kiln_farm_api::{
     BuildId, BuildState, Client, Complete, FarmEvent, Holding, Lease, Order, Poll, Resources, Stored, Submission,
     TaskState, Tell, What, Work, routes,
 };
-use kiln_farm_server::points::Point;
 use kiln_model::{Arch, Digest, Event, EventKind};
 use kiln_testkit::{Postgres, S3, free_port};
 
@@ -116,7 +116,7 @@ async fn torment(mut postgres: Option<Postgres>, s3: Option<S3>, kills: u32) {
     let enough = Arc::new(AtomicBool::new(false));
     let submitting = tokio::spawn(submit_all(admin.clone(), bundle, enough.clone()));
     let rounds =
-        (0..kills).flat_map(|round| (0..).zip(Point::ALL).map(move |(at, point)| (point, at * 13 + round * 29)));
+        (0..kills).flat_map(|round| (0..).zip(Point::OF_SERVERS).map(move |(at, point)| (point, at * 13 + round * 29)));
     let mut trapped = 0;
     for (point, number) in rounds {
         server.kill();
@@ -195,21 +195,10 @@ async fn submit_all(admin: Client, bundle: Digest, enough: Arc<AtomicBool>) -> V
             break;
         }
         let order = |name: &str, needs: &[&str]| Order {
-            name: name.parse().unwrap(),
-            work: Work::Image {
-                bundle,
-                recipe: "kiln.toml".into(),
-                profiles: vec![],
-                set: vec![],
-                epoch: None,
-                no_verify: false,
-            },
             needs: needs.iter().map(|need| need.parse().unwrap()).collect(),
             arch: Some(Arch::Amd64),
-            capabilities: [].into(),
             attempts: Some(1000),
-            timeout: None,
-            channel: None,
+            ..Order::new(name.parse().unwrap(), Work::image(bundle, "kiln.toml"))
         };
         let submission = Submission {
             project: "default".parse().unwrap(),

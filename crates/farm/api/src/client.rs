@@ -228,6 +228,11 @@ impl Client {
         self.get(&routes::stage(id)).await
     }
 
+    /// Says that the bytes which the server has for a stage are none.
+    pub async fn drop_stage(&self, id: Digest, kept: &Kept) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::stage(id)).json(kept)).await.map(drop)
+    }
+
     /// Says which blob, uploaded already, is a stage's.
     pub async fn keep_stage(&self, id: Digest, kept: &Kept) -> Result<()> {
         self.answer(self.request(Method::PUT, &routes::stage(id)).json(kept)).await.map(drop)

@@ -10,6 +10,7 @@ pub mod hook;
 pub mod ids;
 pub mod log;
 pub mod node;
+pub mod points;
 pub mod problem;
 pub mod retention;
 pub mod routes;

@@ -62,7 +62,34 @@ pub enum Work {
     },
 }
 
+impl Order {
+    /// A task that needs nothing but a node.
+    pub fn new(name: Name, work: Work) -> Self {
+        Self {
+            name,
+            work,
+            needs: vec![],
+            arch: None,
+            capabilities: BTreeSet::new(),
+            attempts: None,
+            timeout: None,
+            channel: None,
+        }
+    }
+
+    /// The only task of a build that is one image.
+    pub fn image(work: Work) -> Self {
+        Self::new("image".parse().expect("it is a name"), work)
+    }
+}
+
 impl Work {
+    /// An image from a recipe of a bundle, as the recipe says it.
+    pub fn image(bundle: Digest, recipe: impl Into<String>) -> Self {
+        let recipe = recipe.into();
+        Self::Image { bundle, recipe, profiles: vec![], set: vec![], epoch: None, no_verify: false }
+    }
+
     /// Returns the blobs that it is made from.
     pub fn inputs(&self) -> Vec<Digest> {
         match self {

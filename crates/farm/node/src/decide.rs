@@ -126,14 +126,7 @@ mod tests {
     }
 
     fn lease(task: u128, epoch: u64) -> Lease {
-        let work = Work::Image {
-            bundle: Digest::of(""),
-            recipe: "kiln.toml".into(),
-            profiles: vec![],
-            set: vec![],
-            epoch: None,
-            no_verify: false,
-        };
+        let work = Work::image(Digest::of(""), "kiln.toml");
         let Holding { task, epoch } = held(task, epoch);
         let (build, name) = (BuildId(Uuid::nil()), || "x".parse().unwrap());
         Lease { task, epoch, build, project: name(), name: name(), work }

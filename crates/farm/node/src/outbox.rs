@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use kiln_farm_api::points::{self, Point};
 use kiln_farm_api::task::Failure;
 use kiln_farm_api::{Client, Complete, Holding};
 use kiln_model::FaultKind;
@@ -37,6 +38,7 @@ pub fn commit(home: &Home, holding: Holding, outcome: &Outcome) -> io::Result<Pa
     file.sync_all()?;
     fs::rename(&partial, work.join(RESULT))?;
     File::open(&work)?.sync_all()?;
+    points::pass(Point::ResultWritten);
     home.promote(holding)
 }
 
@@ -60,10 +62,11 @@ pub async fn deliver(client: &Client, holding: Holding, folder: &Path, complete:
         complete.failure.get_or_insert_with(|| lost(&why.message));
         complete.artifacts = upload::those_there(client, &folder.join(OUT), complete.artifacts).await;
     }
+    points::pass(Point::Uploaded);
     let mut backoff = Backoff::of_calls();
     loop {
         match client.complete(holding.task, &complete).await.map_err(|error| (Trouble::of(&error), error)) {
-            Ok(()) => return,
+            Ok(()) => return points::pass(Point::Completed),
             Err((Trouble::NotOurs, error)) => {
                 return tracing::info!(task = %holding.task, "the server does not take a result: {error}");
             }

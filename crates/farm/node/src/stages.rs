@@ -79,10 +79,19 @@ impl Desk {
     async fn serve(self: Arc<Self>, stream: UnixStream) {
         let (read, mut write) = stream.into_split();
         let mut lines = BufReader::new(read).lines();
-        let mut packing = None;
+        let (mut packing, mut given) = (None, None);
         while let Ok(Some(line)) = lines.next_line().await {
             let answer = match said(&line) {
-                Some(("fetch", stage)) => self.fetch(stage).await.map(|path| format!("file {}", path.display())),
+                Some(("fetch", stage)) => self.fetch(stage).await.map(|(path, kept)| {
+                    given = Some((stage, kept));
+                    format!("file {}", path.display())
+                }),
+                Some(("bad", stage)) => {
+                    if let Some((_, kept)) = given.take().filter(|(given, _)| *given == stage) {
+                        self.refuse(stage, kept).await;
+                    }
+                    None
+                }
                 Some(("offer", stage)) if self.wants(stage).await => {
                     let path = self.fresh();
                     packing = Some((stage, path.clone()));
@@ -111,8 +120,9 @@ impl Desk {
     }
 
     /// Downloads a stage, if the server has it.
-    async fn fetch(&self, stage: Digest) -> Option<PathBuf> {
-        let Kept { sha256, size } = self.ask(stage).await?.stage?;
+    async fn fetch(&self, stage: Digest) -> Option<(PathBuf, Kept)> {
+        let kept = self.ask(stage).await?.stage?;
+        let Kept { sha256, size } = kept;
         let path = self.fresh();
         let fetched = timeout(PATIENCE, self.client.download(sha256, &path)).await;
         let hashed = path.clone();
@@ -124,10 +134,19 @@ impl Desk {
             Err(_) => false,
         };
         if sound {
-            return Some(path);
+            return Some((path, kept));
         }
         let _ = fs::remove_file(path).await;
         None
+    }
+
+    /// Tells the server that the bytes of a stage are none.
+    async fn refuse(&self, stage: Digest, kept: Kept) {
+        match timeout(ANSWER, self.client.drop_stage(stage, &kept)).await {
+            Ok(Ok(())) => tracing::warn!("stage {stage} of the server, blob {}, could not be unpacked", kept.sha256),
+            Ok(Err(error)) => drop(self.complain("refuse a stage", &error)),
+            Err(_) => {}
+        }
     }
 
     async fn wants(&self, stage: Digest) -> bool {

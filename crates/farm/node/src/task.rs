@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use kiln_farm_api::points::{self, Point};
 use kiln_farm_api::task::Failure;
 use kiln_farm_api::{Client, Complete, Holding, Lease, Work};
 use kiln_model::{Digest, FaultKind};
@@ -98,6 +99,7 @@ async fn work(shop: &Shop, lease: &Lease, stop: &Stop) -> io::Result<Option<(Pat
     let failure = failure.or_else(|| listed.as_ref().err().map(|error| farm(format!("read what was built: {error}"))));
     story.end(failure.as_ref())?;
     let complete = Complete { epoch: lease.epoch, failure, artifacts: listed.unwrap_or_default() };
+    points::pass(Point::Built);
     let outcome = Outcome { began, complete: complete.clone() };
     let folder = outbox::commit(&shop.home, holding, &outcome)?;
     Ok(Some((folder, complete, telling)))
@@ -112,7 +114,10 @@ async fn build(shop: &Shop, ordered: &Work, work: &Path, story: &mut Story, stop
         fetched = fetch(&shop.client, *digest, work.join("bundle.tar.zst")) => fetched,
     };
     let ready = match ready {
-        Ok(packed) => unpack(packed, bundle.clone(), shop.config.max_bundle).await,
+        Ok(packed) => {
+            points::pass(Point::Fetched);
+            unpack(packed, bundle.clone(), shop.config.max_bundle).await
+        }
         Err(failure) => Err(failure),
     };
     let stages = shop.stages.as_ref().map(|stages| stages.socket.as_path());

@@ -77,25 +77,7 @@ async fn bundle(admin: &Client) -> Result<Digest, Failed> {
 }
 
 fn submission(bundle: Digest, number: u64) -> Submission {
-    let work = Work::Image {
-        bundle,
-        recipe: "kiln.toml".into(),
-        profiles: vec![],
-        set: vec![],
-        epoch: None,
-        no_verify: false,
-    };
-    let name = "task".parse().expect("a name");
-    let task = Order {
-        name,
-        work,
-        needs: vec![],
-        arch: None,
-        capabilities: [].into(),
-        attempts: None,
-        timeout: None,
-        channel: None,
-    };
+    let task = Order::image(Work::image(bundle, "kiln.toml"));
     let project = "default".parse().expect("a name");
     Submission { project, name: format!("load {number}"), priority: 0, tasks: vec![task], once: None }
 }

@@ -13,7 +13,7 @@ use kiln_farm_api::{Holding, Name, NodeId, Orders, Poll};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::db::{Db, Tx};
+use crate::db::{Db, Kind, Tx, elsewhere};
 use crate::decide::assign::assign;
 use crate::decide::expire::{expire, too_long};
 use crate::decide::hear::hear;
@@ -27,6 +27,7 @@ use crate::metrics::Metrics;
 pub struct Dispatch {
     polls: mpsc::Sender<Waiting>,
     wake: Arc<Notify>,
+    db: Db,
 }
 
 /// A node that waits for an answer.
@@ -50,14 +51,26 @@ impl Dispatch {
     pub fn start(db: Db, terms: Terms, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let (polls, asked) = mpsc::channel(4096);
         let wake = Arc::new(Notify::new());
-        let rounds = Rounds { db, terms, clock, metrics, waiting: vec![] };
+        let rounds = Rounds { db: db.clone(), terms, clock, metrics, waiting: vec![] };
         tokio::spawn(rounds.run(asked, wake.clone()));
-        Self { polls, wake }
+        Self { polls, wake, db }
     }
 
-    /// Says that there may be something to do: a task was queued, or is to stop.
+    /// Says that there may be something to do: a task was queued, or is to stop. Other servers hear of it too.
     pub fn wake(&self) {
         self.wake.notify_one();
+        if self.db.kind == Kind::Postgres {
+            let db = self.db.clone();
+            tokio::spawn(async move {
+                // Who does not hear looks now and then.
+                let _ = elsewhere::wake(db.reader()).await;
+            });
+        }
+    }
+
+    /// Returns what wakes this server's dispatcher alone.
+    pub fn waker(&self) -> Arc<Notify> {
+        self.wake.clone()
     }
 
     /// Waits until there is something to say to a node.

@@ -9,7 +9,6 @@ use kiln_farm_api::{
     BuildId, Complete, DeliveryId, Enrolled, HookId, Name, NewProject, NodeId, Order, Retention, Role, Scope,
     Submission, Taken, TaskId, Tell, Token, TokenId, UserId, What, Work,
 };
-use kiln_model::EventKind;
 use uuid::Uuid;
 
 use crate::blobs::Blobs;
@@ -131,7 +130,7 @@ impl Farm {
                     let before = tx.output(build).await?;
                     let mut used = before;
                     let said = fresh.into_iter().filter_map(|event| {
-                        let kind = output::bounded(bounded(event.kind), &mut used, limit)?;
+                        let kind = output::bounded(output::shortened(event.kind), &mut used, limit)?;
                         let (at, task) = (tell.began + event.at as i64, Some((task, tell.epoch)));
                         Some(Said { at, task, what: What::Build(kind) })
                     });
@@ -376,21 +375,6 @@ impl Farm {
             })
             .await?;
         Ok(Token { secret: Some(secret), ..token })
-    }
-}
-
-/// Longest line of a log, bytes.
-const LINE: usize = 16 << 10;
-
-/// Cuts a line that nobody reads: a log's pages are read into memory.
-fn bounded(event: EventKind) -> EventKind {
-    match event {
-        EventKind::Log { stage, source, line } if line.len() > LINE => {
-            let end = line.floor_char_boundary(LINE);
-            let line = format!("{} … {} bytes more", &line[..end], line.len() - end);
-            EventKind::Log { stage, source, line }
-        }
-        other => other,
     }
 }
 

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use kiln_farm_api::points::{self, Point};
 use kiln_farm_api::retention::{Swept, SweptProject};
 use kiln_farm_api::{BuildId, Name};
 use kiln_model::Digest;
@@ -34,7 +35,6 @@ use crate::blobs::{Hold, Stray};
 use crate::decide::retain::{DAY, Ended, GRACE, Shared, over, too_many, unneeded};
 use crate::error::{Result, chain};
 use crate::farm::Farm;
-use crate::points::{self, Point};
 
 /// What goes, as it looked before anything was touched.
 struct Picture {

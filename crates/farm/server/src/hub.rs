@@ -1,6 +1,7 @@
 //! Who watches which build's log now: entries reach them from memory, the database is asked for what came before.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kiln_farm_api::{BuildId, Entry};
@@ -20,6 +21,8 @@ pub struct Told {
 #[derive(Default)]
 pub struct Hub {
     watched: Mutex<HashMap<BuildId, Watched>>,
+    /// Whether this server is told of what others write.
+    listens: AtomicBool,
 }
 
 struct Watched {
@@ -55,6 +58,21 @@ impl Hub {
                 more
             });
         }
+    }
+
+    /// Wakes every watcher, to look at the database.
+    pub fn wake(&self) {
+        self.watched.lock().expect("no panic while held").values().for_each(|here| here.last.send_modify(|_| {}));
+    }
+
+    /// Notes whether this server is told of what others write.
+    pub fn listening(&self, listens: bool) {
+        self.listens.store(listens, Ordering::Relaxed);
+    }
+
+    /// Whether this server is told of what others write.
+    pub fn listens(&self) -> bool {
+        self.listens.load(Ordering::Relaxed)
     }
 
     /// Begins to watch; what is in the database before this call is to be read there.

@@ -3,14 +3,14 @@
 use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
-use kiln_farm_api::{Kept, StageFound, Upload};
+use kiln_farm_api::points::{self, Point};
+use kiln_farm_api::{Kept, Name, StageFound, Upload};
 use kiln_model::Digest;
 
 use crate::blobs::{Hold, Place, Received, Whole, shard};
 use crate::db::blobs::Known;
 use crate::error::{Error, Result};
 use crate::farm::Farm;
-use crate::points::{self, Point};
 
 /// A promise that is younger than this, milliseconds, need not be renewed: what is left of the day is long enough.
 const PROMISED: i64 = 3600 * 1000;
@@ -136,6 +136,15 @@ impl Farm {
         }
         let now = self.now();
         self.db.write(move |tx| async move { tx.keep_stage(id, kept, now).await }.boxed()).await
+    }
+
+    /// Forgets the bytes of a stage that a node could not unpack.
+    pub async fn drop_stage(&self, id: Digest, kept: Kept, node: &Name) -> Result<()> {
+        let dropped = self.db.write(move |tx| async move { tx.drop_stage(id, kept).await }.boxed()).await?;
+        if dropped {
+            tracing::warn!("node `{node}` could not unpack blob {} of stage {id}: it is forgotten", kept.sha256);
+        }
+        Ok(())
     }
 
     /// Puts bytes that are here already into the store.

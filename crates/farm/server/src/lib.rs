@@ -21,7 +21,6 @@ pub mod metrics;
 pub mod oidc;
 mod pages;
 mod people;
-pub mod points;
 pub mod secret;
 pub mod serve;
 pub mod sources;

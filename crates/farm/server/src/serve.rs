@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::blobs::{self, Blobs};
 pub use crate::config::Config;
-use crate::db::Db;
+use crate::db::{Db, Kind, elsewhere};
 use crate::dispatch::Dispatch;
 use crate::doors::Doors;
 use crate::error::{Error, Result, chain};
@@ -36,6 +36,8 @@ pub struct Server {
     tls: Option<Tls>,
     /// Where this machine's own node comes in.
     inside: SocketAddr,
+    /// The database that further servers may share.
+    shared: Option<String>,
 }
 
 /// The first administrator's way in.
@@ -76,6 +78,7 @@ impl Server {
         let until = clock() + config.terms.lease;
         db.write(move |tx| async move { tx.forgive(until).await }.boxed()).await?;
         let dispatch = Dispatch::start(db.clone(), config.terms, clock.clone(), metrics.clone());
+        let shared = (db.kind == Kind::Postgres).then_some(url);
         let (address, guesses) = (address.trim_end_matches('/').into(), Arc::default());
         let gate = Arc::new(Gate::new(config.limits));
         let farm = Farm {
@@ -98,7 +101,7 @@ impl Server {
             stages_limit: config.stages_limit,
         };
         let welcome = welcome(&farm, &config.data).await?;
-        Ok(Self { farm, welcome, doors, tls, inside })
+        Ok(Self { farm, welcome, doors, tls, inside, shared })
     }
 
     /// Returns where it listens.
@@ -116,6 +119,10 @@ impl Server {
         let daily = tokio::spawn(gc::daily(self.farm.clone()));
         let telling = tokio::spawn(hooks::run(self.farm.clone()));
         let looking = tokio::spawn(sources::run(self.farm.clone()));
+        let listening = self.shared.map(|url| {
+            let waker = self.farm.dispatch.waker();
+            tokio::spawn(elsewhere::listen(url, self.farm.hub.clone(), move || waker.notify_one()))
+        });
         let router = http::router::router(self.farm, self.tls.is_some());
         let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let renewing = tokio::spawn(renew(self.tls));
@@ -133,6 +140,7 @@ impl Server {
         telling.abort();
         looking.abort();
         renewing.abort();
+        listening.inspect(tokio::task::JoinHandle::abort);
         served
     }
 }

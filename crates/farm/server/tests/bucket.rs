@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use common::asking::Asking;
 use common::{BEGINNING, On, TestFarm, bucket, client};
 use kiln_farm_api::retention::Swept;
 use kiln_farm_api::{Error, Upload, routes};
@@ -18,22 +19,7 @@ use kiln_model::{Arch, Digest};
 use kiln_testkit::{Postgres, S3};
 use reqwest::{Method, StatusCode};
 
-/// Somebody without a client of ours.
-struct Asking {
-    http: reqwest::Client,
-    server: String,
-    token: String,
-}
-
 impl Asking {
-    fn new(farm: &TestFarm) -> Self {
-        Self { http: reqwest::Client::new(), server: format!("http://{}", farm.address), token: farm.token.clone() }
-    }
-
-    fn request(&self, method: Method, at: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{at}", self.server)).bearer_auth(&self.token)
-    }
-
     async fn append(&self, digest: Digest, offset: usize, length: usize, piece: &[u8]) -> reqwest::Response {
         let request = self.request(Method::PATCH, &routes::upload(digest)).body(piece.to_vec());
         request.header("upload-offset", offset).header("upload-length", length).send().await.unwrap()

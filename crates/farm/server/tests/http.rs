@@ -5,6 +5,7 @@ mod common;
 use std::pin::pin;
 use std::time::Duration;
 
+use common::asking::Asking;
 use common::{On, TestFarm, client};
 use futures_util::StreamExt as _;
 use kiln_farm_api::access::Member;
@@ -70,6 +71,44 @@ async fn another_servers_entries_come_too() {
     assert_eq!(entries.len(), 6);
 }
 
+/// By the database's own word: looking now and then would take ten seconds for each line, and half a second for each lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_hear_of_each_other() {
+    let postgres = kiln_testkit::Postgres::start();
+    let url = postgres.url();
+    let mut farm = TestFarm::start(On::Postgres(postgres)).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let second = client(farm.second(&url).await, &farm.token);
+    let work = async {
+        for round in 0..20 {
+            // Nodes of the one are given what comes to the other.
+            let submission = farm.submission(&format!("b{round}"), vec![farm.order("image")]);
+            let (lease, build) = {
+                let node = farm.nodes.get_mut("n1").unwrap();
+                let begin = node.poll(1, 20_000);
+                let (orders, build) = tokio::join!(begin, async {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    second.submit(&submission).await.unwrap()
+                });
+                (orders.unwrap().begin.remove(0), build)
+            };
+            let mut entries = pin!(second.follow(build.id, 0, &[]).await.unwrap());
+            let mut seen = 0;
+            while seen < 2 {
+                seen = entries.next().await.unwrap().unwrap().seq;
+            }
+            let node = farm.nodes.get_mut("n1").unwrap();
+            for line in 1..=10 {
+                node.tell(&lease, line, &["x"]).await.unwrap();
+                assert_eq!(entries.next().await.unwrap().unwrap().seq, 2 + line);
+            }
+            node.end(&lease, None).await.unwrap();
+            node.forget(&lease);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(100), work).await.expect("200 lines by looking take half an hour");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn artifacts_are_blobs_first_and_rows_last() {
     let mut farm = TestFarm::start(On::Sqlite).await;
@@ -131,35 +170,7 @@ async fn an_upload_that_broke_off_goes_on() {
     assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }
 
-/// Requests as they come over the line.
-struct Asking {
-    http: reqwest::Client,
-    server: String,
-    token: String,
-}
-
 impl Asking {
-    fn new(farm: &TestFarm) -> Self {
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { http, server: format!("http://{}", farm.address), token: farm.token.clone() }
-    }
-
-    fn with(&self, token: &str) -> Self {
-        Self { http: self.http.clone(), server: self.server.clone(), token: token.to_owned() }
-    }
-
-    fn request(&self, method: Method, at: &str) -> reqwest::RequestBuilder {
-        self.http.request(method, format!("{}{at}", self.server)).bearer_auth(&self.token)
-    }
-
-    async fn get(&self, at: &str) -> reqwest::Response {
-        self.request(Method::GET, at).send().await.unwrap()
-    }
-
-    async fn post(&self, at: &str, body: impl serde::Serialize) -> reqwest::Response {
-        self.request(Method::POST, at).json(&body).send().await.unwrap()
-    }
-
     async fn token(&self, scopes: &[Scope], lasts: Option<u64>) -> reqwest::Response {
         let new = NewToken { name: "t".into(), scopes: scopes.iter().copied().collect(), lasts };
         self.post("/api/v1/tokens", new).await

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::asking::Asking;
 use common::{BEGINNING, On, TestFarm};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kiln_farm_api::source::{NewSource, Origin, Push, PushState, Source};
@@ -13,6 +14,7 @@ use kiln_farm_api::{Name, SourceId};
 use kiln_farm_server::db::builds::Wanted;
 use kiln_farm_server::sources::{Gather, Gathered, Mistake, Packed, Read, Wish};
 use kiln_model::{Arch, Fault};
+use reqwest::Method;
 use sha2::Sha256;
 
 const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -179,6 +181,24 @@ async fn what_is_away_is_asked_again_and_then_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_failed_is_built_when_the_forge_says_it_again() {
+    let repository = Repository::default();
+    let farm = with(On::Sqlite, &repository).await;
+    let made = source(&farm).await;
+    let secret = made.secret.as_deref().unwrap();
+    repository.away.store(4, Ordering::SeqCst);
+    say(&farm, &made, secret, "main", B).await;
+    for (attempts, pause) in [(1, 15_000), (2, 60_000), (3, 240_000)] {
+        settled(&farm, made.id, PushState::Waiting, attempts).await;
+        farm.turn(pause);
+    }
+    let failed = settled(&farm, made.id, PushState::Failed, 4).await;
+    assert_eq!(say(&farm, &made, secret, "main", B).await.0, 202);
+    let built = settled(&farm, made.id, PushState::Done, 1).await;
+    assert!(built.id == failed.id && built.error.is_none() && built.recipes.len() == 1, "{built:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_may_what() {
     let farm = with(On::Sqlite, &Repository::default()).await;
     let made = source(&farm).await;
@@ -216,13 +236,19 @@ async fn who_may_what() {
     assert_eq!(post(&pushes, &token, main.clone()).await.0, 202, "who builds what others made");
     assert_eq!(post(&pushes, &token, serde_json::json!({ "branch": "--upload-pack=x" })).await.0, 400);
 
-    // Builds are the owner's, for as long as they may build here.
+    // Builds are the owner's, for as long as they may build here; and whoever has sources is not removed.
     farm.farm.join(project(), ben.id, Some(kiln_farm_api::Role::Owner), "admin").await.unwrap();
     let (status, his) = post(sources, &token, new("https://git.example.org/a")).await;
     assert_eq!(status, 201, "{his}");
     let his: Source = serde_json::from_str(&his).unwrap();
+    let ask = Asking::new(&farm);
+    let kept = ask.request(Method::DELETE, "/api/v1/users/ben").send().await.unwrap();
+    assert_eq!(kept.status(), 409);
+    assert!(kept.text().await.unwrap().contains("`ben` has a source in project `default` that would stop"));
     farm.farm.join(project(), ben.id, None, "admin").await.unwrap();
     say(&farm, &his, his.secret.as_deref().unwrap(), "main", B).await;
     let push = settled(&farm, his.id, PushState::Failed, 1).await;
     assert!(push.error.as_deref().unwrap().contains("`ben`, whose source it is, may not build"), "{push:?}");
+    farm.admin.drop_source(&project(), his.id).await.unwrap();
+    assert_eq!(ask.request(Method::DELETE, "/api/v1/users/ben").send().await.unwrap().status(), 204);
 }

@@ -6,7 +6,6 @@ use kiln_farm_api::BuildId;
 
 use crate::command::Outcome;
 use crate::farm::{self, Login};
-use crate::out;
 
 /// Cancels a build of a build service.
 #[derive(Debug, clap::Args)]
@@ -22,6 +21,6 @@ pub fn run(args: Args) -> Outcome {
     let client = args.login.client()?;
     let cancelled = farm::runtime()?.block_on(client.cancel(args.build));
     let build = cancelled.map_err(|error| farm::fault("cancel the build", error))?;
-    out::talk(&format!("build {} of `{}` is {}\n", build.id, build.name, build.state.name()));
+    farm::say_state(&build);
     Ok(ExitCode::SUCCESS)
 }

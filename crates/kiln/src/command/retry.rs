@@ -6,7 +6,6 @@ use kiln_farm_api::BuildId;
 
 use crate::command::Outcome;
 use crate::farm::{self, Login};
-use crate::out;
 
 /// Lets what did not end well of a build run again: what failed, was parked, cancelled or skipped.
 #[derive(Debug, clap::Args)]
@@ -22,6 +21,6 @@ pub fn run(args: Args) -> Outcome {
     let client = args.login.client()?;
     let again = farm::runtime()?.block_on(client.retry(args.build));
     let build = again.map_err(|error| farm::fault("run the build again", error))?;
-    out::talk(&format!("build {} of `{}` is {}\n", build.id, build.name, build.state.name()));
+    farm::say_state(&build);
     Ok(ExitCode::SUCCESS)
 }

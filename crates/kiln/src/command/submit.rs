@@ -126,16 +126,8 @@ fn submission(args: &Args, loaded: &Loaded, packed: &Packed) -> Result<Submissio
         no_verify: args.no_verify,
     };
     let spec = &loaded.completed.spec;
-    let image = Order {
-        name: "image".parse().expect("it is a name"),
-        work,
-        needs: vec![],
-        arch: Some(spec.base.architecture),
-        capabilities: Default::default(),
-        attempts: None,
-        timeout: args.timeout,
-        channel: args.channel.clone(),
-    };
+    let (arch, channel) = (Some(spec.base.architecture), args.channel.clone());
+    let image = Order { arch, timeout: args.timeout, channel, ..Order::image(work) };
     let once = Some(Uuid::now_v7().to_string());
     let (project, name) = (args.project.clone(), spec.name.clone());
     Ok(Submission { project, name, priority: args.priority, tasks: vec![image], once })

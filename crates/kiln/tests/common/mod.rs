@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod alpine;
+pub mod farm;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

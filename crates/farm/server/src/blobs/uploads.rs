@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::folder::{blocking, digest_of, old};
 use crate::error::{Error, Result};
-use crate::points::{self, Point};
+use kiln_farm_api::points::{self, Point};
 
 /// How long an upload may be silent.
 const SILENCE: Duration = Duration::from_secs(60);

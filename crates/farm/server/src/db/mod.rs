@@ -12,6 +12,7 @@ pub mod blobs;
 pub mod builds;
 pub mod channels;
 pub mod counts;
+pub mod elsewhere;
 pub mod hooks;
 mod identities;
 pub mod nodes;
@@ -31,13 +32,13 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool, Executor as _};
 use tokio::sync::{mpsc, oneshot};
 
+use kiln_farm_api::points::{self, Point};
 use kiln_farm_api::{BuildId, Entry};
 
 use crate::backup;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::points::{self, Point};
 
 pub use log::{Like, Said, Wanted};
 
@@ -237,6 +238,9 @@ async fn within(kind: Kind, tx: &mut Tx, jobs: &mut Vec<Job>, told: &mut Vec<Tel
             tx.conn.execute("ROLLBACK TO job").await?;
         }
         tx.conn.execute("RELEASE job").await?;
+    }
+    if kind == Kind::Postgres {
+        elsewhere::tell(&mut tx.conn, &tx.told).await?;
     }
     points::pass(Point::BeforeCommit);
     tx.conn.execute("COMMIT").await?;

@@ -25,6 +25,13 @@ impl Tx {
         Ok(())
     }
 
+    /// Forgets a stage whose bytes are these; false: it has others, or none.
+    pub async fn drop_stage(&mut self, id: Digest, kept: Kept) -> Result<bool> {
+        let sql = "DELETE FROM stages WHERE id = $1 AND sha256 = $2";
+        let query = sqlx::query(sql).bind(id.to_string()).bind(kept.sha256.to_string());
+        Ok(query.execute(&mut *self.conn).await?.rows_affected() == 1)
+    }
+
     /// Notes that a stage was asked for.
     pub async fn use_stage(&mut self, id: Digest, now: i64) -> Result<()> {
         let sql = "UPDATE stages SET used = $1 WHERE id = $2";

@@ -4,6 +4,20 @@ use kiln_model::EventKind;
 
 /// Bytes an entry takes beside its line.
 const ENTRY: i64 = 100;
+/// Longest line of a log, bytes.
+const LINE: usize = 16 << 10;
+
+/// Cuts a line that nobody reads: a log's pages are read into memory.
+pub fn shortened(event: EventKind) -> EventKind {
+    match event {
+        EventKind::Log { stage, source, line } if line.len() > LINE => {
+            let end = line.floor_char_boundary(LINE);
+            let line = format!("{} … {} bytes more", &line[..end], line.len() - end);
+            EventKind::Log { stage, source, line }
+        }
+        other => other,
+    }
+}
 
 /// Returns what a log that holds `used` bytes of output takes of an event, and counts it. The first time something is left out, that
 /// is said.
@@ -25,6 +39,19 @@ pub fn bounded(event: EventKind, used: &mut i64, limit: i64) -> Option<EventKind
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_are_cut_between_letters() {
+        let cut = |line: String| match shortened(EventKind::Log { stage: None, source: "sh".into(), line }) {
+            EventKind::Log { line, .. } => line,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(cut("a".repeat(LINE)), "a".repeat(LINE));
+        assert_eq!(
+            cut(format!("a{}", "ä".repeat(LINE))),
+            format!("a{} … {} bytes more", "ä".repeat(LINE / 2 - 1), LINE + 2)
+        );
+    }
 
     #[test]
     fn steps_are_always_told() {

@@ -161,10 +161,10 @@ impl Follower {
         Ok(())
     }
 
-    /// Waits for the next entry; another server's are only seen by looking.
+    /// Waits for the next entry; another server's are seen by looking where nobody tells of them.
     async fn wait(&mut self) {
-        let longest =
-            if self.farm.db.kind == Kind::Postgres { Duration::from_millis(200) } else { Duration::from_secs(10) };
+        let told = self.farm.db.kind == Kind::Sqlite || self.farm.hub.listens();
+        let longest = if told { Duration::from_secs(10) } else { Duration::from_millis(200) };
         let _ = tokio::time::timeout(longest, self.changed.changed()).await;
     }
 }

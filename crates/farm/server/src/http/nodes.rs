@@ -86,6 +86,19 @@ pub async fn keep_stage(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Forgets the bytes of a stage that a node could not unpack, so that it takes others.
+#[utoipa::path(delete, path = "/stages/{stage}", tag = "node", params(("stage" = String, Path, description = "id of the stage")),
+    request_body = Kept, responses((status = 204)))]
+pub async fn drop_stage(
+    State(farm): State<Farm>,
+    node: Machine,
+    Path(stage): Path<Digest>,
+    Json(kept): Json<Kept>,
+) -> Result<StatusCode> {
+    farm.drop_stage(stage, kept, &node.name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Takes a task's result.
 #[utoipa::path(post, path = "/node/tasks/{task}/complete", tag = "node", params(("task" = TaskId, Path)), request_body = Complete,
     responses((status = 204), (status = 409, body = Problem)))]

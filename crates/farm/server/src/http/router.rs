@@ -86,7 +86,7 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(nodes::poll))
         .routes(routes!(nodes::tell))
         .routes(routes!(nodes::complete))
-        .routes(routes!(nodes::stage, nodes::keep_stage))
+        .routes(routes!(nodes::stage, nodes::keep_stage, nodes::drop_stage))
         .routes(routes!(access::me))
         .routes(routes!(access::projects, access::make_project))
         .routes(routes!(access::join))

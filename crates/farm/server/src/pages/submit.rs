@@ -57,20 +57,8 @@ pub async fn submit(
 async fn submission(farm: &Farm, project: Name, completed: Completed, recipe: String) -> Result<Submission> {
     let bytes: Bytes = bundle(&recipe).map_err(|error| Error::failed("pack a recipe", error))?.into();
     let bundle = farm.keep(bytes).await?;
-    let work =
-        Work::Image { bundle, recipe: RECIPE.into(), profiles: vec![], set: vec![], epoch: None, no_verify: false };
-    let name = "image".parse().map_err(|error| Error::failed("name a task", error))?;
     let arch = completed.spec.base.architecture.into();
-    let order = Order {
-        name,
-        work,
-        needs: vec![],
-        arch,
-        capabilities: [].into(),
-        attempts: None,
-        timeout: None,
-        channel: None,
-    };
+    let order = Order { arch, ..Order::image(Work::image(bundle, RECIPE)) };
     Ok(Submission { project, name: completed.spec.name, priority: 0, tasks: vec![order], once: None })
 }
 

@@ -153,18 +153,7 @@ async fn built(
 ) -> Result<PushedRecipe> {
     let Packed { name, arch, bundle, recipe } = packed;
     let bundle = farm.keep(bundle.into()).await?;
-    let work = Work::Image { bundle, recipe, profiles: vec![], set: vec![], epoch: None, no_verify: false };
-    let task = "image".parse().map_err(|error| Error::failed("name a task", error))?;
-    let order = Order {
-        name: task,
-        work,
-        needs: vec![],
-        arch: Some(arch),
-        capabilities: [].into(),
-        attempts: None,
-        timeout: None,
-        channel: None,
-    };
+    let order = Order { arch: Some(arch), ..Order::image(Work::image(bundle, recipe)) };
     let name = build_name(&name, &due.branch, commit);
     let once = Some(format!("push:{}:{path}", due.id));
     let submission = Submission { project: kept.project.clone(), name, priority: 0, tasks: vec![order], once };

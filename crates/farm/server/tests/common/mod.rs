@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+pub mod asking;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -153,24 +155,7 @@ impl TestFarm {
     }
 
     pub fn order(&self, name: &str) -> Order {
-        let work = Work::Image {
-            bundle: self.bundle,
-            recipe: "kiln.toml".into(),
-            profiles: vec![],
-            set: vec![],
-            epoch: None,
-            no_verify: false,
-        };
-        Order {
-            name: name.parse().unwrap(),
-            work,
-            needs: vec![],
-            arch: None,
-            capabilities: [].into(),
-            attempts: None,
-            timeout: None,
-            channel: None,
-        }
+        Order::new(name.parse().unwrap(), Work::image(self.bundle, "kiln.toml"))
     }
 
     pub fn submission(&self, name: &str, tasks: Vec<Order>) -> Submission {

@@ -1,10 +1,10 @@
-//! Points at which a test kills the server: `KILN_KILL_AT=POINT:N` ends the process by SIGKILL when it comes to a point for the Nth
+//! Points at which a test kills a server or a node: `KILN_KILL_AT=POINT:N` ends the process by SIGKILL when it comes to a point for the Nth
 //! time, as a machine that loses its power there would. Without the variable a point is one comparison.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Where the server can be killed.
+/// Where a server or a node can be killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// In a transaction, after a job was done.
@@ -19,12 +19,25 @@ pub enum Point {
     BlobPlaced,
     /// A gc has removed rows of blobs, their bytes are still there.
     RowsGone,
+    /// A node has a task's bundle.
+    Fetched,
+    /// A node's build has ended, its result is nowhere.
+    Built,
+    /// A node's result is on its disk.
+    ResultWritten,
+    /// A node's artifacts are with the server, its result is not.
+    Uploaded,
+    /// The server has a node's result, the node has not heard that.
+    Completed,
 }
 
 impl Point {
-    /// Every point that a build comes to, in the order it does.
-    pub const ALL: [Self; 5] =
+    /// Every point that a server comes to for a build, in the order it does.
+    pub const OF_SERVERS: [Self; 5] =
         [Self::Job, Self::BeforeCommit, Self::AfterCommit, Self::UploadWritten, Self::BlobPlaced];
+
+    /// Every point that a node comes to for a build, in the order it does.
+    pub const OF_NODES: [Self; 5] = [Self::Fetched, Self::Built, Self::ResultWritten, Self::Uploaded, Self::Completed];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -34,6 +47,11 @@ impl Point {
             Self::UploadWritten => "upload-written",
             Self::BlobPlaced => "blob-placed",
             Self::RowsGone => "rows-gone",
+            Self::Fetched => "fetched",
+            Self::Built => "built",
+            Self::ResultWritten => "result-written",
+            Self::Uploaded => "uploaded",
+            Self::Completed => "completed",
         }
     }
 }
@@ -48,7 +66,8 @@ static TRAP: OnceLock<Option<Trap>> = OnceLock::new();
 fn trap() -> Option<Trap> {
     let said = std::env::var("KILN_KILL_AT").ok()?;
     let (name, count) = said.split_once(':')?;
-    let point = Point::ALL.into_iter().chain([Point::RowsGone]).find(|point| point.name() == name)?;
+    let all = Point::OF_SERVERS.into_iter().chain(Point::OF_NODES).chain([Point::RowsGone]);
+    let point = all.into_iter().find(|point| point.name() == name)?;
     Some(Trap { point, left: AtomicU32::new(count.parse().ok()?) })
 }
 

@@ -1,0 +1,115 @@
+//! A build service, and nodes in processes of their own.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use kiln_farm_api::{Client, StageFound};
+use kiln_testkit::{Apk, ApkKey, Server, eventually, free_port};
+use serde_json::Value;
+
+use super::alpine::{KEY, publish};
+use super::{Bench, Done, json};
+
+const RECIPE: &str = "edition = 1\nname = \"edge\"\n\n[base]\ndistribution = \"alpine\"\nrelease = \"3.23\"\n\
+                      architecture = \"amd64\"\nmirror = \"MIRROR\"\nkey = \"KEY\"\n\n[packages]\ninclude = [\"tool\"]\n\n\
+                      [[file]]\npath = \"/etc/motd\"\ntext = \"hello\"\n\n[[output]]\nformat = \"tar\"\n";
+
+/// A process that is told to end, and waited for.
+pub struct Ending(pub Child);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// A service without a node, and who asks it.
+pub struct Farm {
+    pub bench: Bench,
+    port: u16,
+    pub client: Client,
+    pub runtime: tokio::runtime::Runtime,
+    _server: Ending,
+}
+
+impl Farm {
+    pub fn start() -> Self {
+        let (bench, port) = (Bench::new(), free_port());
+        let listen = format!("127.0.0.1:{port}");
+        let mut command =
+            bench.kiln(&["serve", "--listen", &listen, "--data", "farm", "--no-node", "--keep-free", "0"]);
+        command.stdout(Stdio::null()).stderr(log(&bench, "serve")).env_remove("DATABASE_URL");
+        let server = Ending(command.spawn().expect("kiln starts"));
+        let token = bench.path("farm/admin.token");
+        eventually("the server is up", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() && token.exists());
+        let token = fs::read_to_string(token).unwrap();
+        let client = Client::new(format!("http://{listen}").parse().unwrap(), token.trim());
+        Self { bench, port, client, runtime: tokio::runtime::Runtime::new().unwrap(), _server: server }
+    }
+
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Writes `edge.toml`, an Alpine of four packages, and its lock; returns the mirror that has them.
+    pub fn recipe(&self) -> Server {
+        let key = ApkKey::new(KEY, false);
+        self.bench.write(KEY, &key.pem());
+        let root = self.bench.path("alpine");
+        fs::create_dir_all(&root).unwrap();
+        let server = Server::start(&root);
+        let package = |name: &str| Apk::new(name, "1.0-r0").arch("x86_64");
+        let tool = package("tool").file("usr/bin/tool", 0o4755, "#!/bin/sh\n").file("usr/share/tool", 0o600, "secret");
+        let all = [package("alpine-base"), package("alpine-keys"), package("tzdata"), tool];
+        publish(&root.join("v3.23/main/x86_64"), &all, &key);
+        publish(&root.join("v3.23/community/x86_64"), &[], &key);
+        let mirror = server.url("").trim_end_matches('/').to_owned();
+        self.bench.write("edge.toml", &RECIPE.replace("MIRROR", &mirror).replace("KEY", KEY));
+        self.bench.ok(&["lock", "edge.toml"]);
+        server
+    }
+
+    /// Starts a node with a cache of its own; returns it with a client that speaks for it.
+    pub fn node(&self, name: &str) -> (Ending, Client) {
+        let client = self.enrol(name);
+        (self.run_node(name, &[]), client)
+    }
+
+    /// Makes a node known; returns a client that speaks for it.
+    pub fn enrol(&self, name: &str) -> Client {
+        let enrolled = self.runtime.block_on(self.client.enrol(name.parse().unwrap())).unwrap();
+        self.bench.write(&format!("{name}.credential"), &enrolled.credential);
+        Client::new(self.address().parse().unwrap(), enrolled.credential)
+    }
+
+    /// Starts a node that is known.
+    pub fn run_node(&self, name: &str, environment: &[(&str, &str)]) -> Ending {
+        let words = ["node", "--server", &self.address(), "--keep-free", "0", "--slots", "1"];
+        let mut command = self.bench.kiln(&words);
+        command.args(["--credential-file", &format!("{name}.credential"), "--data", name]);
+        command.args(["--cache", &format!("{name}-cache")]).stdout(Stdio::null()).stderr(log(&self.bench, name));
+        Ending(command.envs(environment.iter().copied()).spawn().expect("kiln starts"))
+    }
+
+    /// Builds, and returns the artifact and the report.
+    #[track_caller]
+    pub fn build(&self, out: &str) -> (Vec<u8>, Value) {
+        let mut command = self.bench.kiln(&["submit", "edge.toml", "--wait", "--out", out]);
+        command.env("KILN_SERVER", self.address()).args(["--token-file", "farm/admin.token"]);
+        Done::of(command.output().expect("kiln starts")).well();
+        let report = fs::read_dir(self.bench.path(out)).unwrap().map(|entry| entry.unwrap().path());
+        let report = report.into_iter().find(|path| path.to_string_lossy().ends_with("report.json"));
+        (fs::read(self.bench.path(out).join("edge.tar")).unwrap(), json(&report.expect("a report")))
+    }
+
+    pub fn stage(&self, node: &Client, id: &str) -> StageFound {
+        self.runtime.block_on(node.stage(id.parse().unwrap())).unwrap()
+    }
+}
+
+fn log(bench: &Bench, name: &str) -> fs::File {
+    let path: PathBuf = bench.path(&format!("{name}.log"));
+    fs::File::options().create(true).append(true).open(path).unwrap()
+}
