@@ -1,4 +1,5 @@
-//! A Debian package of kiln for the machine it is made on: binary, units, completions, documents. Made with dpkg-deb.
+//! A Debian package of kiln for the machine it is made on: binary, units, completions, documents. That very kiln makes it, with the
+//! dpkg-deb of a tree of Debian's, so its bytes depend on nothing of the machine but the binary.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -53,27 +54,43 @@ pub fn run(rest: &[String]) -> Done {
         fs::write(&to, said(Command::new(&program).args(["completions", shell]))?)
             .map_err(|error| error.to_string())?;
     }
-    fs::write(tree.join("DEBIAN/control"), control()?).map_err(|error| error.to_string())?;
-    said(Command::new("dpkg-deb").args(["--root-owner-group", "-Zxz", "--build"]).arg(tree).arg("target/kiln.deb"))?;
+    let architecture = control()?;
+    fs::write("target/kiln-deb.toml", recipe(&architecture)).map_err(|error| error.to_string())?;
+    let _ = fs::remove_dir_all("target/deb-made");
+    said(Command::new(binary).args(["build", "--plain", "--out", "target/deb-made", "target/kiln-deb.toml"]))?;
+    fs::rename("target/deb-made/kiln-deb/kiln.deb", "target/kiln.deb").map_err(|error| error.to_string())?;
     println!("target/kiln.deb");
     Ok(())
 }
 
+/// A tree in which the package is made.
+fn recipe(architecture: &str) -> String {
+    format!(
+        "edition = 1\nname = \"kiln-deb\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\narchitecture = \"{architecture}\"\n\n\
+         [packages]\nbase = \"essential\"\n\n[[file]]\npath = \"/package\"\nsource = \"deb\"\n\n\
+         [[script]]\nafter = \"cleanup\"\nname = \"dpkg-deb\"\ntext = \"dpkg-deb --root-owner-group -Zxz --build /package /kiln.deb\\n\"\n\n\
+         [[output]]\nformat = \"dir\"\n"
+    )
+}
+
+/// Writes the package's control file; returns the architecture.
 fn control() -> Result<String, String> {
     let architecture = said(Command::new("dpkg").arg("--print-architecture"))?;
     // What it was linked with is enough, and no older one is known to be.
     let libc = said(Command::new("dpkg-query").args(["--show", "--showformat=${Version}", "libc6"]))?;
     let libc = libc.split('-').next().unwrap_or_default();
     let version = env!("CARGO_PKG_VERSION");
-    Ok(format!(
-        "Package: kiln\nVersion: {version}\nArchitecture: {}\nMaintainer: kiln <kiln@invalid.example>\nSection: admin\n\
+    let architecture = architecture.trim();
+    let text = format!(
+        "Package: kiln\nVersion: {version}\nArchitecture: {architecture}\nMaintainer: kiln <kiln@invalid.example>\nSection: admin\n\
          Priority: optional\nDepends: libc6 (>= {libc}), libgcc-s1, adduser, passwd, uidmap\n\
          Recommends: ca-certificates, git\nSuggests: postgresql, redis-server\n\
          Description: turns recipes into bootable operating-system images\n \
          One program that builds images and packages on a laptop or on a farm, without\n root and without a daemon: \
-         a build service and its nodes are in it, too.\n",
-        architecture.trim()
-    ))
+         a build service and its nodes are in it, too.\n"
+    );
+    fs::write("target/deb/DEBIAN/control", text).map_err(|error| error.to_string())?;
+    Ok(architecture.to_owned())
 }
 
 /// Runs a program and returns what it printed.

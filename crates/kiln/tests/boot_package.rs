@@ -1,0 +1,61 @@
+//! kiln's Debian package, made by kiln: installed in an image that kiln makes, and started there by systemd.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Bench, tool};
+
+const RECIPE: &str = "edition = 1\nname = \"service\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\narchitecture = \"amd64\"\n\
+     board = \"generic-x86_64\"\nsecurity = false\nupdates = false\n\n[packages]\ninclude = [\"curl\", \"dbus\"]\nfiles = [\"kiln.deb\"]\n\n\
+     [services]\nenable = [\"kiln-serve\"]\n\n[network]\ndhcp = true\n\n[[output]]\nformat = \"raw\"\n\n[verify]\nboot = true\n";
+
+/// A build service that was never set up: it comes up, its first link and token open it, it survives, and it says what is wrong.
+const HOLDS: [(&str, &str); 8] = [
+    ("dpkg --audit; dpkg-query -W -f '${Status}' kiln; grep ^kiln: /etc/subuid", "install ok installed"),
+    ("systemctl is-active kiln-serve && systemctl show -p NotifyAccess,Type kiln-serve", "Type=notify"),
+    ("curl -fsS http://127.0.0.1:8080/ready && stat -c %U:%a /var/lib/kiln /var/lib/kiln/admin.token", "kiln:600"),
+    ("journalctl -u kiln-serve -o cat", "/welcome/"),
+    (
+        "printf 'edition = 1\\nnonsense = 1\\n' >bad.toml; KILN_TOKEN=$(cat /var/lib/kiln/admin.token) kiln submit bad.toml \
+         --server http://127.0.0.1:8080 2>&1; test $? = 1",
+        "unknown key `nonsense`",
+    ),
+    (
+        "curl -fsS -H \"authorization: Bearer $(cat /var/lib/kiln/admin.token)\" http://127.0.0.1:8080/api/v1/nodes",
+        "\"amd64\"",
+    ),
+    (
+        "systemctl kill -s KILL kiln-serve; sleep 5; curl -fsS --retry 20 --retry-all-errors http://127.0.0.1:8080/ready; systemctl \
+      show -p NRestarts kiln-serve",
+        "NRestarts=1",
+    ),
+    (
+        "systemctl stop kiln-serve; systemctl is-active kiln-serve; systemctl show -p Result kiln-serve",
+        "Result=success",
+    ),
+];
+
+#[test]
+fn boot_the_package_of_kiln() {
+    let bench = Bench::shared();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut making = Command::new(env!("CARGO"));
+    making.args(["xtask", "deb", "--binary", env!("CARGO_BIN_EXE_kiln")]).current_dir(&root);
+    let made = making.env("KILN_CACHE", bench.cache()).env("KILN_CACHE_LIMIT", "60G").output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    fs::copy(root.join("target/kiln.deb"), bench.path("kiln.deb")).unwrap();
+    let about = tool("dpkg-deb", &["--info", &bench.path("kiln.deb").display().to_string()]);
+    assert!(about.contains("Package: kiln") && about.contains("uidmap"), "{about}");
+
+    let assert = |(command, contains): &(&str, &str)| {
+        format!("\n[[verify.assert]]\ncommand = '''{command}'''\ncontains = {contains:?}\ntimeout = \"2min\"\n")
+    };
+    bench.write("service.toml", &(RECIPE.to_owned() + &HOLDS.iter().map(assert).collect::<String>()));
+    bench.ok(&["build", "--no-verify", "service.toml"]);
+    let verified: serde_json::Value =
+        serde_json::from_str(&bench.ok(&["boot", "out/service.raw", "--check", "--json"]).stdout).unwrap();
+    assert_eq!(verified["held"].as_array().unwrap().len(), HOLDS.len(), "{verified}");
+}
