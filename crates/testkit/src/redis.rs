@@ -151,12 +151,12 @@ impl Listener {
         Self { process, lines }
     }
 
-    /// Returns lines until one is `last`.
+    /// Returns lines until one is `last`; real builds may be silent for minutes.
     #[track_caller]
     pub fn until(&self, last: &str) -> Vec<String> {
         let mut lines = vec![];
         while lines.last().is_none_or(|line| line != last) {
-            let line = self.lines.recv_timeout(Duration::from_secs(30));
+            let line = self.lines.recv_timeout(Duration::from_secs(300));
             lines.push(line.unwrap_or_else(|_| panic!("{last} comes; so far: {lines:?}")));
         }
         lines

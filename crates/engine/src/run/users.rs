@@ -38,12 +38,15 @@ impl Run<'_> {
             Password::Hash(hash) => Ok(Some(hash.clone())),
             Password::Secret { name, salt, .. } => {
                 let value = self.secrets.get(name)?;
-                // A password may begin as hashes do.
                 if kiln_recipe::is_password_hash(value) {
-                    Ok(Some(value.to_owned()))
-                } else {
-                    hashed(value, salt).map(Some)
+                    return Ok(Some(value.to_owned()));
                 }
+                // A password may begin as hashes do; whoever meant one is to know.
+                if value.starts_with('$') && value.matches('$').count() > 2 {
+                    let message = "is taken as the password itself: as a hash of crypt(5) it is too old, or not whole";
+                    self.events.warn(format!("the secret `{name}` {message}"));
+                }
+                hashed(value, salt).map(Some)
             }
         }
     }

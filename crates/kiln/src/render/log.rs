@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
 
 use kiln_engine::events::Sink;
@@ -66,7 +67,12 @@ impl Log {
         if let (Some(name), Some(_)) = (self.name.take(), self.live.take()) {
             let (path, partial) =
                 (self.folder.join(format!("{name}.log")), self.folder.join(format!(".{name}.log.partial")));
-            let written = fs::write(&partial, self.text()).and_then(|()| fs::rename(&partial, path));
+            let written = fs::write(&partial, self.text()).and_then(|()| {
+                // Whom the build's files were given to has the log too.
+                let live = fs::metadata(&path)?;
+                let _ = lchown(&partial, Some(live.uid()), Some(live.gid()));
+                fs::rename(&partial, path)
+            });
             let _ = written.inspect_err(|_| drop(fs::remove_file(&partial)));
         }
     }

@@ -30,7 +30,8 @@ pub static KEYS: Table = Table {
             Shape::Text(&PASSWORD_HASH),
             "The password's hash, from `openssl passwd -6` or `mkpasswd`.",
         ),
-        key("password", Shape::Secret, "The password or its hash, by reference.").example("{ secret = \"admin\" }"),
+        key("password", Shape::Secret, "The password, or its hash as `password-hash` takes it, by reference.")
+            .example("{ secret = \"admin\" }"),
         key(
             "ssh-keys",
             Shape::Either(&[Shape::List(&Shape::Text(&SSH_KEY)), Shape::Table(&KEY_FILE)]),

@@ -2,12 +2,12 @@
 
 use super::Work;
 use crate::catalogue::Board;
+use crate::catalogue::layout::{self, Partition};
 use crate::desk::Note;
 use crate::language::pieman::pair::{Pair, Word};
 use crate::language::pieman::sheets::Refused;
 use crate::language::pieman::tree::Tree;
 use crate::node::Value;
-use crate::spec::Family;
 
 /// Where the boot partition is while the image is made; Pieman's images mount it nowhere.
 const BOOT: &str = "/boot/firmware";
@@ -27,11 +27,14 @@ impl Work<'_> {
 
     /// A board of the catalogue brings firmware, kernel and what names them; files of one's own come beside those.
     fn beside(&mut self, pair: &Pair, board: &Board) {
-        let fat = if self.target.release.family == Family::Apk { "/boot" } else { BOOT };
-        let own =
-            |word: &&Word| !is_address(&word.text) && !word.text.starts_with('/') && !CHOICES.contains(&&*word.text);
+        let layout = layout::find(board.layout_in(self.target.release, self.parameters.is_on("ENABLE_MENDER")));
+        let parts = layout.into_iter().flat_map(|layout| &layout.partitions).map(Partition::spec);
+        let fat =
+            parts.filter(|part| part.role == "firmware").find_map(|part| part.mount).map(|mount| mount.to_string());
+        let beside = |text: &str| !is_address(text) && !text.starts_with('/') && !CHOICES.contains(&text);
+        let own = |word: &&Word| fat.is_some() && beside(&word.text);
         let (own, others): (Vec<_>, Vec<_>) = pair.boot.iter().partition(own);
-        own.into_iter().for_each(|word| self.local_file(fat, word));
+        own.into_iter().for_each(|word| self.local_file(fat.as_deref().unwrap_or(BOOT), word));
         let mut idle = |word: &Word, what: &str, brings: &str, hint: &str| {
             let message = format!("{what} no effect: board `{}` of kiln brings {brings}", board.name);
             self.warnings.push(Note::warning(word.span, "without-effect", message).hint(hint.to_owned()));
@@ -49,7 +52,7 @@ impl Work<'_> {
             idle(&pair.kernel, "`kernel.package` has", "its kernel", hint);
         }
         if let Some(blob) = &pair.spl_bin {
-            idle(blob, "`spl_bin` has", "U-Boot", hint);
+            idle(blob, "`spl_bin` has", "U-Boot", "a board with another U-Boot is a file in data/boards");
         }
     }
 
