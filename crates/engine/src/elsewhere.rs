@@ -46,6 +46,7 @@ impl Elsewhere {
             let _ = fs::remove_file(&path);
             match unpacked? {
                 Ok(layer) => Ok(Some(layer)),
+                Err(error) if !error.is_of_the_layer() => Err(io::Error::other(kiln_model::Fault::from(error).chain())),
                 Err(error) => {
                     let why = kiln_model::Fault::from(error).chain();
                     events.warn(format!("unpack a stage of the farm: {why}; it is made here"));

@@ -85,7 +85,7 @@ impl Trust {
         }
         // Whether they are certificates shows when they are put to use.
         let this = Self(found);
-        builder(None, &this).build().map_err(|_| "a certificate in it is none".to_owned())?;
+        rooted(&|| builder(None), &this.0).map_err(|_| "a certificate in it is none".to_owned())?;
         Ok(this)
     }
 }
@@ -370,15 +370,24 @@ impl Client {
 }
 
 fn http(silence: Option<Duration>, trust: &Trust) -> reqwest::Client {
-    builder(silence, trust).build().expect("a client whose certificates were tried before can be made")
+    rooted(&|| builder(silence), &trust.0).expect("a client whose certificates were tried before can be made")
 }
 
-fn builder(silence: Option<Duration>, trust: &Trust) -> reqwest::ClientBuilder {
+/// Makes a client that trusts the system's certificates and `own`. Where the system has none it trusts `own` alone, and speaks to those who
+/// need none.
+pub fn rooted(
+    make: &dyn Fn() -> reqwest::ClientBuilder,
+    own: &[reqwest::Certificate],
+) -> reqwest::Result<reqwest::Client> {
+    let all = if own.is_empty() { make() } else { make().tls_certs_merge(own.iter().cloned()) };
+    all.build().or_else(|_| make().tls_certs_only(own.iter().cloned()).build())
+}
+
+fn builder(silence: Option<Duration>) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(10))
         .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")));
-    let builder = silence.into_iter().fold(builder, reqwest::ClientBuilder::read_timeout);
-    if trust.0.is_empty() { builder } else { builder.tls_certs_merge(trust.0.iter().cloned()) }
+    silence.into_iter().fold(builder, reqwest::ClientBuilder::read_timeout)
 }
 
 /// Reads why the server said no; something between may have said it in words of its own.

@@ -21,6 +21,8 @@ pub enum Point {
     RowsGone,
     /// A node has a task's bundle.
     Fetched,
+    /// A node's build has begun its first stage.
+    Building,
     /// A node's build has ended, its result is nowhere.
     Built,
     /// A node's result is on its disk.
@@ -37,7 +39,8 @@ impl Point {
         [Self::Job, Self::BeforeCommit, Self::AfterCommit, Self::UploadWritten, Self::BlobPlaced];
 
     /// Every point that a node comes to for a build, in the order it does.
-    pub const OF_NODES: [Self; 5] = [Self::Fetched, Self::Built, Self::ResultWritten, Self::Uploaded, Self::Completed];
+    pub const OF_NODES: [Self; 6] =
+        [Self::Fetched, Self::Building, Self::Built, Self::ResultWritten, Self::Uploaded, Self::Completed];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -48,6 +51,7 @@ impl Point {
             Self::BlobPlaced => "blob-placed",
             Self::RowsGone => "rows-gone",
             Self::Fetched => "fetched",
+            Self::Building => "building",
             Self::Built => "built",
             Self::ResultWritten => "result-written",
             Self::Uploaded => "uploaded",

@@ -9,6 +9,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use kiln_farm_api::Work;
+use kiln_farm_api::points::{self, Point};
 use kiln_farm_api::task::Failure;
 use kiln_model::{Event, EventKind, FaultKind};
 use tokio::io::AsyncRead;
@@ -209,6 +210,9 @@ impl Story {
         };
         if let EventKind::Failed { fault, message, hint, .. } = &event.kind {
             self.failed = Some(Failure { fault: *fault, message: message.clone(), hint: hint.clone() });
+        }
+        if matches!(event.kind, EventKind::StageStarted { .. }) {
+            points::pass(Point::Building);
         }
         let now = self.now();
         let offset = *self.offset.get_or_insert(now.saturating_sub(event.at));

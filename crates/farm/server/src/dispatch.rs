@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use kiln_farm_api::{Holding, Name, NodeId, Orders, Poll};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::db::{Db, Kind, Tx, elsewhere};
 use crate::decide::assign::assign;
@@ -27,7 +28,16 @@ use crate::metrics::Metrics;
 pub struct Dispatch {
     polls: mpsc::Sender<Waiting>,
     wake: Arc<Notify>,
-    db: Db,
+    /// Where other servers share the database: what tells them.
+    others: Option<Others>,
+}
+
+/// The way to the dispatchers of other servers.
+#[derive(Clone)]
+struct Others {
+    /// What this server calls itself.
+    own: Arc<str>,
+    tell: Arc<Notify>,
 }
 
 /// A node that waits for an answer.
@@ -53,24 +63,23 @@ impl Dispatch {
         let wake = Arc::new(Notify::new());
         let rounds = Rounds { db: db.clone(), terms, clock, metrics, waiting: vec![] };
         tokio::spawn(rounds.run(asked, wake.clone()));
-        Self { polls, wake, db }
+        let others = (db.kind == Kind::Postgres).then(|| {
+            let others = Others { own: Uuid::now_v7().to_string().into(), tell: Arc::default() };
+            tokio::spawn(others.clone().run(db));
+            others
+        });
+        Self { polls, wake, others }
     }
 
     /// Says that there may be something to do: a task was queued, or is to stop. Other servers hear of it too.
     pub fn wake(&self) {
         self.wake.notify_one();
-        if self.db.kind == Kind::Postgres {
-            let db = self.db.clone();
-            tokio::spawn(async move {
-                // Who does not hear looks now and then.
-                let _ = elsewhere::wake(db.reader()).await;
-            });
-        }
+        self.others.iter().for_each(|others| others.tell.notify_one());
     }
 
-    /// Returns what wakes this server's dispatcher alone.
-    pub fn waker(&self) -> Arc<Notify> {
-        self.wake.clone()
+    /// Returns what wakes this server's dispatcher alone, and what others know it by.
+    pub fn alone(&self) -> (Arc<Notify>, String) {
+        (self.wake.clone(), self.others.as_ref().map_or_else(String::new, |others| others.own.to_string()))
     }
 
     /// Waits until there is something to say to a node.
@@ -82,6 +91,19 @@ impl Dispatch {
         self.polls.send(waiting).await.map_err(|_| ended())?;
         // Its place may have been taken by a newer poll of the same node.
         Ok(answered.await.unwrap_or_default())
+    }
+}
+
+impl Others {
+    /// Tells them, once for all that was done while they were told.
+    async fn run(self, db: Db) {
+        loop {
+            self.tell.notified().await;
+            // Who does not hear looks now and then.
+            if let Err(error) = elsewhere::wake(db.reader(), &self.own).await {
+                tracing::debug!("other servers are not told of work: {error}");
+            }
+        }
     }
 }
 

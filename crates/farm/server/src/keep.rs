@@ -140,8 +140,18 @@ impl Farm {
 
     /// Forgets the bytes of a stage that a node could not unpack.
     pub async fn drop_stage(&self, id: Digest, kept: Kept, node: &Name) -> Result<()> {
-        let dropped = self.db.write(move |tx| async move { tx.drop_stage(id, kept).await }.boxed()).await?;
-        if dropped {
+        let (now, who) = (self.now(), format!("node {node}"));
+        let job = self.db.write(move |tx| {
+            async move {
+                let dropped = tx.drop_stage(id, kept).await?;
+                if dropped {
+                    tx.note(now, &who, "refuse stage", &format!("{id} of blob {}", kept.sha256)).await?;
+                }
+                Ok(dropped)
+            }
+            .boxed()
+        });
+        if job.await? {
             tracing::warn!("node `{node}` could not unpack blob {} of stage {id}: it is forgotten", kept.sha256);
         }
         Ok(())

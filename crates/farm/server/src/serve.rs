@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use crate::blobs::{self, Blobs};
 pub use crate::config::Config;
-use crate::db::{Db, Kind, elsewhere};
+use crate::db::elsewhere::Ear;
+use crate::db::{Db, Kind};
 use crate::dispatch::Dispatch;
 use crate::doors::Doors;
 use crate::error::{Error, Result, chain};
@@ -120,8 +121,8 @@ impl Server {
         let telling = tokio::spawn(hooks::run(self.farm.clone()));
         let looking = tokio::spawn(sources::run(self.farm.clone()));
         let listening = self.shared.map(|url| {
-            let waker = self.farm.dispatch.waker();
-            tokio::spawn(elsewhere::listen(url, self.farm.hub.clone(), move || waker.notify_one()))
+            let (waker, own) = self.farm.dispatch.alone();
+            tokio::spawn(Ear { url, own }.listen(self.farm.hub.clone(), move || waker.notify_one()))
         });
         let router = http::router::router(self.farm, self.tls.is_some());
         let router = router.into_make_service_with_connect_info::<SocketAddr>();

@@ -3,6 +3,8 @@
 mod common;
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::asking::Asking;
@@ -10,6 +12,8 @@ use common::{On, TestFarm, client};
 use futures_util::StreamExt as _;
 use kiln_farm_api::access::Member;
 use kiln_farm_api::{BuildId, Complete, Entry, NewProject, NewToken, NewUser, Role, Scope, Stored, Token, routes};
+use kiln_farm_server::db::elsewhere;
+use kiln_farm_server::hub::Hub;
 use kiln_model::{Arch, Digest};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -71,42 +75,48 @@ async fn another_servers_entries_come_too() {
     assert_eq!(entries.len(), 6);
 }
 
-/// By the database's own word: looking now and then would take ten seconds for each line, and half a second for each lease.
+/// By the database's own word, also when it was away.
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_hear_of_each_other() {
     let postgres = kiln_testkit::Postgres::start();
     let url = postgres.url();
     let mut farm = TestFarm::start(On::Postgres(postgres)).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
-    let second = client(farm.second(&url).await, &farm.token);
-    let work = async {
-        for round in 0..20 {
-            // Nodes of the one are given what comes to the other.
-            let submission = farm.submission(&format!("b{round}"), vec![farm.order("image")]);
-            let (lease, build) = {
-                let node = farm.nodes.get_mut("n1").unwrap();
-                let begin = node.poll(1, 20_000);
-                let (orders, build) = tokio::join!(begin, async {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    second.submit(&submission).await.unwrap()
-                });
-                (orders.unwrap().begin.remove(0), build)
-            };
-            let mut entries = pin!(second.follow(build.id, 0, &[]).await.unwrap());
-            let mut seen = 0;
-            while seen < 2 {
-                seen = entries.next().await.unwrap().unwrap().seq;
+    let (hub, woken) = (Arc::new(Hub::default()), Arc::new(AtomicU32::new(0)));
+    let count = woken.clone();
+    let ear = elsewhere::Ear { url: url.clone(), own: "another".into() };
+    let listening = tokio::spawn(ear.listen(hub.clone(), move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    }));
+    let until = async |what: &str, holds: &dyn Fn() -> bool| {
+        for _ in 0..600 {
+            if holds() {
+                return;
             }
-            let node = farm.nodes.get_mut("n1").unwrap();
-            for line in 1..=10 {
-                node.tell(&lease, line, &["x"]).await.unwrap();
-                assert_eq!(entries.next().await.unwrap().unwrap().seq, 2 + line);
-            }
-            node.end(&lease, None).await.unwrap();
-            node.forget(&lease);
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+        panic!("never: {what}");
     };
-    tokio::time::timeout(Duration::from_secs(100), work).await.expect("200 lines by looking take half an hour");
+    until("it listens", &|| hub.listens() && woken.load(Ordering::SeqCst) == 1).await;
+    until("so does the server", &|| farm.farm.hub.listens()).await;
+    let build = farm.submit("edge", &["image"]).await;
+    until("it hears of work", &|| woken.load(Ordering::SeqCst) == 2).await;
+    let watching = hub.watch(build.id);
+    let node = farm.nodes.get_mut("n1").unwrap();
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    let mut last = 0;
+    for line in 1..=5 {
+        node.tell(&lease, line, &["x"]).await.unwrap();
+        until("it hears of a line", &|| *watching.borrow() > last).await;
+        last = *watching.borrow();
+    }
+    // Whoever says something does not hear it as another's: only what is said after it.
+    let heard = woken.load(Ordering::SeqCst);
+    elsewhere::wake(farm.farm.db.reader(), "another").await.unwrap();
+    elsewhere::wake(farm.farm.db.reader(), "a third").await.unwrap();
+    until("it hears of a third", &|| woken.load(Ordering::SeqCst) > heard).await;
+    assert_eq!(woken.load(Ordering::SeqCst), heard + 1);
+    listening.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -69,6 +69,12 @@ async fn strangers_are_counted_by_address_and_hinder_nobody_else() {
     for path in ["/health", "/ready"] {
         assert_eq!(status(&farm, path, &[]).await, 200, "{path}");
     }
+    // Who is known is nobody where nobody is asked who they are.
+    assert_eq!(status(&farm, "/login", &[("authorization", &bearer)]).await, 429);
+    let nobody = uuid::Uuid::nil();
+    for door in ["/welcome/x".to_owned(), format!("/api/v1/projects/default/sources/{nobody}/push")] {
+        assert_eq!(status(&farm, &door, &[("authorization", &bearer)]).await, 429, "{door}");
+    }
     for _ in 0..30 {
         assert_eq!(status(&farm, "/api/v1/me", &[("authorization", &bearer)]).await, 200);
         farm.nodes.get_mut("n").unwrap().poll(1, 0).await.unwrap();

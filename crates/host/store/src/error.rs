@@ -12,6 +12,8 @@ pub enum Error {
     Io { verb: &'static str, path: PathBuf, source: io::Error },
     #[error("the bytes are not the ones asked for: expected sha256 `{expected}`, got `{got}`")]
     WrongDigest { expected: Digest, got: Digest },
+    #[error("the bytes are no layer of stage `{}`", stage.0.short())]
+    NoLayer { stage: StageId, source: io::Error },
     #[error("`{path}` in the layer of stage `{}` only refers to a layer below (overlay xattr `{xattr}`)", stage.0.short())]
     Refers { stage: StageId, path: GuestPath, xattr: String },
     #[error("the layer of stage `{}` holds a name that no image may hold", stage.0.short())]
@@ -19,6 +21,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether bytes that were to be a layer are none, whoever unpacks them and wherever.
+    pub fn is_of_the_layer(&self) -> bool {
+        matches!(self, Self::NoLayer { .. } | Self::Refers { .. } | Self::BadName { .. })
+    }
+
     /// Wraps an I/O error with what was being done to which path.
     pub(crate) fn io<E: Into<io::Error>>(verb: &'static str, path: impl AsRef<Path>) -> impl FnOnce(E) -> Self {
         move |source| Self::Io { verb, path: path.as_ref().to_owned(), source: source.into() }

@@ -42,7 +42,11 @@ impl Store {
     pub fn unpack(&self, id: &StageId, from: impl Read) -> Result<Layer> {
         let folder = self.scratch("unpacked")?;
         let upper = folder.join("root");
-        let (meta, manifest) = read(id, from, &upper).map_err(Error::io("unpack a layer into", &upper))?;
+        let (meta, manifest) = read(id, from, &upper).map_err(|source| match source.raw_os_error() {
+            // What the kernel says is this machine's affair.
+            Some(_) => Error::io("unpack a layer into", &upper)(source),
+            None => Error::NoLayer { stage: *id, source },
+        })?;
         let now = scan(*id, &upper)?.manifest;
         let same = now.items.len() == manifest.items.len()
             && now.items.iter().zip(&manifest.items).all(|(now, then)| is_same(now, then));

@@ -35,39 +35,50 @@ pub async fn tell(conn: &mut PoolConnection<Any>, told: &[(BuildId, Entry)]) -> 
     Ok(())
 }
 
-/// Says that there may be something to do for nodes.
-pub async fn wake(pool: &AnyPool) -> Result<(), sqlx::Error> {
-    say(pool, WORK, String::new()).await
+/// Says that there may be something to do for nodes; `own` is the server that says it.
+pub async fn wake(pool: &AnyPool, own: &str) -> Result<(), sqlx::Error> {
+    say(pool, WORK, own.to_owned()).await
 }
 
 async fn say<'e>(to: impl sqlx::Executor<'e, Database = Any>, channel: &str, word: String) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, $2)").bind(channel.to_owned()).bind(word).execute(to).await.map(drop)
 }
 
-/// Listens for ever: nudges those who watch, and calls `wake` where there may be something to do.
-pub async fn listen(url: String, hub: Arc<Hub>, wake: impl Fn() + Send) {
-    loop {
-        let ended = heard(&url, &hub, &wake).await;
-        hub.listening(false);
-        if let Err(error) = ended {
-            tracing::warn!("nothing is heard of other servers: {}", chain(&error));
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+/// A server that listens.
+pub struct Ear {
+    /// The database.
+    pub url: String,
+    /// What it calls itself: its own words about work it knows already.
+    pub own: String,
 }
 
-async fn heard(url: &str, hub: &Hub, wake: &impl Fn()) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect(url).await?;
-    listener.listen_all([LOGS, WORK]).await?;
-    hub.listening(true);
-    loop {
-        // What was said before nobody heard.
-        hub.wake();
-        wake();
-        while let Some(word) = listener.try_recv().await? {
-            match word.channel() {
-                LOGS => grown(word.payload()).for_each(|(build, last)| hub.nudge(build, last)),
-                _ => wake(),
+impl Ear {
+    /// Listens for ever: nudges those who watch, and calls `wake` where there may be something to do.
+    pub async fn listen(self, hub: Arc<Hub>, wake: impl Fn() + Send) {
+        loop {
+            let ended = self.heard(&hub, &wake).await;
+            hub.listening(false);
+            if let Err(error) = ended {
+                tracing::warn!("nothing is heard of other servers: {}", chain(&error));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn heard(&self, hub: &Hub, wake: &impl Fn()) -> Result<(), sqlx::Error> {
+        let mut listener = PgListener::connect(&self.url).await?;
+        listener.listen_all([LOGS, WORK]).await?;
+        hub.listening(true);
+        loop {
+            // What was said before nobody heard.
+            hub.wake();
+            wake();
+            while let Some(word) = listener.try_recv().await? {
+                match word.channel() {
+                    LOGS => grown(word.payload()).for_each(|(build, last)| hub.nudge(build, last)),
+                    _ if word.payload() == self.own => {}
+                    _ => wake(),
+                }
             }
         }
     }

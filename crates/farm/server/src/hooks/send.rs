@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use kiln_farm_api::client::rooted;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
@@ -23,14 +24,16 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Returns what sends deliveries. It goes where the address says and nowhere else: through no proxy and after no redirect, and a name
 /// is looked up once, so what was allowed is what is asked.
 pub fn client(private: bool) -> Client {
-    let builder = Client::builder()
-        .timeout(PATIENCE)
-        .connect_timeout(Duration::from_secs(10))
-        .redirect(Policy::none())
-        .no_proxy()
-        .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")));
-    let builder = if private { builder } else { builder.dns_resolver(Arc::new(Outside)) };
-    builder.build().expect("a client without special wishes can be made")
+    let builder = || {
+        let builder = Client::builder()
+            .timeout(PATIENCE)
+            .connect_timeout(Duration::from_secs(10))
+            .redirect(Policy::none())
+            .no_proxy()
+            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")));
+        if private { builder } else { builder.dns_resolver(Arc::new(Outside)) }
+    };
+    rooted(&builder, &[]).expect("a client without special wishes can be made")
 }
 
 /// Looks names up, and knows only addresses on the Internet.

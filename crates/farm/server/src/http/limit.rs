@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::LOCATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -20,12 +21,25 @@ pub async fn limit(State(farm): State<Farm>, request: Request, next: Next) -> Re
     let Some(peer) = peer.filter(|_| !FREE.contains(&request.uri().path())) else { return next.run(request).await };
     let asker = asker(peer, request.headers(), farm.gate.proxies());
     let digest = secret_of(request.headers()).map(secret::digest);
-    if let Err(error) = farm.gate.address(asker, digest.as_deref()) {
+    let known = digest.as_deref().filter(|_| !is_of_strangers(request.uri().path()));
+    if let Err(error) = farm.gate.address(asker, known) {
         return error.into_response();
     }
     let response = next.run(request).await;
-    if let Some(digest) = digest.filter(|_| response.status() == StatusCode::UNAUTHORIZED) {
+    if let Some(digest) = digest.filter(|_| turned_away(&response)) {
         farm.gate.bad(&digest);
     }
     response
+}
+
+/// Whether nobody is asked who they are there: a secret that opens other doors is no reason to ask as often as one likes.
+fn is_of_strangers(path: &str) -> bool {
+    let push = path.starts_with("/api/v1/projects/") && path.ends_with("/push");
+    push || ["/login", "/welcome"].iter().any(|door| path.starts_with(door))
+}
+
+/// Whether a secret did not open the door: pages lead those to the login.
+fn turned_away(response: &Response) -> bool {
+    let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
+    response.status() == StatusCode::UNAUTHORIZED || response.status().is_redirection() && to.starts_with("/login")
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::Jwk;
+use kiln_farm_api::client::rooted;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::redirect::Policy;
 use serde::de::DeserializeOwned;
@@ -76,8 +77,8 @@ struct Tokens {
 
 impl Provider {
     pub fn new(settings: Settings) -> Self {
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(15)).redirect(Policy::none());
-        let http = http.build().expect("a client without special wishes can be made");
+        let http = || reqwest::Client::builder().timeout(Duration::from_secs(15)).redirect(Policy::none());
+        let http = rooted(&http, &[]).expect("a client without special wishes can be made");
         Self { settings, http, known: Mutex::default() }
     }
 
