@@ -1,5 +1,5 @@
 //! A Debian package of kiln for the machine it is made on: binary, units, completions, documents. That very kiln makes it, with the
-//! dpkg-deb of a tree of Debian's, so its bytes depend on nothing of the machine but the binary.
+//! dpkg-deb of a tree of Debian's.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -21,20 +21,26 @@ const FILES: &[(&str, &str, u32)] = &[
     ("docs/reference/recipe.md", "usr/share/doc/kiln/recipe.md", 0o644),
 ];
 
-/// Makes `target/kiln.deb`; the binary is what `--binary` names, or is built for release.
+/// Makes `target/kiln.deb`, or what `--out` names; the binary is what `--binary` names, or is built for release.
 pub fn run(rest: &[String]) -> Done {
     std::env::set_current_dir(root()).map_err(|error| error.to_string())?;
     let built = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into()) + "/release/kiln";
-    let binary = match rest {
-        [] => {
-            cargo(&["build", "--release", "--package", "kiln"])?;
-            built.as_str()
+    let (mut binary, mut out) = (None, "target/kiln.deb");
+    for words in rest.chunks(2) {
+        match words {
+            [flag, file] if flag == "--binary" => binary = Some(file.as_str()),
+            [flag, file] if flag == "--out" => out = file,
+            _ => return Err("cargo xtask deb [--binary FILE] [--out FILE]".into()),
         }
-        [flag, binary] if flag == "--binary" => binary.as_str(),
-        _ => return Err("cargo xtask deb [--binary FILE]".into()),
-    };
-    let tree = Path::new("target/deb");
-    let _ = fs::remove_dir_all(tree);
+    }
+    if binary.is_none() {
+        cargo(&["build", "--release", "--package", "kiln"])?;
+    }
+    let binary = binary.unwrap_or(&built);
+    // Nothing of an earlier one: its lock would keep packages that the mirror has no more.
+    let room = Path::new("target/deb");
+    let _ = fs::remove_dir_all(room);
+    let tree = &room.join("kiln");
     let files = FILES.iter().copied().chain([(binary, "usr/bin/kiln", 0o755)]);
     for (from, to, mode) in files {
         let to = tree.join(to);
@@ -54,12 +60,11 @@ pub fn run(rest: &[String]) -> Done {
         fs::write(&to, said(Command::new(&program).args(["completions", shell]))?)
             .map_err(|error| error.to_string())?;
     }
-    let architecture = control()?;
-    fs::write("target/kiln-deb.toml", recipe(&architecture)).map_err(|error| error.to_string())?;
-    let _ = fs::remove_dir_all("target/deb-made");
-    said(Command::new(binary).args(["build", "--plain", "--out", "target/deb-made", "target/kiln-deb.toml"]))?;
-    fs::rename("target/deb-made/kiln-deb/kiln.deb", "target/kiln.deb").map_err(|error| error.to_string())?;
-    println!("target/kiln.deb");
+    let architecture = control(tree)?;
+    fs::write(room.join("kiln-deb.toml"), recipe(&architecture)).map_err(|error| error.to_string())?;
+    said(Command::new(binary).args(["build", "--plain", "--out", "target/deb/made", "target/deb/kiln-deb.toml"]))?;
+    fs::copy("target/deb/made/kiln-deb/kiln.deb", out).map_err(|error| format!("write `{out}`: {error}"))?;
+    println!("{out}");
     Ok(())
 }
 
@@ -67,14 +72,14 @@ pub fn run(rest: &[String]) -> Done {
 fn recipe(architecture: &str) -> String {
     format!(
         "edition = 1\nname = \"kiln-deb\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\narchitecture = \"{architecture}\"\n\n\
-         [packages]\nbase = \"essential\"\n\n[[file]]\npath = \"/package\"\nsource = \"deb\"\n\n\
+         [packages]\nbase = \"essential\"\n\n[[file]]\npath = \"/package\"\nsource = \"kiln\"\n\n\
          [[script]]\nafter = \"cleanup\"\nname = \"dpkg-deb\"\ntext = \"dpkg-deb --root-owner-group -Zxz --build /package /kiln.deb\\n\"\n\n\
          [[output]]\nformat = \"dir\"\n"
     )
 }
 
 /// Writes the package's control file; returns the architecture.
-fn control() -> Result<String, String> {
+fn control(tree: &Path) -> Result<String, String> {
     let architecture = said(Command::new("dpkg").arg("--print-architecture"))?;
     // What it was linked with is enough, and no older one is known to be.
     let libc = said(Command::new("dpkg-query").args(["--show", "--showformat=${Version}", "libc6"]))?;
@@ -89,7 +94,7 @@ fn control() -> Result<String, String> {
          One program that builds images and packages on a laptop or on a farm, without\n root and without a daemon: \
          a build service and its nodes are in it, too.\n"
     );
-    fs::write("target/deb/DEBIAN/control", text).map_err(|error| error.to_string())?;
+    fs::write(tree.join("DEBIAN/control"), text).map_err(|error| error.to_string())?;
     Ok(architecture.to_owned())
 }
 

@@ -48,7 +48,12 @@ const WORDS: &[Word] = &[
     Word { name: "docs", arguments: "[--check]", about: "writes what docs/ has from code", run: docs::run },
     Word { name: "deps", arguments: "[--check]", about: "draws the crates into docs/architecture.md", run: deps::run },
     Word { name: "schema", arguments: "[--check]", about: "writes the JSON Schema of recipes", run: docs::schema },
-    Word { name: "deb", arguments: "[--binary FILE]", about: "makes target/kiln.deb, by kiln itself", run: deb::run },
+    Word {
+        name: "deb",
+        arguments: "[--binary FILE] [--out FILE]",
+        about: "makes target/kiln.deb, by kiln itself",
+        run: deb::run,
+    },
     Word { name: "shape", arguments: "", about: "file and function sizes, spawn sites, unsafe sites", run: shape::run },
     Word {
         name: "new",

@@ -13,8 +13,7 @@ const RECIPE: &str = "edition = 1\nname = \"field\"\n\n[base]\ndistribution = \"
      [disk]\ntable = \"mbr\"\n\n\
      [[disk.partition]]\nname = \"firmware\"\nrole = \"firmware\"\nmount = \"/boot/firmware\"\nfilesystem = \"fat\"\nsize = \"128MiB\"\n\n\
      [[disk.partition]]\nname = \"root-a\"\nrole = \"root\"\nmount = \"/\"\nfilesystem = \"ext4\"\nsize = { free = \"24MiB\" }\n\n\
-     [[disk.partition]]\nname = \"root-b\"\nrole = \"root\"\nfilesystem = \"ext4\"\nslot = { of = \"root-a\", filled = false }\n\
-     size = { free = \"24MiB\" }\n\n\
+     [[disk.partition]]\nname = \"root-b\"\nrole = \"root\"\nslot-of = \"root-a\"\nfilled = false\n\n\
      [[disk.partition]]\nname = \"data\"\nrole = \"data\"\nmount = \"/data\"\nfilesystem = \"ext4\"\nsize = { free = \"32MiB\" }\ngrow = true\n\n\
      [[script]]\nafter = \"cleanup\"\nname = \"what the guest has no use for, and would write for minutes\"\n\
      text = \"cd /usr/lib; rm -rf firmware; cd modules/*/kernel; rm -rf sound drivers/gpu drivers/media drivers/infiniband drivers/net \

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -43,11 +42,11 @@ fn boot_the_package_of_kiln() {
     let bench = Bench::shared();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut making = Command::new(env!("CARGO"));
-    making.args(["xtask", "deb", "--binary", env!("CARGO_BIN_EXE_kiln")]).current_dir(&root);
+    let package = bench.path("kiln.deb").display().to_string();
+    making.args(["xtask", "deb", "--binary", env!("CARGO_BIN_EXE_kiln"), "--out", &package]).current_dir(&root);
     let made = making.env("KILN_CACHE", bench.cache()).env("KILN_CACHE_LIMIT", "60G").output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    fs::copy(root.join("target/kiln.deb"), bench.path("kiln.deb")).unwrap();
-    let about = tool("dpkg-deb", &["--info", &bench.path("kiln.deb").display().to_string()]);
+    let about = tool("dpkg-deb", &["--info", &package]);
     assert!(about.contains("Package: kiln") && about.contains("uidmap"), "{about}");
 
     let assert = |(command, contains): &(&str, &str)| {
