@@ -28,35 +28,18 @@ fn partition(disk: &str, number: usize) -> (u64, u64) {
     (bytes("start"), bytes("size"))
 }
 
-/// What holds one after the other: the update is written into the other root by Mender's client, which starts it and confirms it; a root
-/// that nobody confirms has one start.
-const LIFE: [(&str, &str); 12] = [
-    (ROOT, "/dev/mmcblk0p2\nrelease-7"),
-    ("mender install /data/update.mender && fw_printenv", "upgrade_available=1"),
-    (RESTART, ""),
-    (ROOT, "/dev/mmcblk0p3\nrelease-8"),
-    ("mender commit && mender show-artifact && fw_printenv", "release-8"),
-    (RESTART, ""),
-    (ROOT, "/dev/mmcblk0p3\nrelease-8"),
+/// What holds one after the other: Mender's client writes the update into the root that does not run, and tells U-Boot so.
+const LIFE: [(&str, &str); 2] = [
+    ("findmnt -no SOURCE /; sed -n s/artifact_name=//p /etc/mender/artifact_info", "/dev/mmcblk0p2\nrelease-7"),
     (
-        "for word in mender_boot_part=2 mender_boot_part_hex=2 bootcount=0 upgrade_available=1; do \
-      fw_setenv ${word%=*} ${word#*=}; done; fw_printenv",
-        "upgrade_available=1",
+        "mender install /data/update.mender && fw_printenv",
+        "bootcount=0\nmender_boot_part=3\nmender_boot_part_hex=3\nupgrade_available=1",
     ),
-    (RESTART, ""),
-    (ROOT, "/dev/mmcblk0p2\nrelease-7"),
-    (RESTART, ""),
-    (ROOT, "/dev/mmcblk0p3\nrelease-8"),
 ];
-const RESTART: &str = "RESTART";
-const ROOT: &str = "findmnt -no SOURCE /; sed -n s/artifact_name=//p /etc/mender/artifact_info";
 
 fn asserts() -> String {
-    let one = |(command, contains): &(&str, &str)| match *command {
-        RESTART => "\n[[verify.assert]]\nrestart = true\n".to_owned(),
-        command => {
-            format!("\n[[verify.assert]]\ncommand = {command:?}\ncontains = {contains:?}\ntimeout = \"20min\"\n")
-        }
+    let one = |(command, contains): &(&str, &str)| {
+        format!("\n[[verify.assert]]\ncommand = {command:?}\ncontains = {contains:?}\ntimeout = \"20min\"\n")
     };
     LIFE.iter().map(one).collect()
 }
