@@ -69,8 +69,9 @@ impl Kiln {
         let _umask = Umask::set(umask);
         let kiln = Kiln::open(config)?.with_sandbox(self.sandbox.clone());
         // What is known by digest need not be fetched twice.
-        for package in lock.packages.iter().chain(&lock.tools) {
-            self.store.copy_blob(&package.sha256, &kiln.store)?;
+        let packages = lock.packages.iter().chain(&lock.tools).map(|package| &package.sha256);
+        for digest in packages.chain(lock.downloads.iter().map(|download| &download.sha256)) {
+            self.store.copy_blob(digest, &kiln.store)?;
         }
         kiln.build(loaded, &BuildOptions { no_verify: true, force: true, ..options }, events).map(drop)
     }

@@ -6,6 +6,7 @@ use std::fs;
 
 use common::Bench;
 use common::alpine::{KEY, publish};
+use kiln_model::Digest;
 use kiln_testkit::{Apk, ApkKey, Server};
 
 /// A signed repository, and what its lists hold besides what every image has.
@@ -94,4 +95,46 @@ fn two_packages_with_one_file_behind_a_merged_usr_are_both_named() {
     let told = house.bench.run(&["build", "small.toml", "--plain"]).ended(1).stderr;
     let wanted = "`two-1-r0` has `/usr/bin/tool`, which is `/bin/tool` and belongs to `one-1-r0` already";
     assert!(told.contains(wanted), "{told}");
+}
+
+/// What an address gives is pinned as packages are; whoever says a digest is told of any other.
+#[test]
+fn an_address_stays_what_it_was_until_an_update_is_asked_for() {
+    let house = House::new();
+    house.publish(&[]);
+    let url = house.server.url("/vendor/start.elf?raw=true");
+    let file = |more: &str| {
+        house.recipe("");
+        let text = fs::read_to_string(house.bench.path("small.toml")).unwrap();
+        let file = format!("\n[[file]]\npath = \"/opt/start.elf\"\nurl = \"{url}\"\n{more}");
+        house.bench.write("small.toml", &(text + &file));
+    };
+    let pinned = |words: &[&str]| {
+        house.bench.ok(&[&["lock", "small.toml"], words].concat());
+        let lock = fs::read_to_string(house.bench.path("small.lock")).unwrap();
+        let (_, line) = lock.split_once("\ndownloads = [\n").expect("it is locked");
+        line.lines().next().unwrap().trim().to_owned()
+    };
+    let line =
+        |bytes: &str| format!("{{ url = \"{url}\", size = {}, sha256 = \"{}\" }},", bytes.len(), Digest::of(bytes));
+    house.server.put("/vendor/start.elf?raw=true", *b"old");
+    file("");
+    assert_eq!(pinned(&[]), line("old"));
+    house.server.put("/vendor/start.elf?raw=true", *b"newer");
+    file("mode = \"0755\"\n");
+    assert_eq!(pinned(&[]), line("old"));
+    assert_eq!(pinned(&["--update", "alpine-base"]), line("old"));
+    assert_eq!(pinned(&["--update", &url]), line("newer"));
+    house.server.put("/vendor/start.elf?raw=true", *b"the newest");
+    assert_eq!(pinned(&["--update"]), line("the newest"));
+    // The recipe's own word holds, and a mirror that has something else is told.
+    file(&format!("sha256 = \"{}\"\n", Digest::of("newer")));
+    assert_eq!(pinned(&[]), line("newer"), "it is in the cache");
+    file(&format!("sha256 = \"{}\"\n", Digest::of("what nobody has")));
+    let done = house.bench.run(&["lock", "small.toml"]).ended(3);
+    assert!(
+        done.stderr.contains("start.elf") && done.stderr.contains(&Digest::of("the newest").to_string()),
+        "{}",
+        done.stderr
+    );
 }

@@ -5,6 +5,7 @@ use kiln_model::{Fault, GuestPath};
 /// What a blob may not lie on.
 pub(crate) const TABLE: &str = "the partition table";
 pub(crate) const PARTITION: &str = "the first partition";
+pub(crate) const BLOB: &str = "another one";
 
 /// A tree, or a wish, that a format cannot hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +59,10 @@ impl From<Error> for Fault {
                 Some(format!("set its size to {} MiB or more, or to `auto`", needed.div_ceil(1 << 20)))
             }
             Error::Overlap { what: TABLE, .. } => Some("say table = \"mbr\" under `[disk]`".to_owned()),
-            Error::NoBlob { .. } => Some("the board's package that brings it must not be excluded".to_owned()),
+            Error::NoBlob { .. } => Some(
+                "a board's comes with its package, which must not be excluded; another is a `[[file]]` of the recipe"
+                    .to_owned(),
+            ),
             Error::Unfit { .. } => Some("leave the file out, or mount another filesystem there".to_owned()),
             _ => None,
         };

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use kiln_model::{Entry, Extent, Extents, GuestPath, Source, Tree};
 
 use crate::body::Content;
 use crate::btrfs::Sums;
-use crate::error::{PARTITION, TABLE};
+use crate::error::{BLOB, PARTITION, TABLE};
 use crate::table::{self, Row, SECTOR};
 use crate::{Error, bios, btrfs, ext4, fat, swap};
 
@@ -76,7 +77,8 @@ pub fn disk_with_sums(
         Size::Roomy { minimum, .. } => maker.disk_size(&filled).max(minimum.next_multiple_of(ALIGN)),
     };
     let mut extents = maker.table(&partitions, size)?;
-    layout.blobs.iter().try_for_each(|blob| maker.blob(blob, &mut extents))?;
+    let mut taken = vec![];
+    layout.blobs.iter().try_for_each(|blob| maker.blob(blob, &mut taken, &mut extents))?;
     if layout.bios.is_some() {
         let images = premade.bios.as_ref().ok_or_else(|| Error::NotMade("bios".to_owned()))?;
         bios::put(&mut extents, images, layout.table)?;
@@ -274,8 +276,8 @@ impl Maker<'_> {
         }
     }
 
-    /// Puts a file of the tree between table and partitions.
-    fn blob(&self, blob: &Blob, extents: &mut Extents) -> Result<(), Error> {
+    /// Puts a file of the tree between table and partitions, where none of those `taken` is.
+    fn blob(&self, blob: &Blob, taken: &mut Vec<Range<u64>>, extents: &mut Extents) -> Result<(), Error> {
         let Blob { path, offset } = blob;
         let mut entry = self.tree.get(path);
         if let Some(Kind::Hardlink(first)) = entry.map(|entry| &entry.kind) {
@@ -291,6 +293,11 @@ impl Maker<'_> {
         if offset.saturating_add(body.size) > ALIGN {
             return Err(overlap(PARTITION));
         }
+        let own = *offset..*offset + body.size;
+        if taken.iter().any(|other| other.start < own.end && own.start < other.end) {
+            return Err(overlap(BLOB));
+        }
+        taken.push(own);
         Content::new(body).put(extents, *offset, 0, body.size);
         Ok(())
     }

@@ -8,7 +8,7 @@ use common::{EPOCH, dir, file, folder, noise, path, tool, tree, write};
 use kiln_disk::layout::Premade;
 use kiln_disk::table::{self, Row, types};
 use kiln_disk::{Disk, Error, disk};
-use kiln_model::action::{DiskLayout, Filesystem, FilesystemKind, Partition, Size, TableKind};
+use kiln_model::action::{Blob, DiskLayout, Filesystem, FilesystemKind, Partition, Size, TableKind};
 use kiln_model::{Arch, Tree};
 use uuid::Uuid;
 
@@ -196,4 +196,32 @@ fn every_row_of_a_full_table_is_read_back() {
     assert!(said.contains("name=\"part \\xc3\\xa4 127\""), "{said}");
     let rows: Vec<Row> = (0..129).map(row).collect();
     assert!(table::gpt(Uuid::from_u128(7), 130 * MIB, &rows).is_err());
+}
+
+/// What a ROM starts lies where it looks, and on nothing else.
+#[test]
+fn blobs_lie_between_table_and_partitions() {
+    let first = noise(20_000, 3);
+    let tree = tree(vec![dir("/"), file("/spl", &first), file("/more", &noise(5_000, 4))]);
+    let made = |blobs: &[(&str, u64)]| {
+        let blobs = blobs.iter().map(|(name, offset)| Blob { path: path(name), offset: *offset }).collect();
+        let partitions = vec![partition("root", FilesystemKind::Ext4, "/", "0x83", Size::Auto)];
+        let layout = DiskLayout { table: TableKind::Mbr, partitions, blobs, ..efi(Size::Auto, Size::Auto, Size::Auto) };
+        disk(&tree, &layout, EPOCH, &Premade::new())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    check(&image, &made(&[("/spl", 8192), ("/more", 40_960)]).unwrap());
+    let bytes = std::fs::read(&image).unwrap();
+    assert!(bytes[8192..28_192] == first && bytes[40_960..45_960] == noise(5_000, 4));
+    for (blobs, wanted) in [
+        (&[("/spl", 8192), ("/more", 24_576)][..], "it would lie on another one"),
+        (&[("/more", 24_576), ("/spl", 8192)], "it would lie on another one"),
+        (&[("/spl", 100)], "it would lie on the partition table"),
+        (&[("/spl", MIB - 10_000)], "it would lie on the first partition"),
+        (&[("/nothing", 8192)], "is not in the tree"),
+    ] {
+        let error = made(blobs).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
 }

@@ -1,6 +1,6 @@
 //! The lock: every package pinned by version, place and digest, as a document that reads well in a diff.
 
-use kiln_model::action::PackageRef;
+use kiln_model::action::{Download, PackageRef};
 use kiln_model::{Arch, Digest, Fault};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct Lock {
     /// The tools tree's packages, in the same form.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Locked>,
+    /// The files that the recipe takes from addresses, by address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downloads: Vec<Download>,
 }
 
 /// A repository at the moment it was resolved against.
@@ -160,6 +163,11 @@ impl Lock {
         }
     }
 
+    /// Returns what an address is pinned to.
+    pub fn download(&self, url: &str) -> Option<&Download> {
+        self.downloads.iter().find(|download| download.url == url)
+    }
+
     pub fn repository(&self, name: &str) -> Option<&LockedRepository> {
         self.repositories.iter().find(|repository| repository.name == name)
     }
@@ -214,7 +222,7 @@ impl From<Error> for Fault {
 mod write {
     use std::fmt::Write as _;
 
-    use super::{Lock, Locked, LockedIndex, LockedRepository};
+    use super::{Download, Lock, Locked, LockedIndex, LockedRepository};
 
     pub(super) fn document(lock: &Lock) -> String {
         let mut text = String::from("# Written by kiln; change the recipe and run `kiln lock` instead of editing.\n");
@@ -225,6 +233,9 @@ mod write {
         list(&mut text, "packages", &lock.packages, package);
         if !lock.tools.is_empty() {
             list(&mut text, "tools", &lock.tools, package);
+        }
+        if !lock.downloads.is_empty() {
+            list(&mut text, "downloads", &lock.downloads, download);
         }
         text
     }
@@ -289,6 +300,14 @@ mod write {
             table.raw("installed", &installed.to_string());
         }
         table.text("sha256", &package.sha256.to_string());
+        table.end()
+    }
+
+    fn download(download: &Download) -> String {
+        let mut table = Inline::default();
+        table.text("url", &download.url);
+        table.raw("size", &download.size.to_string());
+        table.text("sha256", &download.sha256.to_string());
         table.end()
     }
 
@@ -372,6 +391,7 @@ mod tests {
             }],
             packages: vec![package("libc6"), package("base-files")],
             tools: vec![package("mke2fs")],
+            downloads: vec![Download { url: "https://host.example/a?b=c".into(), size: 7, sha256: Digest::of("a") }],
         }
     }
 

@@ -271,6 +271,7 @@ fn a_solution_makes_a_lock() {
         repositories: vec![repository],
         packages,
         tools: vec![],
+        downloads: vec![],
     };
     assert_eq!(Lock::read(&lock.write()).unwrap(), lock);
 }

@@ -60,6 +60,9 @@ pub enum Action {
         env: BTreeMap<String, String>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         stdin: Option<Content>,
+        /// A folder that it sees at [`FILES`] and cannot change.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        files: Option<LocalInput>,
     },
     /// Writes a file, replacing what is there; parents that are missing are made with mode 0755.
     Write {
@@ -102,6 +105,14 @@ pub enum Action {
         path: GuestPath,
         from: LocalInput,
         mode: Option<u32>,
+        #[serde(default)]
+        owner: Owner,
+    },
+    /// Writes what an address gave.
+    Download {
+        path: GuestPath,
+        from: Download,
+        mode: u32,
         #[serde(default)]
         owner: Owner,
     },
@@ -157,6 +168,32 @@ pub struct PackageRef {
     #[serde(default)]
     pub automatic: bool,
 }
+
+/// A file of the network, pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Download {
+    pub url: String,
+    /// Length in bytes.
+    pub size: u64,
+    pub sha256: Digest,
+}
+
+impl Download {
+    /// Returns the last part of the address's path.
+    pub fn name(&self) -> &str {
+        file_name(&self.url)
+    }
+}
+
+/// Returns the last part of an address's path; the address itself where that is empty.
+pub fn file_name(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(url)
+}
+
+/// Where a command sees the folder that is lent to it.
+pub const FILES: &str = "/run/kiln/files";
 
 /// What a file shall hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 //! Everything in them follows from spec, lock and plan, so that the same lock gives the same documents.
 
 use kiln_family::lock::{Lock, Locked};
+use kiln_model::action::Download;
 use kiln_model::{Artifact, Digest, Plan};
 use kiln_recipe::Spec;
 use kiln_recipe::spec::Family;
@@ -24,10 +25,11 @@ pub fn spdx(facts: &Facts<'_>) -> Value {
     let root = facts.artifacts.iter().enumerate().map(|(number, artifact)| spdx_artifact(number, artifact));
     let describes =
         (0..facts.artifacts.len()).map(|number| relation("SPDXRef-DOCUMENT", "DESCRIBES", &artifact_id(number)));
-    let contains = facts.lock.packages.iter().flat_map(|locked| {
-        let id = package_id(locked);
-        (0..facts.artifacts.len()).map(move |number| relation(&artifact_id(number), "CONTAINS", &id))
-    });
+    let downloads = facts.lock.downloads.iter().enumerate().map(|(number, file)| spdx_download(number, file));
+    let ids = facts.lock.packages.iter().map(package_id);
+    let contains = ids
+        .chain((0..facts.lock.downloads.len()).map(download_id))
+        .flat_map(|id| (0..facts.artifacts.len()).map(move |number| relation(&artifact_id(number), "CONTAINS", &id)));
     json!({
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
@@ -35,7 +37,7 @@ pub fn spdx(facts: &Facts<'_>) -> Value {
         "name": facts.plan.name,
         "documentNamespace": format!("urn:uuid:{}", document_uuid(facts, "spdx")),
         "creationInfo": { "created": timestamp(facts.plan.epoch), "creators": ["Tool: kiln"] },
-        "packages": root.chain(packages).collect::<Vec<_>>(),
+        "packages": root.chain(packages).chain(downloads).collect::<Vec<_>>(),
         "relationships": describes.chain(contains).collect::<Vec<_>>(),
     })
 }
@@ -49,6 +51,22 @@ fn spdx_artifact(number: usize, artifact: &Artifact) -> Value {
         "primaryPackagePurpose": "OPERATING-SYSTEM",
         "checksums": [{ "algorithm": "SHA256", "checksumValue": artifact.sha256.to_string() }],
     })
+}
+
+/// A file of the network, under its address.
+fn spdx_download(number: usize, file: &Download) -> Value {
+    json!({
+        "SPDXID": download_id(number),
+        "name": file.name(),
+        "downloadLocation": file.url,
+        "filesAnalyzed": false,
+        "primaryPackagePurpose": "FILE",
+        "checksums": [{ "algorithm": "SHA256", "checksumValue": file.sha256.to_string() }],
+    })
+}
+
+fn download_id(number: usize) -> String {
+    format!("SPDXRef-Download-{number}")
 }
 
 fn spdx_package(facts: &Facts<'_>, locked: &Locked) -> Value {
@@ -102,6 +120,17 @@ pub fn cyclonedx(facts: &Facts<'_>) -> Value {
             "hashes": checksum(locked, |sum| json!({ "alg": "SHA-256", "content": sum })),
         })
     };
+    let download = |file: &Download| {
+        json!({
+            "type": "file",
+            "bom-ref": file.url,
+            "name": file.name(),
+            "hashes": [{ "alg": "SHA-256", "content": file.sha256.to_string() }],
+            "externalReferences": [{ "type": "distribution", "url": file.url }],
+        })
+    };
+    let packages = facts.lock.packages.iter().map(component);
+    let refs = facts.lock.packages.iter().map(|locked| purl(facts, locked));
     let base = &facts.spec.base;
     json!({
         "bomFormat": "CycloneDX",
@@ -119,10 +148,10 @@ pub fn cyclonedx(facts: &Facts<'_>) -> Value {
                 "description": format!("{} {} ({})", base.distribution, base.codename, base.architecture),
             },
         },
-        "components": facts.lock.packages.iter().map(component).collect::<Vec<_>>(),
+        "components": packages.chain(facts.lock.downloads.iter().map(download)).collect::<Vec<_>>(),
         "dependencies": [{
             "ref": facts.plan.name,
-            "dependsOn": facts.lock.packages.iter().map(|locked| purl(facts, locked)).collect::<Vec<_>>(),
+            "dependsOn": refs.chain(facts.lock.downloads.iter().map(|file| file.url.clone())).collect::<Vec<_>>(),
         }],
     })
 }
@@ -139,6 +168,9 @@ pub fn provenance(facts: &Facts<'_>) -> Value {
         })
     };
     let packages = facts.lock.packages.iter().filter(|locked| !locked.in_tree).chain(&facts.lock.tools);
+    let downloads = facts.lock.downloads.iter().map(
+        |file| json!({ "uri": file.url, "digest": { "sha256": file.sha256.to_string() }, "downloadLocation": file.url }),
+    );
     let tree =
         facts.spec.base.tree.iter().map(
             |tree| json!({ "name": "the tree that is built upon", "digest": { "sha256": tree.digest.to_string() } }),
@@ -156,7 +188,7 @@ pub fn provenance(facts: &Facts<'_>) -> Value {
                     "lock": facts.plan.lock.to_string(),
                     "epoch": facts.plan.epoch,
                 },
-                "resolvedDependencies": packages.map(material).chain(tree).collect::<Vec<_>>(),
+                "resolvedDependencies": packages.map(material).chain(downloads).chain(tree).collect::<Vec<_>>(),
             },
             "runDetails": {
                 "builder": { "id": "urn:kiln:local", "version": { "kiln": env!("CARGO_PKG_VERSION") } },

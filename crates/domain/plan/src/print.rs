@@ -54,7 +54,10 @@ fn line(action: &Action) -> String {
         Action::Configure { hold, .. } if hold.is_empty() => "configure packages".into(),
         Action::Configure { hold, .. } => format!("configure packages, holding back {}", hold.join(", ")),
         Action::Manual { packages } => format!("mark as asked for: {}", packages.join(", ")),
-        Action::Run { name, argv, .. } => format!("run {name}: {}", argv.join(" ")),
+        Action::Run { name, argv, files, .. } => {
+            let lent = files.as_ref().map(|files| format!(" with {} {}", files.path, files.digest.short()));
+            format!("run {name}: {}{}", argv.join(" "), lent.unwrap_or_default())
+        }
         Action::Write { path, content, mode, owner } => {
             format!("write {path} {mode:04o} {}:{} {}", owner.user, owner.group, content_words(content))
         }
@@ -67,6 +70,9 @@ fn line(action: &Action) -> String {
             format!("users {}", names.join(", "))
         }
         Action::Services { enable, disable, mask } => services(enable, disable, mask),
+        Action::Download { path, from, mode, owner } => {
+            format!("download {} to {path} {mode:04o} {}:{} {}", from.url, owner.user, owner.group, from.sha256.short())
+        }
         Action::Copy { path, from, .. } => format!("copy {} to {path} {}", from.path, from.digest.short()),
         Action::Tree { from } => format!("build upon {} {}", from.path, from.digest.short()),
         Action::Depmod => "index kernel modules".into(),

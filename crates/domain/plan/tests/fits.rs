@@ -26,7 +26,15 @@ fn lock(kernel: u64, installed: Option<u64>) -> Lock {
         source_version: None,
     };
     let (repositories, tools) = (vec![], vec![]);
-    Lock { edition: 1, spec: Digest::of(""), architecture: Arch::Amd64, repositories, packages: vec![package], tools }
+    Lock {
+        edition: 1,
+        spec: Digest::of(""),
+        architecture: Arch::Amd64,
+        repositories,
+        packages: vec![package],
+        tools,
+        downloads: vec![],
+    }
 }
 
 fn told(disk: &str, lock: &Lock) -> Vec<String> {

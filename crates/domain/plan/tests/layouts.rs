@@ -74,7 +74,15 @@ fn planned(layout: &str, size: &str) -> DiskLayout {
     );
     let completed = kiln_recipe::complete_text(&text).unwrap_or_else(|rejected| panic!("{rejected}"));
     let (packages, tools, repositories) = (vec![], vec![], vec![]);
-    let lock = Lock { edition: 1, spec: Digest::of(""), architecture: Arch::Amd64, repositories, packages, tools };
+    let lock = Lock {
+        edition: 1,
+        spec: Digest::of(""),
+        architecture: Arch::Amd64,
+        repositories,
+        packages,
+        tools,
+        downloads: vec![],
+    };
     let plan = kiln_plan::plan(&Inputs { spec: &completed.spec, lock: &lock, secrets: &BTreeMap::new() });
     let actions = plan.pipelines.iter().flat_map(|pipeline| &pipeline.stages).flat_map(|stage| stage.actions.clone());
     let mut disks = actions.filter_map(|action| match action {

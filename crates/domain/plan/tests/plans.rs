@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kiln_family::lock::{Lock, Locked, LockedRepository};
-use kiln_model::action::Content;
+use kiln_model::action::{Content, Download};
 use kiln_model::{Action, Arch, Digest, Plan};
 use kiln_plan::{Inputs, print};
 
@@ -62,6 +62,11 @@ fn lock(extra: &[&str]) -> Lock {
         repositories: vec![main, backports],
         packages,
         tools: vec![],
+        downloads: vec![Download {
+            url: "https://example.org/start4.elf".into(),
+            size: 7,
+            sha256: Digest::of("start4"),
+        }],
     }
 }
 
@@ -74,8 +79,8 @@ impl kiln_recipe::Sources for Beside<'_> {
         if path == "kiln.toml" { Ok(self.0.to_owned()) } else { fs::read_to_string(key) }
     }
 
-    fn digest(&self, _path: &str) -> std::io::Result<kiln_recipe::Local> {
-        Err(std::io::ErrorKind::NotFound.into())
+    fn digest(&self, path: &str) -> std::io::Result<kiln_recipe::Local> {
+        Ok(kiln_recipe::Local { digest: Digest::of(path), folder: true, executable: false })
     }
 }
 

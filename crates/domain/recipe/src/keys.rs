@@ -102,8 +102,8 @@ pub mod tests {
             std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../corpus/recipes").join(path))
         }
 
-        fn digest(&self, _path: &str) -> std::io::Result<Local> {
-            Ok(Local { digest: Digest::of(""), folder: false, executable: false })
+        fn digest(&self, path: &str) -> std::io::Result<Local> {
+            Ok(Local { digest: Digest::of(""), folder: path.ends_with(".d"), executable: false })
         }
     }
 
@@ -127,7 +127,7 @@ pub mod tests {
 
     #[test]
     fn every_key_of_the_table_is_read() {
-        for recipe in ["everything.toml", "own-partitions.toml", "cloud-init.toml", "mender.toml"] {
+        for recipe in ["everything.toml", "own-partitions.toml", "cloud-init.toml", "mender.toml", "downloads-and-blobs.toml"] {
             let completed = crate::complete(&Corpus, recipe, &Options::new(Arch::Amd64));
             completed.unwrap_or_else(|rejected| panic!("{}", rejected.render(Look::PLAIN)));
         }

@@ -1,5 +1,6 @@
 //! Recipe → Spec: what the user wrote, checked against the catalogue and completed from it.
 
+mod armour;
 pub mod catalogue;
 mod check;
 mod codes;

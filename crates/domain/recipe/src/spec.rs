@@ -121,7 +121,7 @@ pub struct Repository {
 pub enum Trust {
     /// A keyring of the catalogue (`data/keyrings/NAME`).
     Keyring(String),
-    /// Keys the recipe brings, armoured or binary, base64 where binary; `fingerprints` narrows them when not empty.
+    /// Keys the recipe brings, as one armoured text; `fingerprints` narrows them when not empty.
     Keys { armored: String, fingerprints: Vec<String> },
     /// The recipe said the word: nothing is checked but hashes.
     Unsigned,
@@ -464,6 +464,12 @@ pub struct FileSpec {
 pub enum FileContent {
     Text(String),
     Local(LocalFile),
+    /// What an address gives. Where the recipe does not say its digest, the lock does.
+    Download {
+        url: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<Digest>,
+    },
     Secret(String),
     Symlink(String),
     Directory,
@@ -478,6 +484,9 @@ pub struct Script {
     pub text: String,
     /// Secrets handed in as environment variables: variable → secret name.
     pub secrets: BTreeMap<String, String>,
+    /// A folder that the program sees while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<LocalFile>,
 }
 
 /// Where a script runs.
@@ -508,6 +517,9 @@ pub struct Disk {
     pub table: TableKind,
     pub size: Size,
     pub partitions: Vec<PartitionSpec>,
+    /// What the recipe puts outside of all partitions, before what its board puts there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<Blob>,
 }
 
 impl Disk {

@@ -2,6 +2,7 @@
 
 mod apk;
 mod archive;
+mod downloads;
 mod elsewhere;
 pub(crate) mod fits;
 mod index;
@@ -63,7 +64,8 @@ impl Kiln {
 
     fn answer(&self, loaded: &Loaded, old: Option<&Lock>, update: &Update, events: &Events) -> Result<Lock, Fault> {
         let asked = asked(&loaded.completed.spec);
-        if let Some(lock) = old.filter(|lock| *update == Update::Keep && lock.spec == asked) {
+        let whole = |lock: &&Lock| lock.spec == asked && downloads::are_all_in(&loaded.completed.spec, lock);
+        if let Some(lock) = old.filter(|lock| *update == Update::Keep && whole(lock)) {
             return Ok(lock.clone());
         }
         let lock = self.resolve(loaded, asked, old, update, events)?;
@@ -173,7 +175,9 @@ impl Kiln {
         let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;
         let repositories = own.into_iter().chain(tools_repository);
         let repositories: Vec<_> = repositories.chain(solve::local_repositories(spec)).collect();
-        Ok(Lock { edition: EDITION, spec: asked, architecture: spec.base.architecture, repositories, packages, tools })
+        let downloads = self.downloads(spec, old, update, events)?;
+        let architecture = spec.base.architecture;
+        Ok(Lock { edition: EDITION, spec: asked, architecture, repositories, packages, tools, downloads })
     }
 
     fn deb_packages(
@@ -218,7 +222,15 @@ impl Kiln {
         let (tools, repository) = self.tools_lock(spec, wanted, None, &Update::All, events)?;
         let repositories = repository.into_iter().collect();
         let (edition, architecture) = (EDITION, Arch::host());
-        Ok(Lock { edition, spec: Digest::of(""), architecture, repositories, packages: vec![], tools })
+        Ok(Lock {
+            edition,
+            spec: Digest::of(""),
+            architecture,
+            repositories,
+            packages: vec![],
+            tools,
+            downloads: vec![],
+        })
     }
 
     /// Locks packages of the spec's own repositories for this machine, in the versions that `like` has, where they exist.
@@ -235,7 +247,15 @@ impl Kiln {
         let like: Vec<Locked> = like.packages.iter().map(here).collect();
         let tools = solve::tools(&archives, wanted, &like)?;
         let repositories = archives.into_iter().map(|archive| archive.locked).collect();
-        Ok(Lock { edition: EDITION, spec: Digest::of(""), architecture, repositories, packages: vec![], tools })
+        Ok(Lock {
+            edition: EDITION,
+            spec: Digest::of(""),
+            architecture,
+            repositories,
+            packages: vec![],
+            tools,
+            downloads: vec![],
+        })
     }
 
     /// Reads the indexes of repositories, several at once, in the given order.
@@ -256,7 +276,7 @@ impl Kiln {
     }
 }
 
-/// Returns the digest of what a lock answers: the archives, the packages, the tools; not the hostname. A lock made through
+/// Returns the digest of what a lock answers: the archives, the packages, the tools, the addresses; not the hostname. A lock made through
 /// one mirror holds for another: mirrors are in no document.
 fn asked(spec: &Spec) -> Digest {
     let mut base = spec.base.clone();
@@ -264,13 +284,20 @@ fn asked(spec: &Spec) -> Digest {
     if let Some(board) = &mut base.board {
         board.kernel_arguments.clear();
     }
-    kiln_plan::image::digest(&(base, &spec.packages, kiln_plan::tools::wanted(spec)))
+    let packages = (base, &spec.packages, kiln_plan::tools::wanted(spec));
+    match downloads::wanted(spec) {
+        none if none.is_empty() => kiln_plan::image::digest(&packages),
+        some => kiln_plan::image::digest(&(packages, some)),
+    }
 }
 
 /// Refuses to update what no lock of the recipe has: a slip must not look like an update.
 fn known<'a>(names: &[String], locks: impl Iterator<Item = &'a Lock>) -> Result<(), Fault> {
-    let packages = locks.flat_map(|lock| lock.packages.iter().chain(&lock.tools));
-    let known: BTreeSet<&str> = packages.map(|package| package.name.as_str()).collect();
+    let named = |lock: &'a Lock| {
+        let packages = lock.packages.iter().chain(&lock.tools).map(|package| package.name.as_str());
+        packages.chain(lock.downloads.iter().map(|download| download.url.as_str()))
+    };
+    let known: BTreeSet<&str> = locks.flat_map(named).collect();
     let Some(name) = names.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
     let fault = Fault::recipe(format!("update `{name}`: the lock has no package of this name"));
     Err(match did_you_mean(name, known.into_iter()) {
@@ -284,6 +311,9 @@ fn kept_within(loaded: &Loaded, within: &Path, lock: &Lock) -> Result<(), Fault>
     let here = |archive: &LockedRepository| archive.uri == LOCAL_URI;
     if let Some(archive) = lock.repositories.iter().find(|one| one.uri.starts_with("file:") && !here(one)) {
         return Err(Fault::recipe(format!("the lock's archive `{}` lies on the machine that builds", archive.name)));
+    }
+    if let Some(file) = lock.downloads.iter().find(|file| !file.url.starts_with("http")) {
+        return Err(Fault::recipe(format!("the lock's file `{}` lies on the machine that builds", file.url)));
     }
     let local: BTreeSet<&str> = lock.repositories.iter().filter(|one| here(one)).map(|one| one.name.as_str()).collect();
     let packages = lock.packages.iter().chain(&lock.tools);

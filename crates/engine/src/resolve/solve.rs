@@ -70,7 +70,15 @@ pub fn mistakes(
         let solution = solve::solve(&universe, &request)?;
         let packages = solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())?;
         let (repositories, tools) = (vec![], vec![]);
-        let lock = Lock { edition: EDITION, spec: Digest::of(""), architecture, repositories, packages, tools };
+        let lock = Lock {
+            edition: EDITION,
+            spec: Digest::of(""),
+            architecture,
+            repositories,
+            packages,
+            tools,
+            downloads: vec![],
+        };
         found.extend(super::fits::diagnostics(loaded, &lock));
     }
     Ok(found)

@@ -1,12 +1,14 @@
 //! Files and folders of the recipe into the tree.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
 
-use kiln_model::action::LocalInput;
+use kiln_model::action::{Download, FILES, LocalInput};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Digest, Fault, FaultKind, GuestPath};
+use kiln_sandbox::Command;
 
 use super::{Run, folder};
 use crate::local::{self, Taker};
@@ -47,6 +49,43 @@ impl Run<'_> {
             }
             None => self.unchanged(&path, digest, from),
         }
+    }
+
+    /// Lends a command a folder of the recipe; one that is not as the plan pinned it, before or after, is an error.
+    pub fn with_files(
+        &self,
+        from: &LocalInput,
+        command: Command,
+        run: impl FnOnce(Command) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let path = self.loaded.folder.join(&from.path);
+        let look = || {
+            let read = local::take(&path, &mut local::Nobody);
+            let digest = read.fault(FaultKind::Recipe, || format!("read `{}`", path.display()))?;
+            self.unchanged(&path, digest, from)
+        };
+        look()?;
+        let real = path.canonicalize().fault(FaultKind::Recipe, || format!("find `{}`", path.display()))?;
+        run(command.bind(real, kiln_plan::context::path(FILES), true))?;
+        look()
+    }
+
+    /// Writes a file of the network as the lock pins it, from the cache where it is there.
+    pub fn put_download(
+        &self,
+        to: &GuestPath,
+        from: &Download,
+        mode: u32,
+        ids: Ids,
+        target: &Target,
+    ) -> Result<(), Fault> {
+        let blob = self.download(from)?;
+        let copy = || {
+            let mut pending = target.create(to, mode, ids)?;
+            io::copy(&mut File::open(&blob)?, &mut pending.file)?;
+            pending.finish()
+        };
+        copy().farm(|| format!("write `{to}` in the tree"))
     }
 
     fn unchanged(&self, path: &Path, digest: Digest, from: &LocalInput) -> Result<(), Fault> {

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex};
 
 use kiln_family::{Lock, Locked};
 use kiln_fetch::Request;
-use kiln_model::action::PackageRef;
+use kiln_model::action::{Download, PackageRef, file_name};
 use kiln_model::{Action, Digest, Fault, Stage, Unit};
 
 use super::Run;
@@ -144,6 +144,13 @@ impl Run<'_> {
         let locked = locked.ok_or_else(|| Fault::farm(format!("the lock does not list `{}`", package.name)))?;
         Ok(request(self.loaded, self.lock, locked))
     }
+
+    /// Brings a file of the network into the cache and returns its path there.
+    pub fn download(&self, from: &Download) -> Result<PathBuf, Fault> {
+        let request = download_request(&from.url, from.sha256, Some(from.size));
+        let progress = |written| self.events.progress(None, "download", Unit::Bytes, written, Some(from.size));
+        self.kiln.fetcher.fetch_blob(&self.kiln.store, &request, &progress).map_err(outdated)
+    }
 }
 
 impl Kiln {
@@ -166,11 +173,14 @@ impl Kiln {
         events: &Events,
     ) -> Result<u64, Fault> {
         let mut seen = HashSet::new();
-        let packages = listed
-            .into_iter()
-            .flat_map(|lock| lock.packages.iter().chain(&lock.tools).map(move |locked| (lock, locked)));
+        let listed: Vec<&Lock> = listed.into_iter().collect();
+        let packages =
+            listed.iter().flat_map(|lock| lock.packages.iter().chain(&lock.tools).map(move |locked| (*lock, locked)));
         let fresh = packages.filter(|(_, locked)| !locked.in_tree && seen.insert(locked.sha256));
-        let requests: Vec<_> = fresh.map(|(lock, locked)| request(loaded, lock, locked)).collect();
+        let packages: Vec<_> = fresh.map(|(lock, locked)| request(loaded, lock, locked)).collect();
+        let files = listed.iter().flat_map(|lock| &lock.downloads);
+        let files = files.map(|file| download_request(&file.url, file.sha256, Some(file.size)));
+        let requests: Vec<_> = packages.into_iter().chain(files).collect();
         let progress = |progress: kiln_fetch::Progress| {
             events.progress(None, "download", Unit::Bytes, progress.done, Some(progress.total));
         };
@@ -182,6 +192,11 @@ impl Kiln {
 fn request(loaded: &Loaded, lock: &Lock, locked: &Locked) -> Request {
     let name = format!("{} {}", locked.name, locked.version);
     Request { urls: urls(loaded, lock, locked), digest: locked.sha256, size: Some(locked.size), name }
+}
+
+/// Returns what to ask for a file of the network.
+pub(crate) fn download_request(url: &str, digest: Digest, size: Option<u64>) -> Request {
+    Request { urls: vec![url.to_owned()], digest, size, name: file_name(url).to_owned() }
 }
 
 /// Returns where a package is: on the mirrors of its repository, which are the spec's and then the one the lock was made with, or
@@ -202,9 +217,10 @@ fn urls(loaded: &Loaded, lock: &Lock, locked: &Locked) -> Vec<String> {
 
 /// Says what to do where no mirror has what the lock names.
 fn outdated(error: kiln_fetch::Error) -> Fault {
-    let gone = matches!(*error.failure, kiln_fetch::Failure::NotFound { .. });
+    use kiln_fetch::Failure::{NotFound, WrongDigest, WrongSize};
+    let gone = matches!(*error.failure, NotFound { .. } | WrongDigest { .. } | WrongSize { .. });
     let fault = Fault::from(error);
-    let hint = "the mirror may have moved on since the lock was written: `kiln lock --update` pins what is there now";
+    let hint = "what is there may have changed since the lock was written: `kiln lock --update` pins what is there now";
     if gone { fault.hint(hint) } else { fault }
 }
 

@@ -9,6 +9,7 @@ mod content;
 mod copy;
 mod disguise;
 mod download;
+pub(crate) use download::download_request;
 pub(crate) mod emulate;
 pub(crate) mod folder;
 mod initrd;

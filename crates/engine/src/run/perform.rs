@@ -22,11 +22,14 @@ impl Run<'_> {
                 self.install(stage, Wanted { packages, installed: *installed, world, env }, target)
             }
             Action::Runlevels { services } => self.runlevels(services, target),
-            Action::Run { name, r#in, argv, env, stdin } => {
+            Action::Run { name, r#in, argv, env, stdin, files } => {
                 let mut command = self.command_in(*r#in, argv, target)?;
                 command.env.extend(self.unveiled(env)?);
                 command.stdin = stdin.as_ref().map(|content| self.content(content)).transpose()?.unwrap_or_default();
-                self.command(stage, name, command)
+                match files {
+                    Some(files) => self.with_files(files, command, |command| self.command(stage, name, command)),
+                    None => self.command(stage, name, command),
+                }
             }
             Action::Write { path, content, mode, owner } => {
                 let bytes = self.content(content)?;
@@ -46,6 +49,9 @@ impl Run<'_> {
             Action::Users { users } => self.users(users, target),
             Action::Services { enable, disable, mask } => self.services(stage, [enable, disable, mask], target),
             Action::Copy { path, from, mode, owner } => self.copy(path, from, *mode, self.ids(target, owner)?, target),
+            Action::Download { path, from, mode, owner } => {
+                self.put_download(path, from, *mode, self.ids(target, owner)?, target)
+            }
             Action::Depmod => self.depmod(stage, target),
             Action::Initrd { env } => self.initrd(stage, env, target),
             Action::Boot { loader, cmdline, title, token, timeout, esp } => {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use kiln_model::Digest;
 use kiln_store::{BlobWriter, Store};
 
 use crate::client::{Ask, Reply, Said};
@@ -29,21 +30,39 @@ impl Fetcher {
             return Ok(path);
         }
         let writer = store.writer().map_err(kept)?;
-        Download { fetcher: self, request, progress, writer }.run()
+        let Request { urls, digest, size, name } = request;
+        let wanted = Some(*digest);
+        Download { fetcher: self, urls, wanted, size: *size, name, progress, writer }.run().map(|(_, path)| path)
+    }
+
+    /// Brings what is at `url` now into the store, and returns its digest and its path there. It is asked for from the
+    /// beginning each time: without a digest nobody could tell two halves of different files.
+    pub fn fetch_new(&self, store: &Store, url: &str, progress: &dyn Fn(u64)) -> Result<(Digest, PathBuf)> {
+        let name = kiln_model::action::file_name(url);
+        let kept =
+            |error| crate::Error { name: name.to_owned(), failure: Box::new(Failure::Store(error)), tried: Vec::new() };
+        let writer = store.writer().map_err(kept)?;
+        let urls = &[url.to_owned()];
+        Download { fetcher: self, urls, wanted: None, size: None, name, progress, writer }.run()
     }
 }
 
 struct Download<'a> {
     fetcher: &'a Fetcher,
-    request: &'a Request,
+    /// Mirrors in order.
+    urls: &'a [String],
+    /// What it must be, where that is known.
+    wanted: Option<Digest>,
+    size: Option<u64>,
+    name: &'a str,
     progress: &'a dyn Fn(u64),
     writer: BlobWriter<'a>,
 }
 
 impl Download<'_> {
-    fn run(mut self) -> Result<PathBuf> {
+    fn run(mut self) -> Result<(Digest, PathBuf)> {
         let mut tried = Tried::default();
-        for url in &self.request.urls {
+        for url in self.urls {
             match self.try_mirror(url, &mut tried) {
                 Ok(()) => return self.keep(url, tried),
                 Err(failure) => {
@@ -55,7 +74,7 @@ impl Download<'_> {
                 }
             }
         }
-        Err(tried.into_error(&self.request.name))
+        Err(tried.into_error(self.name))
     }
 
     /// Attempts one URL until all bytes are there and right, or it is hopeless.
@@ -68,7 +87,7 @@ impl Download<'_> {
                 Err(failure) => failure,
             };
             let wrong = matches!(failure, Failure::WrongDigest { .. } | Failure::WrongSize { .. });
-            if wrong {
+            if wrong || self.wanted.is_none() {
                 self.writer.restart().map_err(Failure::Store)?;
             }
             if self.writer.written() >= before + HEADWAY {
@@ -87,7 +106,7 @@ impl Download<'_> {
     /// Where another mirror is at hand, patience with this one is short.
     fn retries(&self, url: &str) -> u32 {
         let retries = self.fetcher.options.retries;
-        if self.request.urls.last().is_some_and(|last| last == url) { retries } else { retries.min(1) }
+        if self.urls.last().is_some_and(|last| last == url) { retries } else { retries.min(1) }
     }
 
     fn attempt(&mut self, url: &str) -> Result<(), Failure> {
@@ -105,7 +124,7 @@ impl Download<'_> {
         let told = reply.length;
         self.refuse_other_size(url, told)?;
         self.copy(url, reply)?;
-        match told.or(self.request.size) {
+        match told.or(self.size) {
             Some(expected) if self.writer.written() < expected => {
                 Err(Failure::Truncated { url: shown(url), got: self.writer.written(), expected })
             }
@@ -114,7 +133,7 @@ impl Download<'_> {
     }
 
     fn refuse_other_size(&self, url: &str, told: Option<u64>) -> Result<(), Failure> {
-        match (self.request.size, told) {
+        match (self.size, told) {
             (Some(expected), Some(got)) if expected != got => {
                 Err(Failure::WrongSize { url: shown(url), expected, got })
             }
@@ -136,7 +155,7 @@ impl Download<'_> {
             }
             self.writer.write_all(&block).map_err(|source| self.unwritable(source))?;
             (self.progress)(self.writer.written());
-            if let Some(limit) = self.request.size.filter(|size| self.writer.written() > *size) {
+            if let Some(limit) = self.size.filter(|size| self.writer.written() > *size) {
                 return Err(Failure::WrongSize { url: shown(url), expected: limit, got: self.writer.written() });
             }
         }
@@ -144,7 +163,7 @@ impl Download<'_> {
 
     /// A connection that ends before its time is a truncated download, whatever the client calls it.
     fn truncated(&self, url: &str, told: Option<u64>, failure: Failure) -> Failure {
-        match (failure, told.or(self.request.size)) {
+        match (failure, told.or(self.size)) {
             (Failure::Broken { .. }, Some(expected)) => {
                 Failure::Truncated { url: shown(url), got: self.writer.written(), expected }
             }
@@ -153,25 +172,26 @@ impl Download<'_> {
     }
 
     fn unwritable(&self, source: std::io::Error) -> Failure {
-        Failure::File { path: format!("the store's copy of {}", self.request.name), source }
+        Failure::File { path: format!("the store's copy of {}", self.name), source }
     }
 
     /// Compares the digest of all that was written.
     fn check(&self, url: &str) -> Result<(), Failure> {
-        let (expected, got) = (self.request.digest, self.writer.digest());
+        let Some(expected) = self.wanted else { return Ok(()) };
+        let got = self.writer.digest();
         if got == expected { Ok(()) } else { Err(Failure::WrongDigest { url: shown(url), expected, got }) }
     }
 
-    fn keep(self, url: &str, mut tried: Tried) -> Result<PathBuf> {
-        match self.writer.finish(Some(self.request.digest)) {
-            Ok((_, path)) => Ok(path),
+    fn keep(self, url: &str, mut tried: Tried) -> Result<(Digest, PathBuf)> {
+        match self.writer.finish(self.wanted) {
+            Ok(kept) => Ok(kept),
             Err(kiln_store::Error::WrongDigest { expected, got }) => {
                 tried.push(Failure::WrongDigest { url: shown(url), expected, got });
-                Err(tried.into_error(&self.request.name))
+                Err(tried.into_error(self.name))
             }
             Err(error) => {
                 tried.push(Failure::Store(error));
-                Err(tried.into_error(&self.request.name))
+                Err(tried.into_error(self.name))
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use kiln_disk::table::types;
 use kiln_model::action::{
-    DiskContainer, DiskLayout, Filesystem, FilesystemKind, ImageAction, Partition, TableKind, Twin,
+    Blob, DiskContainer, DiskLayout, Filesystem, FilesystemKind, ImageAction, Partition, TableKind, Twin,
 };
 use kiln_recipe::spec::{Disk, Format, Output, PartitionSpec};
 
@@ -17,7 +17,10 @@ pub fn image(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
 
 pub(super) fn layout(inputs: &Inputs<'_>, disk: &Disk) -> DiskLayout {
     let partitions = disk.partitions.iter().map(|spec| partition(inputs, disk, spec)).collect();
-    let blobs = inputs.spec.base.board.as_ref().map(|board| board.blobs.clone()).unwrap_or_default();
+    let mut blobs = disk.blobs.clone();
+    let of_board = inputs.spec.base.board.iter().flat_map(|board| &board.blobs);
+    let own = |blob: &&Blob| disk.blobs.iter().any(|own| own.offset == blob.offset);
+    blobs.extend(of_board.filter(|blob| !own(blob)).cloned());
     let (table, id, bios) = (disk.table, inputs.lasting("disk"), grub_core(inputs, disk));
     DiskLayout { table, id, partitions, blobs, bios, size: disk.size }
 }

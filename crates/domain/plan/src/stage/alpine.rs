@@ -86,6 +86,7 @@ fn programs(inputs: &Inputs<'_>, esp: &str, efi: &str) -> Vec<Action> {
         argv: vec!["/bin/cp".into(), from.clone(), to],
         env: script_environment(inputs.epoch()),
         stdin: None,
+        files: None,
     });
     folders.into_iter().chain(copies).collect()
 }

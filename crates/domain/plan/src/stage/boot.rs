@@ -187,6 +187,7 @@ fn extlinux(inputs: &Inputs<'_>, disk: &Disk, board: &BoardSpec) -> Vec<Action> 
         argv: vec!["u-boot-update".into()],
         env: script_environment(inputs.epoch()),
         stdin: None,
+        files: None,
     };
     vec![write("/etc/default/u-boot", text), update]
 }

@@ -45,6 +45,7 @@ pub fn files(inputs: &Inputs<'_>, esp: &str, board: &BoardSpec) -> Vec<Action> {
         argv: [PLUGIN, "add"].map(str::to_owned).into(),
         env: script_environment(inputs.epoch()),
         stdin: None,
+        files: None,
     };
     vec![
         write(&format!("{esp}/grub/grub.cfg"), include_str!("grub.cfg")),

@@ -65,7 +65,7 @@ fn generate(inputs: &Inputs<'_>) -> Vec<Action> {
     let env = script_environment(inputs.epoch());
     let mut actions = install(packages(inputs), &[], inputs.epoch());
     actions.push(write("/etc/locale.gen", lines));
-    actions.push(Action::Run { name: "locale-gen".into(), r#in: RunIn::Target, argv, env, stdin: None });
+    actions.push(Action::Run { name: "locale-gen".into(), r#in: RunIn::Target, argv, env, stdin: None, files: None });
     actions
 }
 

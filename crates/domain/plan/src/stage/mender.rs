@@ -45,6 +45,7 @@ pub fn start(inputs: &Inputs<'_>, disk: &Disk) -> Vec<Action> {
                 .into(),
             env: script_environment(inputs.epoch()),
             stdin: Some(Content::Text(include_str!("mender.sh").into())),
+            files: None,
         },
         write_bytes(
             &format!("{fat}/boot.scr"),

@@ -44,6 +44,7 @@ pub fn generated(inputs: &Inputs<'_>, cmdline: &str) -> Vec<Action> {
         argv: vec!["/etc/kernel/postinst.d/z50-raspi-firmware".into()],
         env,
         stdin: None,
+        files: None,
     });
     actions
 }

@@ -6,6 +6,7 @@ use kiln_recipe::spec::{Point, Script};
 
 use super::script_environment;
 use crate::Inputs;
+use crate::context::local;
 
 /// Returns the scripts that run at `point`, in the recipe's order.
 pub fn at(inputs: &Inputs<'_>, point: Point) -> Vec<Action> {
@@ -22,7 +23,8 @@ fn action(inputs: &Inputs<'_>, script: &Script) -> Action {
     let mut env = script_environment(inputs.epoch());
     env.extend(script.secrets.iter().map(|(variable, secret)| (variable.clone(), secret_word(inputs, secret))));
     let stdin = Some(Content::Text(script.text.clone()));
-    Action::Run { name: script.name.clone(), r#in: RunIn::Target, argv, env, stdin }
+    let files = script.files.as_ref().map(local);
+    Action::Run { name: script.name.clone(), r#in: RunIn::Target, argv, env, stdin, files }
 }
 
 /// How an environment variable stands for a secret until the command starts; the fingerprint is part of the stage's id.

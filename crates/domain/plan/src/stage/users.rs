@@ -85,6 +85,10 @@ fn action(inputs: &Inputs<'_>, file: &FileSpec) -> Action {
         FileContent::Text(text) => write(Content::Text(text.clone()), owner),
         FileContent::Secret(name) => write(inputs.secret(name), owner),
         FileContent::Local(from) => Action::Copy { path, from: local(from), mode, owner },
+        FileContent::Download { url, .. } => {
+            let from = inputs.lock.download(url).expect("a lock that fits the spec has its downloads").clone();
+            Action::Download { path, from, mode: mode.unwrap_or(0o644), owner }
+        }
         FileContent::Symlink(target) => Action::Symlink { path, target: target.clone() },
         FileContent::Directory => Action::Mkdir { path, mode: mode.unwrap_or(0o755), owner },
     }

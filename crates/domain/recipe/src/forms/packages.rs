@@ -1,5 +1,7 @@
 //! Packages, repositories and their keys.
 
+use kiln_model::Digest;
+
 use super::expect;
 use crate::shape::{Form, Wrong};
 
@@ -104,6 +106,39 @@ pub static URI: Form = Form {
             Wrong::new(format!("`{text}` is not an address"))
                 .label("expected `http://…`, `https://…` or `file:///…`")
                 .maybe_hint(hint)
+        })
+    },
+    hint: None,
+};
+
+/// What a single file is downloaded from.
+pub static URL: Form = Form {
+    what: "the address of a file, such as \"https://example.org/firmware.bin\"",
+    pattern: Some(r"^https?://[^\s/@]+/\S+$"),
+    check: |text| {
+        let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        let parts = rest.and_then(|rest| rest.split_once('/'));
+        expect(!parts.is_some_and(|(host, _)| host.contains('@')), || {
+            // It would be written into the lock and the documents beside it.
+            Wrong::new("an address in a recipe has no user or password")
+                .hint("put the file beside the recipe instead, and name it by `source`")
+        })?;
+        let fine = parts.is_some_and(|(host, path)| !host.is_empty() && !path.is_empty());
+        expect(fine && !text.contains(char::is_whitespace), || {
+            Wrong::new(format!("`{text}` is not the address of a file"))
+                .label("expected `http://HOST/PATH` or `https://HOST/PATH`")
+        })
+    },
+    hint: None,
+};
+
+pub static SHA256: Form = Form {
+    what: "a SHA-256 digest of 64 hexadecimal digits",
+    pattern: Some(r"^[0-9A-Fa-f]{64}$"),
+    check: |text| {
+        expect(text.parse::<Digest>().is_ok(), || {
+            Wrong::new(format!("`{text}` is not a SHA-256 digest"))
+                .label("expected 64 hexadecimal digits, as `sha256sum` prints them")
         })
     },
     hint: None,

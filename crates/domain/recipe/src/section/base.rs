@@ -50,10 +50,11 @@ pub static KEYS: Table = Table {
         key("mirror-in-image", Shape::Text(&URI), "The address that the image's own sources name instead."),
         key(
             "key",
-            Shape::Text(&LOCAL_PATH),
-            "A file with the public keys of the distribution's archive, in place of those that kiln brings; where it brings \
-             those of some archives of a release, they are the others'.",
+            Shape::Either(&[Shape::Text(&LOCAL_PATH), Shape::List(&Shape::Text(&LOCAL_PATH))]),
+            "A file with the public keys of the distribution's archive, or several, in place of those that kiln brings; where it \
+             brings those of some archives of a release, they are the others'.",
         )
+        .replaces()
         .default("kiln's own: it brings those of Debian and Ubuntu"),
         key("fingerprints", Shape::List(&Shape::Text(&FINGERPRINT)), "Which of those keys count; all when it is absent."),
         key("components", Shape::List(&Shape::Text(&COMPONENT)), "Components of the archive.")

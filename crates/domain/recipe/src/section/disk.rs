@@ -1,13 +1,13 @@
 //! `[disk]`: the partition table and what is in it.
 
 use kiln_model::GuestPath;
-use kiln_model::action::{FilesystemKind, Size, TableKind};
+use kiln_model::action::{ALIGN, Blob, FilesystemKind, Size, TableKind};
 
 use super::base::Ground;
 use super::{division, size};
 use crate::catalogue::{Layout, layout};
 use crate::desk::{Desk, Note};
-use crate::forms::{LABEL, LINE, MOUNT_POINT, NAME, SIZE, SIZE_OR_AUTO};
+use crate::forms::{GUEST_PATH, LABEL, LINE, MOUNT_POINT, NAME, SIZE, SIZE_OR_AUTO};
 use crate::needs::Needs;
 use crate::node::Span;
 use crate::shape::{Form, Shape, Table, Wrong, did_you_mean, key};
@@ -33,6 +33,26 @@ pub static KEYS: Table = Table {
             .default("room for three kernels, 256MiB at least")
             .example("\"512MiB\""),
         key("partition", Shape::Tables(&PARTITION), ""),
+        key("blob", Shape::Tables(&BLOB), ""),
+    ],
+    more: None,
+};
+
+static BLOB: Table = Table {
+    name: "[[disk.blob]]",
+    doc: "A file of the image that also lies at a fixed byte of the disk, between the table and the first partition: what a board's \
+          ROM starts.",
+    keys: &[
+        key(
+            "path",
+            Shape::Text(&GUEST_PATH),
+            "Where it is in the image. One at the same byte as the board's takes its place.",
+        )
+        .here()
+        .example("\"/usr/lib/u-boot/spl.bin\""),
+        key("offset", Shape::Integer { from: 512, to: ALIGN as i64 - 1 }, "Its first byte on the disk.")
+            .here()
+            .example("8192"),
     ],
     more: None,
 };
@@ -151,7 +171,8 @@ pub fn read(
     };
     let size = size::read(view, "size", desk).unwrap_or(Size::Auto);
     adjust(view, size, &mut partitions, desk);
-    division::check(view, &partitions, table, board, desk);
+    let blobs = blobs(view);
+    division::check(view, &partitions, table, (board, &blobs), desk);
     division::sizes(view, &partitions, desk);
     if ground.release.family == Family::Apk {
         of_alpine(view, &partitions, board, ground, desk);
@@ -163,7 +184,15 @@ pub fn read(
         needs.feature("fat-check", format!("partition `{}`", fat.name), span);
     }
     let name = if own.is_empty() { layout.name.clone() } else { "own".into() };
-    Some(Disk { layout: name, table, size, partitions })
+    Some(Disk { layout: name, table, size, partitions, blobs })
+}
+
+fn blobs(view: View<'_>) -> Vec<Blob> {
+    let one = |view: View<'_>| {
+        let path = GuestPath::new(view.text("path")?.value).ok()?;
+        Some(Blob { path, offset: view.integer("offset")?.value.try_into().ok()? })
+    };
+    view.tables("blob").into_iter().filter_map(one).collect()
 }
 
 fn the_layout(root: View<'_>, view: View<'_>, ground: &Ground) -> Option<&'static Layout> {

@@ -1,7 +1,7 @@
 //! Whether the partitions of a disk can be as they are: with each other, with the board, and with the disk's size.
 
 use kiln_model::GuestPath;
-use kiln_model::action::{ALIGN, FilesystemKind, Size, Subvolume, TableKind};
+use kiln_model::action::{ALIGN, Blob, FilesystemKind, Size, Subvolume, TableKind};
 
 use super::base::Ground;
 use super::size;
@@ -93,13 +93,20 @@ pub fn sizes(view: View<'_>, partitions: &[PartitionSpec], desk: &Desk<'_>) {
 }
 
 /// Tells what cannot be.
-pub fn check(view: View<'_>, parts: &[PartitionSpec], table: TableKind, board: Option<&BoardSpec>, desk: &Desk<'_>) {
+pub fn check(
+    view: View<'_>,
+    parts: &[PartitionSpec],
+    table: TableKind,
+    (board, blobs): (Option<&BoardSpec>, &[Blob]),
+    desk: &Desk<'_>,
+) {
     let checked = Checked { view, own: view.tables("partition"), parts, table, desk };
     checked.whole();
     if let Some(board) = board {
         checked.board(board);
         checked.blobs(board);
     }
+    checked.own_blobs(board, blobs);
     parts.iter().for_each(|part| checked.part(part, board));
     checked.size();
 }
@@ -217,6 +224,29 @@ impl Checked<'_> {
             } else if offset >= ALIGN {
                 let message = format!("the ROM of board `{}` reads byte {offset}, in the first partition", board.name);
                 self.say(span, message, "partitions begin at 1 MiB");
+            }
+        }
+    }
+
+    /// The recipe's own: not on the table, each at a byte of its own, and not where GRUB lies.
+    fn own_blobs(&self, board: Option<&BoardSpec>, blobs: &[Blob]) {
+        for (at, (blob, view)) in blobs.iter().zip(self.view.tables("blob")).enumerate() {
+            let span = view.node("offset").map_or(view.span, |node| node.span);
+            let Blob { path, offset } = blob;
+            if *offset < self.table.length() {
+                let length = self.table.length();
+                self.say(
+                    span,
+                    format!("`{path}` would lie on the table"),
+                    &format!("this table takes the first {length} bytes"),
+                );
+            }
+            if blobs[..at].iter().any(|before| before.offset == *offset) {
+                self.desk.say(Note::error(span, "duplicate", format!("two files begin at byte {offset} of the disk")));
+            }
+            if let Some(board) = board.filter(|board| board.bios) {
+                let message = format!("between table and partitions of `{}` lies what a PC's BIOS starts", board.name);
+                self.say(span, message, "say `bios = false` under `[boot]`, where no BIOS shall start it");
             }
         }
     }

@@ -5,20 +5,28 @@ use kiln_model::GuestPath;
 use super::secrets::Secrets;
 use crate::Local;
 use crate::desk::{Desk, Note};
-use crate::forms::{GROUP, GUEST_PATH, LINE, LOCAL_PATH, MODE, NAME, TEXT, USER};
+use crate::forms::{GROUP, GUEST_PATH, LINE, LOCAL_PATH, MODE, NAME, SHA256, TEXT, URL, USER};
 use crate::shape::{Shape, Table, key};
 use crate::spec::{FileContent, FileSpec, LocalFile};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
     name: "[[file]]",
-    doc: "A file of the image, put there after packages and users. Exactly one of `text`, `source`, `secret`, `symlink` and \
-          `directory` says what it is.",
+    doc: "A file of the image, put there after packages and users. Exactly one of `text`, `source`, `url`, `secret`, `symlink` \
+          and `directory` says what it is.",
     keys: &[
         key("path", Shape::Text(&GUEST_PATH), "Where it is in the image.").here().example("\"/etc/motd\""),
         key("text", Shape::Text(&TEXT), "Its content.").example("\"\"\"\\nWelcome.\\n\"\"\""),
         key("source", Shape::Text(&LOCAL_PATH), "A file or folder to copy, from this file's folder.")
             .example("\"files/motd\""),
+        key(
+            "url",
+            Shape::Text(&URL),
+            "Where to download it from. The lock pins what was there; `kiln lock --update` looks anew.",
+        )
+        .example("\"https://example.org/firmware/start4.elf\""),
+        key("sha256", Shape::Text(&SHA256), "With `url`: the digest that the download must have.")
+            .default("as the lock has it"),
         key("secret", Shape::Text(&NAME), "A secret that is its content."),
         key("symlink", Shape::Text(&LINE), "What the symbolic link points to.").example("\"../run/motd\""),
         key("directory", Shape::Bool, "`true`: an empty folder."),
@@ -31,7 +39,7 @@ pub static KEYS: Table = Table {
     more: None,
 };
 
-static KINDS: [&str; 5] = ["text", "source", "secret", "symlink", "directory"];
+static KINDS: [&str; 6] = ["text", "source", "url", "secret", "symlink", "directory"];
 
 pub fn read(root: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Vec<FileSpec> {
     let mut files: Vec<FileSpec> = Vec::new();
@@ -77,13 +85,21 @@ fn content(
     }
     if let (Some(span), Some(false)) = (view.key_span("directory"), view.bool("directory")) {
         let note = Note::error(span, "contradiction", "`directory = false` does not say what is there");
-        desk.say(note.hint("use `text`, `source`, `secret` or `symlink`"));
+        desk.say(note.hint("use `text`, `source`, `url`, `secret` or `symlink`"));
         return None;
     }
     if let Some(said) = view.text("source") {
         let (local, found) = local(said, desk)?;
         let usual = if found.executable { 0o755 } else { 0o644 };
         return Some((FileContent::Local(local), (!found.folder).then_some(usual)));
+    }
+    if let (Some(span), None) = (view.key_span("sha256"), view.key_span("url")) {
+        let note = Note::error(span, "contradiction", "`sha256` is the digest of a download, and this is none");
+        desk.say(note.hint("files beside the recipe are pinned by what they hold"));
+    }
+    if let Some(url) = view.string("url") {
+        let sha256 = view.string("sha256").and_then(|digest| digest.parse().ok());
+        return Some((FileContent::Download { url, sha256 }, None));
     }
     if let Some(said) = view.text("secret") {
         return Some((FileContent::Secret(secrets.used(said, desk)), Some(0o600)));

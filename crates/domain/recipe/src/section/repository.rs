@@ -1,9 +1,9 @@
 //! The archives of a release and of `[[base.repository]]`: mirrors, suites, trust.
 
-use base64::Engine as _;
 use kiln_model::Arch;
 
 use super::base::Ground;
+use crate::armour;
 use crate::catalogue::release::{self, Archive};
 use crate::desk::{Desk, Note};
 use crate::forms::{ARMOUR, COMPONENT, FINGERPRINT, LOCAL_PATH, NAME, SUITE, URI, stamp};
@@ -29,7 +29,12 @@ pub static KEYS: Table = Table {
         key("suite", Shape::Text(&SUITE), "Its suite; of an Alpine repository, the folder that follows the address.")
             .default("the release's codename; none for Alpine").example("\"stable\""),
         key("components", Shape::List(&Shape::Text(&COMPONENT)), "Its components.").default("[\"main\"]; none for Alpine").replaces(),
-        key("key", Shape::Text(&LOCAL_PATH), "A file with the public keys it is signed with, armoured or binary."),
+        key(
+            "key",
+            Shape::Either(&[Shape::Text(&LOCAL_PATH), Shape::List(&Shape::Text(&LOCAL_PATH))]),
+            "A file with the public keys it is signed with, armoured or binary; or several.",
+        )
+        .replaces(),
         key("keys", Shape::Text(&ARMOUR), "The armoured public keys themselves."),
         key(
             "fingerprints",
@@ -124,9 +129,7 @@ fn of_release(archive: &Archive, base: View<'_>, ground: &Ground, desk: &Desk<'_
         suite: archive.suite.clone(),
         components: if own.is_empty() || archive.components.is_some() { usual() } else { own },
         architectures: Vec::new(),
-        signed_by: Some(
-            keys.as_ref().map_or_else(|| archive.signed_by.clone(), |keys| key_path("base", keys, base, ground)),
-        ),
+        signed_by: Some(keys.as_ref().map_or_else(|| archive.signed_by.clone(), |_| key_path("base", base, ground))),
         trust: keys.unwrap_or_else(|| Trust::Keyring(archive.keyring.clone())),
         priority: archive.priority,
         check_valid_until,
@@ -273,7 +276,7 @@ fn of_recipe(view: View<'_>, name: Said<&str>, ground: &Ground, architectures: &
         let note = Note::error(span, "contradiction", "apk finds a key by the name of its file");
         desk.say(note.hint("put it into a file of that name, and say key = \"NAME.rsa.pub\""));
     }
-    let signed_by = matches!(trust, Trust::Keys { .. }).then(|| key_path(name.value, &trust, view, ground));
+    let signed_by = matches!(trust, Trust::Keys { .. }).then(|| key_path(name.value, view, ground));
     let (components, suite) = (view.strings("components"), view.string("suite"));
     // What is an address and nothing more is one list of packages to apk.
     let (usual_suite, usual_components) = match apk {
@@ -332,34 +335,40 @@ fn fingerprints(view: View<'_>) -> Vec<String> {
 }
 
 /// Returns where the image gets a repository's keys. apk finds one by the name of its file, which signatures say.
-fn key_path(name: &str, trust: &Trust, view: View<'_>, ground: &Ground) -> String {
+fn key_path(name: &str, view: View<'_>, ground: &Ground) -> String {
     if ground.release.family == Family::Apk {
-        let file = view.text("key").map_or("kiln.rsa.pub", |said| said.value);
+        let file = view.texts("key").first().map_or("kiln.rsa.pub", |said| said.value);
         return format!("/etc/apk/keys/{}", file.rsplit('/').next().unwrap_or(file));
     }
-    let armoured = matches!(trust, Trust::Keys { armored, .. } if armored.starts_with("-----BEGIN"));
-    format!("/usr/share/keyrings/kiln-{name}.{}", if armoured { "asc" } else { "gpg" })
+    format!("/usr/share/keyrings/kiln-{name}.asc")
 }
 
 fn keys(view: View<'_>, desk: &Desk<'_>) -> Option<String> {
     view.string("keys").or_else(|| key_file(view, desk))
 }
 
-/// Returns the keys of the file that `key` names: armoured, or base64 where they are binary.
+/// Returns the keys of the files that `key` names, armoured.
 fn key_file(view: View<'_>, desk: &Desk<'_>) -> Option<String> {
-    let file = view.text("key")?;
-    let bytes = match desk.sources.read_bytes(&desk.host_path(file.span, file.value)) {
-        Ok(bytes) => bytes,
+    let said = view.texts("key");
+    let read = |file: &Said<&str>| match desk.sources.read_bytes(&desk.host_path(file.span, file.value)) {
+        Ok(bytes) => Some(bytes),
         Err(error) => {
             let message = format!("cannot read the key `{}`", file.value);
             desk.say(Note::error(file.span, "unreadable", message).label(error.to_string()));
-            return None;
+            None
         }
     };
-    match String::from_utf8(bytes) {
-        Ok(text) if text.contains("-----BEGIN") => Some(text),
-        Ok(text) => Some(base64::engine::general_purpose::STANDARD.encode(text)),
-        Err(binary) => Some(base64::engine::general_purpose::STANDARD.encode(binary.as_bytes())),
+    let files = said.iter().map(read).collect::<Option<Vec<_>>>().filter(|files| !files.is_empty())?;
+    match armour::joined(&files) {
+        Ok(keys) => Some(keys),
+        Err(number) => {
+            let message = format!("`{}` holds no OpenPGP keys that can be read", said[number].value);
+            let note = Note::error(said[number].span, "bad-value", message);
+            desk.say(note.hint(
+                "they are binary, or armoured as `gpg --export --armor` writes them; of Alpine's name one alone",
+            ));
+            None
+        }
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::files::exactly_one;
+use super::files::{exactly_one, local};
 use super::secrets::Secrets;
 use crate::desk::{Desk, Note};
 use crate::forms::{LINE, LOCAL_PATH, NAME, TEXT, VARIABLE};
 use crate::shape::{Shape, Table, key};
-use crate::spec::{Point, Script};
+use crate::spec::{LocalFile, Point, Script};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
@@ -27,6 +27,12 @@ pub static KEYS: Table = Table {
             "Secrets for its environment: variable and name in `[secrets]`.",
         )
         .example("{ TOKEN = \"vendor\" }"),
+        key(
+            "files",
+            Shape::Text(&LOCAL_PATH),
+            "A folder, from this file's folder, whose files the program sees at `/run/kiln/files`; it cannot change them.",
+        )
+        .example("\"scripts/files\""),
     ],
     more: None,
 };
@@ -54,7 +60,20 @@ fn one(number: usize, view: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) ->
     };
     let file = source.map(|said| said.value.rsplit('/').next().unwrap_or(said.value).to_owned());
     let name = view.string("name").or(file).unwrap_or_else(|| format!("script {number}"));
-    Some(Script { after: point(view.text("after")?.value)?, name, text, secrets })
+    let files = match view.text("files") {
+        Some(said) => Some(folder(said, desk)?),
+        None => None,
+    };
+    Some(Script { after: point(view.text("after")?.value)?, name, text, secrets, files })
+}
+
+fn folder(said: Said<&str>, desk: &Desk<'_>) -> Option<LocalFile> {
+    let (local, found) = local(said, desk)?;
+    if !found.folder {
+        let note = Note::error(said.span, "wrong-type", format!("`{}` is no folder", said.value));
+        desk.say(note.hint("name the folder that it lies in"));
+    }
+    Some(local)
 }
 
 fn program(source: Said<&str>, desk: &Desk<'_>) -> Option<String> {

@@ -47,7 +47,9 @@ fn listing(folder: &Path) -> io::Result<String> {
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        lines.push(format!("{} {}\n", entry.file_name().display(), Digest::of(std::fs::read(entry.path())?)));
+        let inner = entry.path();
+        let digest = if inner.is_dir() { Digest::of(listing(&inner)?) } else { Digest::of(std::fs::read(&inner)?) };
+        lines.push(format!("{} {digest}\n", entry.file_name().display()));
     }
     lines.sort();
     Ok(lines.concat())
