@@ -7,7 +7,7 @@ use std::process::Command;
 
 use common::alpine::{KEY, Mirror};
 use common::{Bench, Done, json, tool};
-use kiln_testkit::{Listener, Redis};
+use kiln_testkit::{Listener, Redis, Server};
 
 /// Runs `kiln pieman` with these parameters; it must end well.
 fn pieman(bench: &Bench, parameters: &[(&str, &str)]) -> Done {
@@ -113,6 +113,59 @@ fn boot_what_parameters_say() {
     assert_eq!(verified["state"], "running", "{verified}");
     let packages = json(&bench.path("build/demo.cdx.json")).to_string();
     assert!(packages.contains("/htop@") && packages.contains("/inetutils-ping@"), "{packages}");
+}
+
+/// A board that kiln does not know, as its pair says it: downloads, a program for the ROM, a hook with a file beside it.
+#[test]
+fn a_board_of_ones_own_has_what_its_pair_says() {
+    let bench = Bench::shared();
+    bench.write(
+        "any.toml",
+        "edition = 1\n\n[base]\nrelease = \"13\"\narchitecture = \"amd64\"\n\n[[output]]\nformat = \"tar\"\n",
+    );
+    bench.ok(&["lock", "any.toml"]);
+    let lock = fs::read_to_string(bench.path("any.lock")).unwrap();
+    let mirror = lock.split_once("uri = \"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0;
+    fs::create_dir(bench.path("served")).unwrap();
+    let server = Server::start(&bench.path("served"));
+    server.put("/boot/start.elf?raw=true", *b"firmware");
+    let pair = "devices/my-board/debian-trixie-amd64";
+    let definition = format!(
+        "debian-trixie-amd64:\n  repos: ['{mirror}']\n  includes: [patch]\n  boot: ['{}', '/boot/vmlinuz-*:zImage', uEnv.txt]\n  \
+         spl_bin: rom/spl.bin\n  kernel: {{package: linux-image-cloud-amd64}}\n",
+        server.url("/boot/start.elf?raw=true")
+    );
+    bench.write(&format!("{pair}/pieman.yml"), &definition);
+    bench.write(&format!("{pair}/uEnv.txt"), "console=ttyS0\n");
+    bench.write(&format!("{pair}/motd.patch"), "--- /dev/null\n+++ etc/motd.tail\n@@ -0,0 +1 @@\n+patched\n");
+    bench.write("rom/spl.bin", &"first program ".repeat(1000));
+    let hook = "set -e\ncheck_if_variable_is_set R SOURCE_DIR\ninstall_packages patch\n\
+                cp \"${SOURCE_DIR}\"/motd.patch \"${R}\"\n\
+                chroot_exec_sh \"patch -p0 < motd.patch\"\nrm \"${R}\"/motd.patch\npurge_packages patch\n\
+                ! touch \"${SOURCE_DIR}/mine\" 2> /dev/null\ninfo \"for ${PIECES[1]}\"\n";
+    bench.write(&format!("{pair}/pre-kernel-installation/10-patch.sh"), hook);
+    let parameters = [("OS", "debian-trixie-amd64"), ("DEVICE", "my-board"), ("ENABLE_SUDO", "false")];
+    let done = pieman(&bench, &parameters);
+    assert!(done.stderr.contains("Info: for trixie"), "{}", done.stderr);
+
+    let image = bench.path("build/demo.img").display().to_string();
+    let table: serde_json::Value = serde_json::from_str(&tool("sfdisk", &["--json", &image])).unwrap();
+    let start = |part: usize| table["partitiontable"]["partitions"][part]["start"].as_u64().unwrap() * 512;
+    let bytes = fs::read(&image).unwrap();
+    assert!(bytes[8192..].starts_with("first program ".repeat(1000).as_bytes()));
+    let fat = format!("{image}@@{}", start(0));
+    assert_eq!(tool("mtype", &["-i", &fat, "::start.elf"]), "firmware");
+    assert_eq!(tool("mtype", &["-i", &fat, "::uEnv.txt"]), "console=ttyS0\n");
+    assert!(tool("mdir", &["-b", "-i", &fat]).contains("::/zImage"));
+    let inside = |command: &str| tool("debugfs", &["-R", command, &format!("{image}?offset={}", start(1))]);
+    assert_eq!(inside("cat /etc/motd.tail"), "patched\n");
+    let status = inside("cat /var/lib/dpkg/status");
+    assert!(!status.contains("Package: patch\n") && status.contains("Package: linux-image-cloud-amd64\n"));
+    // What is in the cache needs no server; `--locked` keeps to it.
+    server.put("/boot/start.elf?raw=true", *b"newer firmware");
+    fs::remove_file(&image).unwrap();
+    Done::of(command(&bench, &["--locked"], &parameters).output().unwrap()).well();
+    assert!(fs::read(&image).unwrap() == bytes, "the same image");
 }
 
 /// Alpine by the same parameters, from a mirror and with a key that are found where Pieman has them.

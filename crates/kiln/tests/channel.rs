@@ -152,6 +152,24 @@ fn wrong_parameters_say_1001_once() {
     assert_eq!(room.payloads(), Vec::<&str>::new(), "somebody else's build may be told there");
 }
 
+/// Nothing is built yet, and nobody answers.
+#[test]
+fn a_wish_to_stop_while_a_password_is_asked_for_says_1001_once() {
+    let room = Room::new();
+    let parameters = format!(
+        "ENABLE_BSC_CHANNEL=true\nPROJECT_NAME=p\nREDIS_PORT={}\nOS=debian-trixie-amd64\nDEVICE=generic-x86_64\nUSER_PASSWORD=-\n",
+        room.port
+    );
+    room.bench.write(".env", &parameters);
+    let mut build = room.bench.kiln(&["pieman"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(build.stderr.take().unwrap()).lines();
+    // What comes before the password is shown as soon as it is known.
+    assert!(said.any(|line| line.unwrap().contains("TIME_ZONE")), "it came to the question");
+    signal("-TERM", &build.id().to_string());
+    assert_eq!(build.wait().unwrap().code(), Some(130));
+    assert_eq!(room.payloads(), ["1001"]);
+}
+
 /// A Redis that speaks TLS alone, wants a password, and has a certificate that the system's store does not know.
 #[test]
 fn tls_and_a_password_by_url() {

@@ -98,6 +98,8 @@ pub fn run(args: Args) -> Outcome {
 
 /// Everything in Pieman's order; the first thing that is wrong ends it.
 fn work(args: &Args, status: &mut Status) -> Result<(), Ending> {
+    // From here on somebody may be told of it.
+    kiln_sandbox::listen();
     let environment = around::environment()?;
     let dotenv = around::dotenv()?;
     let given = around::given(&environment, dotenv.as_deref())?;
@@ -148,6 +150,9 @@ fn build(
     let loaded = complete(args, &config, order, &lock_beside(parameters))?;
     prepare(args, parameters, &place, &loaded)?;
     let options = options(args, &place);
+    if kiln_sandbox::interrupted() {
+        return Err(Fault::interrupted().into());
+    }
     let sandbox = settings::enter().map_err(|fault| args.display.refused(fault.into()))?;
     let events = args.display.events(Some(Path::new(&place.folder)))?;
     let channel = status.join(&events);

@@ -1,9 +1,9 @@
 //! How Pieman talks: a coloured word, a colon, the text; everything on stderr.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Stdin};
+use std::io::{self, IsTerminal as _, Stdin};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
 use crate::out;
@@ -38,25 +38,20 @@ impl kiln_recipe::pieman::Person for Person<'_> {
         out::talk(&format!("{line}\n"));
     }
 
-    /// Reads one line of stdin; a terminal is told what to type, and does not show it.
+    /// Reads one line of stdin; a terminal is told what to type, and does not show it. A wish to end ends it, and is told of first.
     fn ask(&mut self, name: &str) -> String {
         let stdin = io::stdin();
         let line = match tcgetattr(&stdin).ok().filter(|_| stdin.is_terminal()) {
             Some(modes) => {
                 out::talk(&format!("Enter {name} value: "));
-                silently(&stdin, &modes).unwrap_or_else(|| {
-                    self.interrupted.take().into_iter().for_each(|tell| tell());
-                    let _ = kill_process(getpid(), Signal::INT);
-                    // Whoever started us may have taken that signal away.
-                    std::process::exit(130);
-                })
+                silently(&stdin, &modes)
             }
-            None => {
-                let mut line = String::new();
-                let _ = stdin.lock().read_line(&mut line);
-                line
-            }
+            None => line(&stdin, b"\n"),
         };
+        let line = line.unwrap_or_else(|| {
+            self.interrupted.take().into_iter().for_each(|tell| tell());
+            std::process::exit(130);
+        });
         line.trim_end_matches(['\r', '\n']).to_owned()
     }
 }
@@ -70,17 +65,31 @@ fn silently(terminal: &Stdin, modes: &Termios) -> Option<String> {
     silent.special_codes[SpecialCodeIndex::VINTR] = 0;
     silent.special_codes[SpecialCodeIndex::VEOL] = interrupts;
     let _ = tcsetattr(terminal, OptionalActions::Now, &silent);
-    let mut line = Vec::new();
-    let mut some = [0; 4096];
-    while !line.ends_with(b"\n") && !line.ends_with(&[interrupts]) {
-        match rustix::io::read(terminal, &mut some) {
-            Ok(0) => break,
-            Ok(count) => line.extend_from_slice(&some[..count]),
-            Err(Errno::INTR) => {}
-            Err(_) => break,
-        }
-    }
+    let line = line(terminal, &[b'\n', interrupts]);
     let _ = tcsetattr(terminal, OptionalActions::Now, modes);
     out::talk("\n");
-    (!line.ends_with(&[interrupts])).then(|| String::from_utf8_lossy(&line).into_owned())
+    line.filter(|line| !line.as_bytes().ends_with(&[interrupts]))
+}
+
+/// How long a wish to end may go unseen while nobody types.
+const BREATH: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// Reads up to one of `ends`, and nothing of what follows; none when a signal wished kiln's end.
+fn line(from: &Stdin, ends: &[u8]) -> Option<String> {
+    let (mut line, mut one) = (Vec::new(), [0]);
+    while !line.last().is_some_and(|last| ends.contains(last)) {
+        // A signal ends no read, and may come just before one.
+        let some = poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&BREATH));
+        match some {
+            _ if kiln_sandbox::interrupted() => return None,
+            Ok(0) | Err(Errno::INTR) => continue,
+            _ => {}
+        }
+        match rustix::io::read(from, &mut one) {
+            Ok(1) => line.push(one[0]),
+            Err(Errno::INTR) => {}
+            Ok(_) | Err(_) => break,
+        }
+    }
+    Some(String::from_utf8_lossy(&line).into_owned())
 }

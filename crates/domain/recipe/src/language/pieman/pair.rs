@@ -21,6 +21,13 @@ pub struct PairFiles {
     pub environment: std::collections::BTreeMap<String, String>,
 }
 
+impl PairFiles {
+    /// Returns the folder of all of them, from the working directory.
+    pub fn folder(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+}
+
 /// A script of a pair.
 #[derive(Clone, Debug)]
 pub struct HookFile {

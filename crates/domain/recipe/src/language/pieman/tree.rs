@@ -67,6 +67,12 @@ impl From<String> for Value {
     }
 }
 
+impl From<i64> for Value {
+    fn from(number: i64) -> Self {
+        Self::Integer(number)
+    }
+}
+
 impl From<bool> for Value {
     fn from(yes: bool) -> Self {
         Self::Bool(yes)

@@ -75,28 +75,19 @@ impl Work<'_> {
         if archives.map(|archive| &archive.keyring).all(|keyring| has_keyring(keyring)) {
             return Ok(());
         }
-        match self.surroundings.keys.as_slice() {
-            [] => Ok(()),
-            [one] => {
-                self.tree.set("base.key", one.as_str(), span);
-                Ok(())
-            }
-            [first, ..] => {
-                let folder = first.rsplit_once('/').map_or("keys", |(folder, _)| folder);
-                let hint = match self.target.release.family {
-                    Family::Deb => {
-                        format!("put them into one: `cat {folder}/* > all.gpg`, and leave only that in `{folder}`")
-                    }
-                    Family::Apk => {
-                        format!("leave only the one in `{folder}` that signs the lists of this architecture")
-                    }
-                };
-                let note =
-                    Note::error(span, "parameter", format!("`{folder}` holds several files, and kiln takes one"))
-                        .hint(hint);
-                Err(self.parameters.sheets.refuse("cannot read the archive's keys", note))
-            }
+        let keys = self.surroundings.keys.as_slice();
+        if let ([first, _, ..], Family::Apk) = (keys, self.target.release.family) {
+            let folder = first.rsplit_once('/').map_or("keys", |(folder, _)| folder);
+            let note = Note::error(
+                span,
+                "parameter",
+                format!("`{folder}` holds several files, and apk knows a key by its name"),
+            );
+            let note = note.hint(format!("leave only the one in `{folder}` that signs the lists of this architecture"));
+            return Err(self.parameters.sheets.refuse("cannot read the archive's keys", note));
         }
+        key_files(&mut self.tree, "base.key", keys, span);
+        Ok(())
     }
 
     /// The first repository is the mirror; those that the release does not have come beside it.
@@ -125,10 +116,18 @@ impl Work<'_> {
         repository.set("uri", trimmed(word), word.span);
         if self.parameters.is_on("ALLOW_UNAUTHENTICATED") {
             repository.set("unsigned", true, self.parameters.span("ALLOW_UNAUTHENTICATED"));
-        } else if let [key] = self.surroundings.keys.as_slice() {
-            repository.set("key", key.as_str(), word.span);
+        } else {
+            key_files(&mut repository, "key", &self.surroundings.keys, word.span);
         }
         repository
+    }
+}
+
+/// All keys of a distribution are trusted for it.
+fn key_files(tree: &mut Tree, key: &str, files: &[String], span: Span) {
+    match files {
+        [one] => tree.set(key, one.as_str(), span),
+        several => several.iter().for_each(|file| tree.item(key, file.as_str(), span)),
     }
 }
 

@@ -1,13 +1,15 @@
 //! What a pair's definition says of the board: all of it where the catalogue does not have it, files for the FAT where it does.
 
+use kiln_model::action::file_name;
+
 use super::Work;
 use crate::catalogue::Board;
 use crate::catalogue::layout::{self, Partition};
 use crate::desk::Note;
-use crate::language::pieman::pair::{Pair, Word};
+use crate::language::pieman::pair::{Pair, PairFiles, Word};
 use crate::language::pieman::sheets::Refused;
 use crate::language::pieman::tree::Tree;
-use crate::node::Value;
+use crate::node::{Span, Value};
 
 /// Where the boot partition is while the image is made; Pieman's images mount it nowhere.
 const BOOT: &str = "/boot/firmware";
@@ -58,17 +60,29 @@ impl Work<'_> {
 
     /// An MBR with 100 MiB of FAT and the root. kiln aligns to 1 MiB, and so small a FAT has 16 bits.
     fn own_board(&mut self, pair: &Pair) -> Result<(), Refused> {
-        if let Some(blob) = &pair.spl_bin {
-            let message = "only boards of the catalogue have a first program at a byte of the disk";
-            let hint = "a file in data/boards says it: `[[blobs]]` with `path` and `offset = 8192`";
-            return Err(self.not_yet("spl_bin", blob, message, hint));
-        }
         self.kernel(pair);
         for word in &pair.boot {
             self.boot_file(word)?;
         }
         self.disk(pair);
+        if let Some(blob) = &pair.spl_bin {
+            self.first_program(blob);
+        }
         Ok(())
+    }
+
+    /// A file of the building machine that a board's ROM starts.
+    fn first_program(&mut self, blob: &Word) {
+        let (text, span) = (&blob.text, blob.span);
+        let name = text.rsplit('/').next().unwrap_or(text);
+        let path = format!("/usr/lib/u-boot/{name}");
+        let (mut file, mut entry) = (Tree::default(), Tree::default());
+        file.set("path", path.as_str(), span);
+        file.set("source", text.as_str(), self.source_span(text, span));
+        self.tree.add("file", file, span);
+        entry.set("path", path, span);
+        entry.set("offset", SPL, span);
+        self.tree.add("disk.blob", entry, span);
     }
 
     /// Without a board nobody else asks for a kernel and what starts after it.
@@ -83,12 +97,18 @@ impl Work<'_> {
 
     fn boot_file(&mut self, word: &Word) -> Result<(), Refused> {
         let text = word.text.as_str();
-        if is_address(text) {
-            let message = "a build downloads nothing that is not pinned";
-            let hint = "put the file beside `pieman.yml` and name it here, or install the package that has it (`raspi-firmware`)";
-            return Err(self.not_yet("boot", word, message, hint));
+        if text.starts_with("ftp://") {
+            let note = Note::error(word.span, "not-in-kiln", "kiln downloads by HTTP alone")
+                .hint("name it by `https://`, or put it beside `pieman.yml` and name it here by its name");
+            let file = format!("{}/pieman.yml", self.folder());
+            return Err(self.parameters.sheets.refuse(format!("{file}: cannot use boot: {text}"), note));
         }
-        if text.starts_with('/') {
+        if is_address(text) {
+            let mut entry = Tree::default();
+            entry.set("path", format!("{BOOT}/{}", file_name(text)), word.span);
+            entry.set("url", text, word.span);
+            self.tree.add("file", entry, word.span);
+        } else if text.starts_with('/') {
             let mut entry = Tree::default();
             entry.set("after", "kernel", word.span);
             entry.set("name", format!("boot: {text}"), word.span);
@@ -103,10 +123,10 @@ impl Work<'_> {
     /// A file beside the definition.
     fn local_file(&mut self, fat: &str, word: &Word) {
         let (text, folder, mut entry) = (&word.text, self.folder(), Tree::default());
-        // The path is from the working directory, and so its place must be a text that lies there.
-        let span = self.parameters.span("OS");
+        let source = format!("{folder}/{text}");
         entry.set("path", format!("{fat}/{text}"), word.span);
-        entry.set("source", format!("{folder}/{text}"), span);
+        let span = self.source_span(&source, word.span);
+        entry.set("source", source, span);
         self.tree.add("file", entry, word.span);
     }
 
@@ -130,16 +150,18 @@ impl Work<'_> {
     }
 
     fn folder(&self) -> String {
-        let path = self.surroundings.pair.as_ref().map_or("", |files| files.path.as_str());
-        path.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned())
+        self.surroundings.pair.as_ref().map_or("", PairFiles::folder).to_owned()
     }
 
-    fn not_yet(&self, key: &str, word: &Word, message: &str, hint: &str) -> Refused {
-        let note = Note::error(word.span, "not-in-kiln", message).hint(hint);
-        let file = format!("{}/pieman.yml", self.folder());
-        self.parameters.sheets.refuse(format!("{file}: cannot use {key}: {}", word.text), note)
+    /// Where a path of the building machine is said to stand: it is from the working directory, and so its place must be a text that
+    /// lies there; an absolute one can stand where it was written.
+    fn source_span(&self, path: &str, written: Span) -> Span {
+        if path.starts_with('/') { written } else { self.parameters.span("OS") }
     }
 }
+
+/// The byte of the disk where Pieman puts a board's first program.
+const SPL: i64 = 8192;
 
 /// What the board's own packages write.
 const CHOICES: [&str; 2] = ["config.txt", "cmdline.txt"];
