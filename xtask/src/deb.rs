@@ -17,6 +17,7 @@ const FILES: &[(&str, &str, u32)] = &[
     ("packaging/postrm", "DEBIAN/postrm", 0o755),
     ("docs/farm.md", "usr/share/doc/kiln/farm.md", 0o644),
     ("docs/operations.md", "usr/share/doc/kiln/operations.md", 0o644),
+    ("docs/pieman.md", "usr/share/doc/kiln/pieman.md", 0o644),
     ("docs/reference/cli.md", "usr/share/doc/kiln/cli.md", 0o644),
     ("docs/reference/recipe.md", "usr/share/doc/kiln/recipe.md", 0o644),
 ];

@@ -4,6 +4,7 @@
 
 mod command;
 mod companion;
+mod container;
 mod enter;
 mod error;
 mod interrupt;

@@ -9,7 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, open};
 use rustix::mount::{MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, move_mount, open_tree, unmount};
 
 use crate::error::Doing;
-use crate::{Result, sys};
+use crate::{Result, container, sys};
 
 /// A mounted overlay; unmounted on drop.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ impl Overlay {
         let lowers = Handles::of(lowers)?;
         let (upper, place) = (Handles::of(&[upper])?, Handles::of(&[work])?);
         let options = format!("userxattr,volatile,lowerdir={lowers},upperdir={upper},workdir={place}");
-        overlay(target, MountFlags::NODEV, &options).doing(doing)?;
+        overlay(target, MountFlags::NODEV, &options)
+            .map_err(|error| container::upon_overlay(&upper.0[0], doing(), error))?;
         Ok(Self { mounted: Bound { target: target.into(), mounted: true }, work: Some(work.into()) })
     }
 

@@ -11,7 +11,7 @@ use crate::enter::{entered, trial};
 use crate::error::Doing;
 use crate::janitor::Janitor;
 use crate::namespaces::{is_before_6_7, is_delegated, is_possible, make};
-use crate::{Command, Error, Limits, Namespaces, Overlay, Result, Sandbox, Scratch};
+use crate::{Command, Error, Limits, Namespaces, Overlay, Result, Sandbox, Scratch, container};
 
 /// One operation that was really tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -114,8 +114,9 @@ fn cgroup() -> Result<String> {
         false => Err(refused("kiln has no control group to divide".into(), None)),
     });
     tried.map(|()| "the kernel keeps those on memory and processes".into()).map_err(|error| {
-        let mend = "systemd-run --user --scope --property=Delegate=yes kiln …".to_owned();
-        refused(format!("{error}; limits are kept by looking at the processes every 20 ms"), Some(mend))
+        let mend =
+            (!container::is_here()).then(|| "systemd-run --user --scope --property=Delegate=yes kiln …".to_owned());
+        refused(format!("{error}; limits are kept by looking at the processes every 20 ms"), mend)
     })
 }
 
@@ -124,6 +125,7 @@ fn kvm() -> Result<String> {
         Ok(_) => Ok("opens; whether a guest runs is tried at boot".into()),
         Err(error) => {
             let mend = match error.kind() {
+                _ if container::is_here() => "start the container with `--device /dev/kvm`",
                 io::ErrorKind::PermissionDenied => "sudo usermod --append --groups kvm \"$USER\" (then log in again)",
                 _ => "sudo modprobe --all kvm_intel kvm_amd",
             };

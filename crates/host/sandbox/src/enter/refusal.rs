@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use crate::Error;
+use crate::{Error, container};
 
 /// The switches that forbid user namespaces, each with the value that does and the command that lifts it.
 const SWITCHES: [(&str, &str, &str); 3] = [
@@ -17,15 +17,17 @@ const SWITCHES: [(&str, &str, &str); 3] = [
 ];
 
 fn switched_off() -> Option<&'static (&'static str, &'static str, &'static str)> {
-    SWITCHES.iter().find(|(file, value, _)| {
+    // Root of a container is not who AppArmor's switch is about.
+    let all = if container::is_here() { &SWITCHES[..2] } else { &SWITCHES[..] };
+    all.iter().find(|(file, value, _)| {
         fs::read_to_string(format!("/proc/sys/{file}")).is_ok_and(|text| text.trim() == *value)
     })
 }
 
 fn forbidden(what: &str, source: io::Error) -> Error {
     let Some((file, value, mend)) = switched_off() else {
-        let mend = (source.raw_os_error() == Some(libc::EPERM))
-            .then(|| "run kiln on the machine itself, or in a container that may make user namespaces".to_owned());
+        let elsewhere = || "run kiln on the machine itself, or in a container that may make user namespaces".to_owned();
+        let mend = container::mend(&source).or_else(|| (source.raw_os_error() == Some(libc::EPERM)).then(elsewhere));
         return Error::Refused { what: what.into(), mend, source: Some(source) };
     };
     let what = format!("{what}: `/proc/sys/{file}` is {value}");

@@ -15,7 +15,7 @@ use super::{Excess, Failure, Job, News, Order};
 use crate::error::Doing;
 use crate::janitor::Janitor;
 use crate::registrar::Registrar;
-use crate::{Command, Error, Exit, Result, Status, Stream, interrupt, letter};
+use crate::{Command, Error, Exit, Result, Status, Stream, container, interrupt, letter};
 
 /// What a program gets between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
@@ -160,7 +160,13 @@ impl<'a> Run<'a> {
     fn failure(&self, what: Failure, doing: String, errno: i32) -> Error {
         let source = io::Error::from_raw_os_error(errno);
         match what {
-            Failure::Sandbox => Error::System { doing: format!("run `{}`: {doing}", self.command.program()), source },
+            Failure::Sandbox => {
+                let what = format!("run `{}`: {doing}", self.command.program());
+                match container::mend(&source) {
+                    mend @ Some(_) => Error::Refused { what, mend, source: Some(source) },
+                    None => Error::System { doing: what, source },
+                }
+            }
             Failure::Program => Error::Program {
                 program: self.command.program().into(),
                 root: self.command.root.display().to_string(),

@@ -202,7 +202,10 @@ fn prepare(args: &Args, parameters: &Parameters, place: &Place, loaded: &Loaded)
             return Err(fault.hint("leave out `CREATE_ONLY_CHROOT`, or `--move-to`").into());
         }
         // The build would be in vain.
-        fs::read_dir(folder).farm(|| format!("look into `{shown}`, where the image shall go"))?;
+        let looked = fs::read_dir(folder).farm(|| format!("look into `{shown}`, where the image shall go"));
+        looked.map_err(|fault| {
+            fault.hint(format!("make it; in a container mount a folder there: `--volume \"$PWD\":{shown}`"))
+        })?;
     }
     let folder = parameters.text("BUILD_DIR");
     fs::create_dir_all(folder).farm(|| format!("make `{folder}`"))?;
@@ -234,7 +237,9 @@ fn success(place: &Place) -> String {
         return format!("Chroot environment {} is done. {how}", place.result);
     }
     let name = Path::new(&place.result).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let shown = if Path::new("/.dockerenv").exists() { &name } else { &place.result };
+    // Where it lies in a container says nothing outside; Pieman knew Docker's.
+    let contained = ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists());
+    let shown = if contained { &name } else { &place.result };
     let next = match place.made {
         Made::Artifact => "Upload it to hosted.mender.io to provide for OTA updates.",
         Made::Image | Made::Chroot => "Use balenaEtcher (https://balena.io/etcher/) to burn it to your SD card.",
