@@ -141,6 +141,9 @@ fn the_board_whose_firmware_kiln_is() {
     launch.processors = 2;
     let taking_turns = wanted.replace("-accel tcg", "-accel tcg,thread=single");
     assert_eq!(command(&launch).join(" "), taking_turns, "four processors of the board, two of the machine");
+    let narrow = Qemu { system: "arm".into(), ..board.clone() };
+    let alone = taking_turns.replace("console=ttyS1 rw", "console=ttyS1 rw maxcpus=1");
+    assert_eq!(command(&Launch { board: &narrow, ..launch.clone() }).join(" "), alone, "a kernel for 32 bits");
     launch.accel = Accel::Kvm;
     let accelerated = wanted.replace("-accel tcg", "-accel kvm");
     assert_eq!(command(&launch).join(" "), accelerated);
