@@ -1,11 +1,11 @@
 //! How Pieman talks: a coloured word, a colon, the text; everything on stderr.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Stdin};
+use std::io::{self, BufRead as _, IsTerminal as _};
 
-use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use rustix::termios::tcgetattr;
 
+use crate::ask::silently;
 use crate::out;
 
 /// The word that a message begins with.
@@ -59,28 +59,4 @@ impl kiln_recipe::pieman::Person for Person<'_> {
         };
         line.trim_end_matches(['\r', '\n']).to_owned()
     }
-}
-
-/// Reads a line that the terminal does not show; none if it was interrupted. The key for that ends the line here, so that the terminal
-/// is itself again before it ends kiln.
-fn silently(terminal: &Stdin, modes: &Termios) -> Option<String> {
-    let interrupts = modes.special_codes[SpecialCodeIndex::VINTR];
-    let mut silent = modes.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    silent.special_codes[SpecialCodeIndex::VINTR] = 0;
-    silent.special_codes[SpecialCodeIndex::VEOL] = interrupts;
-    let _ = tcsetattr(terminal, OptionalActions::Now, &silent);
-    let mut line = Vec::new();
-    let mut some = [0; 4096];
-    while !line.ends_with(b"\n") && !line.ends_with(&[interrupts]) {
-        match rustix::io::read(terminal, &mut some) {
-            Ok(0) => break,
-            Ok(count) => line.extend_from_slice(&some[..count]),
-            Err(Errno::INTR) => {}
-            Err(_) => break,
-        }
-    }
-    let _ = tcsetattr(terminal, OptionalActions::Now, modes);
-    out::talk("\n");
-    (!line.ends_with(&[interrupts])).then(|| String::from_utf8_lossy(&line).into_owned())
 }
