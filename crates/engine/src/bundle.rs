@@ -46,10 +46,6 @@ pub fn write(loaded: &Loaded, to: impl Write) -> Result<String, Fault> {
 /// Returns what keeps a recipe from going anywhere.
 fn refusals(loaded: &Loaded) -> impl Iterator<Item = Fault> {
     let spec = &loaded.completed.spec;
-    let secret = spec.secrets.keys().map(|name| {
-        let fault = Fault::recipe(format!("secret `{name}` cannot go with the recipe: the farm keeps no secrets yet"));
-        fault.hint("build it here: `kiln build`; or set a `password-hash` or a key's public half instead")
-    });
     let tree = spec.base.tree.iter().map(|tree| {
         let fault =
             Fault::recipe(format!("the tree `{}` cannot go with the recipe: its owners would be lost", tree.path));
@@ -59,7 +55,7 @@ fn refusals(loaded: &Loaded) -> impl Iterator<Item = Fault> {
         let fault = Fault::recipe(format!("`{}` cannot go with the recipe: its path is absolute", path.display()));
         fault.hint("put it beside the recipe, and name it by its path from there")
     });
-    secret.chain(tree).chain(absolute)
+    tree.chain(absolute)
 }
 
 /// Lists a file, a folder with all it holds, or a link; one at the top is what it points to.

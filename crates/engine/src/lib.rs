@@ -31,6 +31,7 @@ pub use events::{Events, Sink};
 pub use kiln::{Kiln, open_cache};
 pub use load::{LoadError, Loaded};
 pub use resolve::Update;
+pub use secrets::Secrets;
 pub use shell::ShellTarget;
 pub use start::How;
 pub use twice::TwiceOutcome;

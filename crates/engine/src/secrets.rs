@@ -1,6 +1,7 @@
 //! Secrets: read when a build begins, known by fingerprint in plans, never printed.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use kiln_model::fault::OrFault as _;
@@ -43,8 +44,10 @@ impl Secrets {
 
     /// Replaces every secret's value in `text` by stars, for logs.
     pub fn veil(&self, text: &str) -> String {
-        let worth = self.0.values().filter(|value| value.len() >= 4);
-        worth.fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))
+        // Logs come line by line. The longest first: of one that begins another nothing is to be left.
+        let lines = self.0.values().flat_map(|value| value.lines().map(str::trim).chain([value.as_str()]));
+        let worth: BTreeSet<_> = lines.filter(|part| part.len() >= 4).map(|part| (Reverse(part.len()), part)).collect();
+        worth.into_iter().fold(text.to_owned(), |text, (_, part)| text.replace(part, "***"))
     }
 }
 
@@ -52,7 +55,9 @@ fn value(name: &str, source: &SecretSource, loaded: &Loaded) -> Result<String, F
     let (value, place) = match source {
         SecretSource::Environment(variable) => {
             let known = loaded.secrets.0.get(variable).cloned();
-            let value = known.or_else(|| std::env::var(variable).ok());
+            // What a stranger's recipe names in the environment of this machine is no secret of theirs.
+            let own = || std::env::var(variable).ok().filter(|_| loaded.within.is_none());
+            let value = known.or_else(own);
             (value, format!("the environment variable `{variable}`"))
         }
         SecretSource::File(file) => {
@@ -75,4 +80,20 @@ fn fingerprint(name: &str, value: &str) -> String {
         digest = kiln_model::Digest::of(digest.as_bytes());
     }
     digest.short()[..8].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_secret_is_left_in_a_log() {
+        let values = [("A", "pass"), ("B", "password1"), ("C", "BEGIN KEY\n  MIIEvQ\nab\n"), ("D", "x")];
+        let secrets = Secrets::known(values.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let veiled = |text| secrets.veil(text);
+        assert_eq!(veiled("login password1 now"), "login *** now");
+        assert_eq!(veiled("passport"), "***port");
+        assert_eq!((veiled("+ echo BEGIN KEY").as_str(), veiled("'MIIEvQ'").as_str()), ("+ echo ***", "'***'"));
+        assert_eq!(veiled("ab x y"), "ab x y", "what is as short is in every line");
+    }
 }

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::command::{
     backup, boot, bsc, bscd, build, cache, cancel, check, completions, diff, doctor, gc, lock, log, new, node, pieman,
-    plan, restore, retry, schema, serve, shell, submit, twice, watch,
+    plan, restore, retry, schema, secret, serve, shell, submit, twice, watch,
 };
 
 /// Turns recipes into bootable operating-system images.
@@ -43,6 +43,7 @@ pub enum Command {
     Cancel(cancel::Args),
     Log(log::Args),
     Retry(retry::Args),
+    Secret(secret::Args),
     Gc(gc::Args),
     Backup(backup::Args),
     Restore(restore::Args),

@@ -32,6 +32,16 @@ pub fn not_done(doing: &str, error: kiln_farm_server::error::Error) -> Fault {
     }
 }
 
+/// Returns why a recipe cannot be built by a farm.
+pub fn recipe(doing: &str, error: kiln_farm_server::error::Error) -> Fault {
+    match error {
+        kiln_farm_server::error::Error::Refused(problem) => {
+            problem.hint.into_iter().fold(Fault::recipe(problem.title), Fault::hint)
+        }
+        other => not_done(doing, other),
+    }
+}
+
 /// Says what has become of a build that somebody did something about.
 pub fn say_state(build: &Build) {
     out::talk(&format!("build {} of `{}` is {}\n", build.id, build.name, build.state.name()));

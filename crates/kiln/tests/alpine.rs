@@ -117,15 +117,15 @@ fn an_address_stays_what_it_was_until_an_update_is_asked_for() {
     };
     let line =
         |bytes: &str| format!("{{ url = \"{url}\", size = {}, sha256 = \"{}\" }},", bytes.len(), Digest::of(bytes));
-    house.server.put("/vendor/start.elf?raw=true", *b"old");
+    house.server.put("/vendor/start.elf", *b"old");
     file("");
     assert_eq!(pinned(&[]), line("old"));
-    house.server.put("/vendor/start.elf?raw=true", *b"newer");
+    house.server.put("/vendor/start.elf", *b"newer");
     file("mode = \"0755\"\n");
     assert_eq!(pinned(&[]), line("old"));
     assert_eq!(pinned(&["--update", "alpine-base"]), line("old"));
     assert_eq!(pinned(&["--update", &url]), line("newer"));
-    house.server.put("/vendor/start.elf?raw=true", *b"the newest");
+    house.server.put("/vendor/start.elf", *b"the newest");
     assert_eq!(pinned(&["--update"]), line("the newest"));
     // The recipe's own word holds, and a mirror that has something else is told.
     file(&format!("sha256 = \"{}\"\n", Digest::of("newer")));

@@ -128,7 +128,7 @@ fn a_board_of_ones_own_has_what_its_pair_says() {
     let mirror = lock.split_once("uri = \"").and_then(|(_, rest)| rest.split_once('"')).unwrap().0;
     fs::create_dir(bench.path("served")).unwrap();
     let server = Server::start(&bench.path("served"));
-    server.put("/boot/start.elf?raw=true", *b"firmware");
+    server.put("/boot/start.elf", *b"firmware");
     let pair = "devices/my-board/debian-trixie-amd64";
     let definition = format!(
         "debian-trixie-amd64:\n  repos: ['{mirror}']\n  includes: [patch]\n  boot: ['{}', '/boot/vmlinuz-*:zImage', uEnv.txt]\n  \
@@ -162,7 +162,7 @@ fn a_board_of_ones_own_has_what_its_pair_says() {
     let status = inside("cat /var/lib/dpkg/status");
     assert!(!status.contains("Package: patch\n") && status.contains("Package: linux-image-cloud-amd64\n"));
     // What is in the cache needs no server; `--locked` keeps to it.
-    server.put("/boot/start.elf?raw=true", *b"newer firmware");
+    server.put("/boot/start.elf", *b"newer firmware");
     fs::remove_file(&image).unwrap();
     Done::of(command(&bench, &["--locked"], &parameters).output().unwrap()).well();
     assert!(fs::read(&image).unwrap() == bytes, "the same image");

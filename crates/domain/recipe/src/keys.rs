@@ -127,7 +127,9 @@ pub mod tests {
 
     #[test]
     fn every_key_of_the_table_is_read() {
-        for recipe in ["everything.toml", "own-partitions.toml", "cloud-init.toml", "mender.toml", "downloads-and-blobs.toml"] {
+        for recipe in
+            ["everything.toml", "own-partitions.toml", "cloud-init.toml", "mender.toml", "downloads-and-blobs.toml"]
+        {
             let completed = crate::complete(&Corpus, recipe, &Options::new(Arch::Amd64));
             completed.unwrap_or_else(|rejected| panic!("{}", rejected.render(Look::PLAIN)));
         }

@@ -16,11 +16,12 @@ use url::Url;
 
 use crate::hook::{Delivery, Hook, NewHook};
 use crate::schedule::{Enabled, NewSchedule, Schedule};
+use crate::secret::{Value, Values, Wanted};
 use crate::source::{NewPush, NewSource, Push, Source, Told};
 use crate::{
-    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Kept, Name, NewNode, NewProject, Node, Orders, Page,
-    Poll, Problem, Project, Retention, ScheduleId, SourceId, StageFound, Submission, Swept, Taken, TaskId, Tell,
-    Upload, routes,
+    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Kept, Name, NewNode, NewProject, NewSecret, Node,
+    Orders, Page, Poll, Problem, Project, Retention, ScheduleId, Secret, SourceId, StageFound, Submission, Swept,
+    Taken, TaskId, Tell, Upload, Variable, routes,
 };
 
 /// Why a call came to nothing.
@@ -215,6 +216,21 @@ impl Client {
         self.answer(self.request(Method::DELETE, &routes::schedule(project, source, id))).await.map(drop)
     }
 
+    /// Returns which secrets a project has, without their values.
+    pub async fn secrets(&self, project: &Name) -> Result<Vec<Secret>> {
+        self.get(&routes::secrets(project)).await
+    }
+
+    /// Gives a project a secret, or gives the one of this name another value.
+    pub async fn set_secret(&self, project: &Name, name: &Variable, value: Value) -> Result<()> {
+        let request = self.request(Method::PUT, &routes::secret(project, name)).json(&NewSecret { value });
+        self.answer(request).await.map(drop)
+    }
+
+    pub async fn drop_secret(&self, project: &Name, name: &Variable) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::secret(project, name))).await.map(drop)
+    }
+
     pub async fn nodes(&self) -> Result<Vec<Node>> {
         self.get(&routes::nodes()).await
     }
@@ -244,6 +260,11 @@ impl Client {
 
     pub async fn tell(&self, task: TaskId, tell: &Tell) -> Result<Taken> {
         self.post(&routes::tell(task), tell).await
+    }
+
+    /// Returns the secrets of a task that this node has a lease of.
+    pub async fn values(&self, task: TaskId, epoch: u64) -> Result<Values> {
+        self.post(&routes::values(task), &Wanted { epoch }).await
     }
 
     pub async fn complete(&self, task: TaskId, complete: &Complete) -> Result<()> {

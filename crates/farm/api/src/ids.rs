@@ -113,9 +113,58 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
+/// A name of an environment variable, and of the secret that stands in its place: letters, digits and `_`, no digit first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String, pattern = "^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
+pub struct Variable(String);
+
+impl Variable {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Variable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is no name of a variable.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{}` is no name of a variable: 1 to 128 letters, digits and `_`, no digit first", .0.escape_debug())]
+pub struct NotAVariable(String);
+
+impl FromStr for Variable {
+    type Err = NotAVariable;
+
+    fn from_str(text: &str) -> Result<Self, NotAVariable> {
+        let plain = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
+        let sound = text.bytes().next().is_some_and(|c| plain(c) && !c.is_ascii_digit()) && text.bytes().all(plain);
+        (sound && text.len() <= 128).then(|| Self(text.to_owned())).ok_or_else(|| NotAVariable(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for Variable {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_a_variable() {
+        for (text, is) in
+            [("WIFI_PSK", true), ("_a9", true), ("", false), ("9A", false), ("A-B", false), ("A=B", false)]
+        {
+            assert_eq!(text.parse::<Variable>().is_ok(), is, "{text}");
+        }
+        assert!("A".repeat(129).parse::<Variable>().is_err());
+    }
 
     #[test]
     fn what_is_a_name() {

@@ -15,6 +15,7 @@ pub mod problem;
 pub mod retention;
 pub mod routes;
 pub mod schedule;
+pub mod secret;
 pub mod source;
 pub mod stage;
 pub mod task;
@@ -23,10 +24,13 @@ pub use access::{NewProject, NewToken, NewUser, Project, Role, Scope, Token, Use
 pub use blob::Upload;
 pub use build::{Build, BuildState, Builds, Stored, Submission};
 pub use client::{Client, Error, Trust};
-pub use ids::{BuildId, DeliveryId, HookId, Name, NodeId, PushId, ScheduleId, SourceId, TaskId, TokenId, UserId};
+pub use ids::{
+    BuildId, DeliveryId, HookId, Name, NodeId, PushId, ScheduleId, SourceId, TaskId, TokenId, UserId, Variable,
+};
 pub use log::{Entry, FarmEvent, Page, What};
 pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};
 pub use problem::Problem;
 pub use retention::{Retention, Swept};
+pub use secret::{NewSecret, Secret};
 pub use stage::{Kept, StageFound};
 pub use task::{Order, Task, TaskState, Work};

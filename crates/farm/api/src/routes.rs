@@ -2,7 +2,7 @@
 
 use kiln_model::Digest;
 
-use crate::{BuildId, DeliveryId, HookId, Name, NodeId, ScheduleId, SourceId, TaskId};
+use crate::{BuildId, DeliveryId, HookId, Name, NodeId, ScheduleId, SourceId, TaskId, Variable};
 
 pub const API: &str = "/api/v1";
 
@@ -88,6 +88,14 @@ pub fn schedule(project: &Name, source: SourceId, schedule: ScheduleId) -> Strin
     format!("{API}/projects/{project}/sources/{source}/schedules/{schedule}")
 }
 
+pub fn secrets(project: &Name) -> String {
+    format!("{API}/projects/{project}/secrets")
+}
+
+pub fn secret(project: &Name, name: &Variable) -> String {
+    format!("{API}/projects/{project}/secrets/{name}")
+}
+
 pub fn gc(dry_run: bool) -> String {
     format!("{API}/gc?dry_run={dry_run}")
 }
@@ -137,6 +145,11 @@ pub fn poll() -> String {
 
 pub fn tell(task: TaskId) -> String {
     format!("{API}/node/tasks/{task}/events")
+}
+
+/// The secrets that a task's recipe uses.
+pub fn values(task: TaskId) -> String {
+    format!("{API}/node/tasks/{task}/secrets")
 }
 
 pub fn complete(task: TaskId) -> String {

@@ -6,7 +6,7 @@ use kiln_model::{Arch, Digest, FaultKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{BuildId, Name, NodeId, TaskId};
+use crate::{BuildId, Name, NodeId, TaskId, Variable};
 
 /// A task as it is ordered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -59,6 +59,9 @@ pub enum Work {
         /// Not to boot the image, whatever the recipe says.
         #[serde(default)]
         no_verify: bool,
+        /// The environment variables that its secrets come from: the project's secrets of these names stand in their place.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        secrets: BTreeSet<Variable>,
     },
 }
 
@@ -87,13 +90,36 @@ impl Work {
     /// An image from a recipe of a bundle, as the recipe says it.
     pub fn image(bundle: Digest, recipe: impl Into<String>) -> Self {
         let recipe = recipe.into();
-        Self::Image { bundle, recipe, profiles: vec![], set: vec![], epoch: None, no_verify: false }
+        Self::Image {
+            bundle,
+            recipe,
+            profiles: vec![],
+            set: vec![],
+            epoch: None,
+            no_verify: false,
+            secrets: BTreeSet::new(),
+        }
     }
 
     /// Returns the blobs that it is made from.
     pub fn inputs(&self) -> Vec<Digest> {
         match self {
             Self::Image { bundle, .. } => vec![*bundle],
+        }
+    }
+
+    /// The same with secrets of its project's.
+    #[must_use]
+    pub fn with_secrets(mut self, wanted: BTreeSet<Variable>) -> Self {
+        let Self::Image { secrets, .. } = &mut self;
+        *secrets = wanted;
+        self
+    }
+
+    /// Returns the names of the secrets that it uses.
+    pub fn secrets(&self) -> &BTreeSet<Variable> {
+        match self {
+            Self::Image { secrets, .. } => secrets,
         }
     }
 }

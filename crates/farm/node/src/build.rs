@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use kiln_farm_api::Work;
 use kiln_farm_api::points::{self, Point};
+use kiln_farm_api::secret::Values;
 use kiln_farm_api::task::Failure;
 use kiln_model::{Event, EventKind, FaultKind};
 use tokio::io::AsyncRead;
@@ -43,6 +44,8 @@ pub struct Place<'a> {
     pub out: &'a Path,
     /// The socket where stages of other nodes are asked for.
     pub stages: Option<&'a Path>,
+    /// What its recipe's secrets are.
+    pub secrets: &'a Values,
 }
 
 /// Runs a kiln on a bundle until it has ended or was stopped.
@@ -76,11 +79,13 @@ fn order<'a>(config: &'a Config, work: &Work, place: &Place<'a>) -> Order<'a> {
     arguments.extend(profiles.iter().map(|profile| format!("--profile={profile}").into()));
     arguments.extend(set.iter().map(|(key, value)| format!("--set={key}={value}").into()));
     arguments.extend(no_verify.then(|| "--no-verify".into()));
+    let secrets = Some(place.secrets).filter(|secrets| !secrets.values.is_empty());
+    arguments.extend(secrets.map(|_| "--secrets".into()));
     arguments.extend(["--".into(), recipe.into()]);
     let mut environment = vec![("KILN_CACHE", config.cache.clone().into_os_string())];
     environment.extend(epoch.map(|epoch| ("SOURCE_DATE_EPOCH", epoch.to_string().into())));
     let record = place.work.join(RECORD);
-    Order { program: &config.kiln, arguments, folder: place.bundle, environment, record }
+    Order { program: &config.kiln, arguments, folder: place.bundle, environment, secrets, record }
 }
 
 /// Reads what the child says until it has ended; tells it to stop when that is wished.

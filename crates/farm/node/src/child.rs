@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use kiln_farm_api::secret::Values;
 use rustix::process::{Pid, Signal};
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinSet;
 
 /// A process that stops when told, and also when the node is no more: its standard input ends then, and it was started with
 /// `--tether`.
@@ -16,7 +19,8 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout, Command};
 pub struct Child {
     process: tokio::process::Child,
     id: Option<Pid>,
-    _tether: ChildStdin,
+    /// Its standard input, open as long as this lives; whoever writes to it gives it back here.
+    _tether: JoinSet<ChildStdin>,
 }
 
 /// Where the child of some work is written down, so that a later node can see it gone.
@@ -53,6 +57,8 @@ pub struct Order<'a> {
     pub arguments: Vec<OsString>,
     pub folder: &'a Path,
     pub environment: Vec<(&'static str, OsString)>,
+    /// What comes first on its standard input, where it was started with `--secrets`.
+    pub secrets: Option<&'a Values>,
     /// Where it is written down.
     pub record: PathBuf,
 }
@@ -70,7 +76,9 @@ impl Child {
             fs::write(&order.record, record(id))?;
         }
         match (process.stdin.take(), process.stdout.take(), process.stderr.take()) {
-            (Some(tether), Some(stdout), Some(stderr)) => Ok((Self { process, id, _tether: tether }, stdout, stderr)),
+            (Some(stdin), Some(stdout), Some(stderr)) => {
+                Ok((Self { process, id, _tether: tether(stdin, order.secrets)? }, stdout, stderr))
+            }
             _ => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -93,6 +101,22 @@ impl Child {
             let _ = rustix::process::kill_process_group(id, Signal::KILL);
         }
     }
+}
+
+/// Says secrets on a standard input, in one line, and holds it from then on. They are in no argument, no environment and no file, where
+/// others could read them.
+fn tether(mut stdin: ChildStdin, secrets: Option<&Values>) -> io::Result<JoinSet<ChildStdin>> {
+    let line = secrets.map(|secrets| serde_json::to_vec(&secrets.values)).transpose()?;
+    let mut holding = JoinSet::new();
+    holding.spawn(async move {
+        if let Some(mut line) = line {
+            line.push(b'\n');
+            // A child that has ended already says itself why.
+            let _ = stdin.write_all(&line).await;
+        }
+        stdin
+    });
+    Ok(holding)
 }
 
 fn kept() -> impl Iterator<Item = (OsString, OsString)> {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use kiln_farm_api::points::{self, Point};
+use kiln_farm_api::secret::Values;
 use kiln_farm_api::task::Failure;
-use kiln_farm_api::{Client, Complete, Holding, Lease, Work};
+use kiln_farm_api::{Client, Complete, Error, Holding, Lease, Work};
 use kiln_model::{Digest, FaultKind};
 use tokio::task::{AbortHandle, JoinHandle, spawn_blocking};
 
@@ -21,7 +22,7 @@ use crate::outbox::{self, Outcome};
 use crate::spool::{Reader, Spool};
 use crate::stages::Stages;
 use crate::stop::Stop;
-use crate::teller::{Teller, Told};
+use crate::teller::{Teller, Told, Trouble};
 use crate::{bundle, hash, upload};
 
 /// What all tasks of a node share.
@@ -90,7 +91,7 @@ async fn work(shop: &Shop, lease: &Lease, stop: &Stop) -> io::Result<Option<(Pat
     let spool = Spool::create(&work.join(outbox::SPOOL))?;
     let telling = Telling::start(shop, holding, began, Reader::open(&work.join(outbox::SPOOL))?, &spool, stop);
     let mut story = Story::begin(spool);
-    let failure = match build(shop, &lease.work, &work, &mut story, stop).await {
+    let failure = match build(shop, lease, &work, &mut story, stop).await {
         Ended::Stopped => return Ok(None),
         Ended::Well => None,
         Ended::Badly(failure) => Some(failure),
@@ -105,10 +106,10 @@ async fn work(shop: &Shop, lease: &Lease, stop: &Stop) -> io::Result<Option<(Pat
     Ok(Some((folder, complete, telling)))
 }
 
-/// Fetches the bundle, unpacks it and builds it.
-async fn build(shop: &Shop, ordered: &Work, work: &Path, story: &mut Story, stop: &Stop) -> Ended {
+/// Fetches the bundle and the secrets of its recipe, unpacks it and builds it.
+async fn build(shop: &Shop, lease: &Lease, work: &Path, story: &mut Story, stop: &Stop) -> Ended {
     let (bundle, out) = (work.join("bundle"), work.join(outbox::OUT));
-    let Work::Image { bundle: digest, .. } = ordered;
+    let Work::Image { bundle: digest, .. } = &lease.work;
     let ready = tokio::select! {
         () = stop.asked() => return Ended::Stopped,
         fetched = fetch(&shop.client, *digest, work.join("bundle.tar.zst")) => fetched,
@@ -120,13 +121,21 @@ async fn build(shop: &Shop, ordered: &Work, work: &Path, story: &mut Story, stop
         }
         Err(failure) => Err(failure),
     };
+    let secrets = tokio::select! {
+        () = stop.asked() => return Ended::Stopped,
+        secrets = secrets(&shop.client, lease) => secrets,
+    };
+    let secrets = match secrets {
+        Ok(secrets) => secrets,
+        Err(ended) => return ended,
+    };
     let stages = shop.stages.as_ref().map(|stages| stages.socket.as_path());
     match ready {
         _ if stop.is_asked() => Ended::Stopped,
         Err(failure) => Ended::Badly(failure),
         Ok(()) => {
-            let place = Place { work, bundle: &bundle, out: &out, stages };
-            build::run(&shop.config, ordered, &place, story, stop).await
+            let place = Place { work, bundle: &bundle, out: &out, stages, secrets: &secrets };
+            build::run(&shop.config, &lease.work, &place, story, stop).await
         }
     }
 }
@@ -149,6 +158,32 @@ async fn fetch(client: &Client, digest: Digest, to: PathBuf) -> Result<PathBuf, 
         }
     }
     Err(farm(format!("fetch the bundle {digest}: its bytes are others")))
+}
+
+/// Asks for the secrets of a task's recipe, waiting for the server while it is away.
+async fn secrets(client: &Client, lease: &Lease) -> Result<Values, Ended> {
+    let mut backoff = Backoff::of_calls();
+    if lease.work.secrets().is_empty() {
+        return Ok(Values::default());
+    }
+    loop {
+        let error = match client.values(lease.task, lease.epoch).await {
+            Ok(values) => return Ok(values),
+            Err(error) => error,
+        };
+        match (Trouble::of(&error), error) {
+            (Trouble::Passing, _) => backoff.pause().await,
+            (Trouble::NotOurs, _) => return Err(Ended::Stopped),
+            (Trouble::Lasting(_), Error::Refused(problem)) if problem.status == 422 => {
+                return Err(Ended::Badly(Failure {
+                    fault: FaultKind::Recipe,
+                    message: problem.title,
+                    hint: problem.hint,
+                }));
+            }
+            (Trouble::Lasting(why), _) => return Err(Ended::Badly(farm(format!("ask for secrets: {why}")))),
+        }
+    }
 }
 
 async fn unpack(packed: PathBuf, to: PathBuf, most: u64) -> Result<(), Failure> {

@@ -3,11 +3,13 @@
 #[path = "farm/server.rs"]
 mod server;
 
+use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use kiln_farm_api::secret::{Value, Values};
 use kiln_farm_api::{BuildId, Complete, Holding, Lease, TaskId, Work};
 use kiln_farm_node::{Config, Wish, run};
 use kiln_model::{Digest, Event, EventKind, Fault, FaultKind};
@@ -68,6 +70,11 @@ impl Stage {
 
     /// Hands out a task whose recipe is `script`.
     fn lease(&self, task: u128, epoch: u64, script: &str) -> Holding {
+        self.lease_with(task, epoch, script, &[])
+    }
+
+    /// The same with secrets that it uses.
+    fn lease_with(&self, task: u128, epoch: u64, script: &str, secrets: &[&str]) -> Holding {
         let bundle = bundle(script);
         let holding = Holding { task: TaskId(Uuid::from_u128(task)), epoch };
         let work = Work::Image {
@@ -77,6 +84,7 @@ impl Stage {
             set: vec![("system.hostname".into(), "a b".into())],
             epoch: Some(7),
             no_verify: true,
+            secrets: secrets.iter().map(|name| name.parse().unwrap()).collect(),
         };
         let (build, name) = (BuildId(Uuid::nil()), || "image".parse().unwrap());
         let lease = Lease { task: holding.task, epoch, build, project: name(), name: name(), work };
@@ -166,6 +174,62 @@ async fn a_build_goes_well() {
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert!(events.is_sorted_by_key(|event| event.at), "{events:?}");
     stage.forgotten().await;
+}
+
+/// They come by standard input alone, whoever looks at processes and files.
+#[tokio::test]
+async fn secrets_reach_the_kiln_and_nobody_else() {
+    let stage = Stage::set().await;
+    let long = "x".repeat(60_000);
+    let all: [(&str, &str); 4] =
+        [("PSK", "correct horse"), ("TOKEN", "two\nlines"), ("LONG", &long), ("LONGER", &long)];
+    let values = all.map(|(name, value)| (name.parse().unwrap(), Value(value.into())));
+    stage.farm.facts(|facts| facts.secrets = Values { values: values.into() });
+    let _node = stage.node();
+    let script = r#"read -r said <&3; tether; printf '%s\n' "$said" > $out/said
+        case "$arguments" in *horse*) log "in the arguments";; *--secrets*) log "told of";; esac
+        tr '\0' '\n' < /proc/$$/environ > $out/environ; ls -R ../.. > $out/files
+        grep -rl 'correct hors[e]' .. | grep -v said || log "in no file"; finished"#;
+    let holding = stage.lease_with(1, 1, script, &["PSK", "TOKEN", "LONG", "LONGER"]);
+    let complete = stage.done(holding).await;
+    assert_eq!(complete.failure, None);
+    let made = |name: &str| {
+        let found = complete.artifacts.iter().find(|one| one.name == name).unwrap();
+        stage.farm.facts(|facts| String::from_utf8(facts.blobs[&found.sha256].clone()).unwrap())
+    };
+    let said: BTreeMap<String, String> = serde_json::from_str(&made("said")).unwrap();
+    assert_eq!(said, all.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    assert!(!made("environ").contains("horse") && !made("environ").contains("PSK"));
+    assert_eq!(stage.lines(holding), ["sh: told of", "sh: in no file"]);
+
+    // A recipe without any hears of none, and a node waits for a server that is away.
+    let none = stage.lease(2, 1, r#"case "$arguments" in *--secrets*) log some;; *) log none;; esac; finished"#);
+    stage.done(none).await;
+    assert_eq!(stage.lines(none), ["sh: none"]);
+    stage.farm.facts(|facts| facts.secrets_away = 2);
+    let late = stage.lease_with(3, 1, r#"log "$(head -n 1 <&3 | head -c 8 | tr -d '{":')"; finished"#, &["PSK"]);
+    stage.done(late).await;
+    assert_eq!(stage.lines(late), ["sh: LONG"]);
+}
+
+#[tokio::test]
+async fn secrets_that_are_not_given() {
+    let stage = Stage::set().await;
+    let _node = stage.node();
+    // The server of these tests knows no `NONE`.
+    let lacking = stage.lease_with(1, 1, "log ran; finished", &["NONE"]);
+    let failure = stage.done(lacking).await.failure.unwrap();
+    assert_eq!((failure.fault, failure.message.as_str()), (FaultKind::Recipe, "no secret `NONE`"));
+    assert_eq!(failure.hint.as_deref(), Some("set it"));
+    assert_eq!(stage.lines(lacking), [""; 0]);
+    // A lease that is over is let go.
+    let old = Holding { task: TaskId(Uuid::from_u128(2)), epoch: 1 };
+    stage.farm.facts(|facts| facts.old.push(old));
+    stage.lease_with(2, 1, "log ran; finished", &["PSK"]);
+    stage.farm.until("it came", |facts| facts.leases.is_empty()).await;
+    stage.farm.facts(|facts| facts.last_poll = None);
+    stage.forgotten().await;
+    stage.farm.facts(|facts| assert!(!facts.done.contains_key(&old)));
 }
 
 #[tokio::test]

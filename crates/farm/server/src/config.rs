@@ -7,6 +7,7 @@ use crate::blobs::Address;
 use crate::decide::Terms;
 use crate::limits::Limits;
 use crate::sources::Gather;
+use crate::vault::Vault;
 use crate::{oidc, tls};
 
 /// What a server needs to know.
@@ -42,6 +43,8 @@ pub struct Config {
     pub sources_private: bool,
     /// By whom people log in besides; none: by password alone.
     pub oidc: Option<oidc::Settings>,
+    /// What secrets of projects are kept with; none: the key in `data`, which is made there.
+    pub vault: Option<Vault>,
 }
 
 impl Config {
@@ -64,6 +67,7 @@ impl Config {
             gather: None,
             sources_private: false,
             oidc: None,
+            vault: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::blobs::Blobs;
 use crate::db::builds::Fresh;
+use crate::db::tasks::Row;
 use crate::db::{Db, Said};
 use crate::decide::complete::{Verdict, complete};
 use crate::decide::output;
@@ -26,6 +27,7 @@ use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::oidc::Provider;
 use crate::sources::Gather;
+use crate::vault::Vault;
 use crate::{hooks, secret};
 
 /// What time it is: milliseconds since 1970.
@@ -59,6 +61,8 @@ pub struct Farm {
     pub oidc: Option<Arc<Provider>>,
     /// Bytes of stages that are kept for nodes; 0: none are taken.
     pub stages_limit: u64,
+    /// What secrets of projects are kept with.
+    pub vault: Vault,
 }
 
 /// Most tasks in one submission.
@@ -78,6 +82,7 @@ impl Farm {
             let why = format!("`{}` is to be told to Redis, and this server knows none", task.name);
             return Err(Error::bad(why).hint("its operator names one: `kiln serve --redis-url URL`"));
         }
+        self.has_secrets(&submission).await?;
         for Order { work, name, .. } in &submission.tasks {
             for input in work.inputs() {
                 if self.db.blob(input).await?.is_none() {
@@ -115,10 +120,7 @@ impl Farm {
             .write(move |tx| {
                 async move {
                     let row = tx.task(task).await?;
-                    let running = matches!(row.task()?.state, State::Running { .. });
-                    if row.node()? != Some(node) || row.epoch as u64 != tell.epoch || !running {
-                        return Err(not_its_lease(task, tell.epoch));
-                    }
+                    leased(&row, node, task, tell.epoch)?;
                     let told = row.told as u64;
                     let fresh: Vec<_> = tell.events.into_iter().skip_while(|event| event.seq <= told).collect();
                     if let Some(wrong) = fresh.iter().zip(told + 1..).find(|(event, seq)| event.seq != *seq) {
@@ -375,6 +377,15 @@ impl Farm {
             })
             .await?;
         Ok(Token { secret: Some(secret), ..token })
+    }
+}
+
+/// Refuses a node that has no lease of a task.
+pub(crate) fn leased(row: &Row, node: NodeId, task: TaskId, epoch: u64) -> Result<()> {
+    let running = matches!(row.task()?.state, State::Running { .. });
+    match row.node()? {
+        Some(holder) if holder == node && row.epoch as u64 == epoch && running => Ok(()),
+        _ => Err(not_its_lease(task, epoch)),
     }
 }
 

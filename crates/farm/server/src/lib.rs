@@ -22,8 +22,10 @@ pub mod oidc;
 mod pages;
 mod people;
 pub mod secret;
+pub mod secrets;
 pub mod serve;
 pub mod sources;
 pub mod tls;
+pub mod vault;
 
 pub use farm::{Clock, Farm};

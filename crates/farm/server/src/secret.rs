@@ -22,15 +22,20 @@ pub struct Fresh {
 pub const NODE: &str = "kilnnode_";
 pub const TOKEN: &str = "kiln_";
 
-/// Makes a secret of 256 random bits.
-pub fn fresh(prefix: &str) -> Result<Fresh> {
+/// Returns 256 random bits.
+pub fn random() -> Result<[u8; 32]> {
     let mut bytes = [0_u8; 32];
     let mut filled = 0;
     while filled < bytes.len() {
         let read = rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty());
         filled += read.map_err(|error| Error::failed("make a secret", error))?;
     }
-    let secret = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes));
+    Ok(bytes)
+}
+
+/// Makes a secret of 256 random bits.
+pub fn fresh(prefix: &str) -> Result<Fresh> {
+    let secret = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(random()?));
     Ok(Fresh { digest: digest(&secret), secret })
 }
 

@@ -26,6 +26,7 @@ use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::oidc::Provider;
 use crate::tls::Tls;
+use crate::vault::Vault;
 use crate::{gc, hooks, http, secret, sources};
 
 /// A server that listens and does not answer yet.
@@ -71,6 +72,7 @@ impl Server {
         let metrics = Arc::new(Metrics::default());
         let db = Db::open(&url, hub.clone(), metrics.clone(), &config.data.join("backup"), clock()).await?;
         let blobs = open_blobs(&config, &db, metrics.clone()).await?;
+        let vault = config.vault.map_or_else(|| Vault::in_folder(&config.data), Ok)?;
         let tls = config.tls.map(|files| Tls::open(files, clock.clone())).transpose()?;
         let (doors, inside) = doors(config.listen, tls.as_ref()).await?;
         let here = doors.local_addr().map_err(|error| Error::failed("listen", error))?;
@@ -100,7 +102,9 @@ impl Server {
             sources_private: config.sources_private,
             oidc: config.oidc.map(|settings| Arc::new(Provider::new(settings))),
             stages_limit: config.stages_limit,
+            vault,
         };
+        farm.look_at_secrets().await?;
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, doors, tls, inside, shared })
     }

@@ -82,6 +82,35 @@ async fn strangers_are_counted_by_address_and_hinder_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_and_numbers_are_counted_too() {
+    let mut farm = farm(Limits { token: Rate(30), address: Rate(10), proxies: vec![] }).await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let bearer = format!("Bearer {}", farm.token);
+    let known = [("authorization", bearer.as_str())];
+    let count = async |path: &str, headers: &[(&str, &str)]| {
+        for so_many in 0..100 {
+            match status(&farm, path, headers).await {
+                200 => {}
+                429 => return so_many,
+                other => panic!("{path}: {other}"),
+            }
+        }
+        100
+    };
+    // Strangers by their address, whatever they ask for.
+    let files = count("/assets/kiln.css", &[]).await;
+    assert!((8..=12).contains(&files), "{files}");
+    for path in ["/assets/kiln.js", "/api/v1/openapi.json", "/metrics", "/login"] {
+        assert_eq!(status(&farm, path, &[]).await, 429, "{path}");
+    }
+    // Who is known is not hindered by them, and has no more of these than of anything else.
+    let files = count("/assets/kiln.css", &known).await;
+    assert!((15..=40).contains(&files), "{files}");
+    assert_eq!(status(&farm, "/api/v1/me", &known).await, 429);
+    assert_eq!(status(&farm, "/metrics", &known).await, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_a_proxy_whom_it_saw_counts() {
     let farm = farm(Limits { token: Rate(0), address: Rate(2), proxies: vec![proxy("127.0.0.0/8").unwrap()] }).await;
     let from = async |who: &str| status(&farm, "/login", &[("x-forwarded-for", who)]).await;

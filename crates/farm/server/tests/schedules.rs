@@ -23,7 +23,8 @@ fn repository() -> (Gather, Arc<AtomicU32>) {
     let gather = Gather::new(move |wish| {
         count.fetch_add(1, Ordering::SeqCst);
         assert!(wish.all && wish.branch == "main" && wish.commit.is_none());
-        let packed = Packed { name: "edge".into(), arch: Arch::Amd64, bundle: b"x".into(), recipe: "kiln.toml".into() };
+        let (name, secrets) = ("edge".into(), Default::default());
+        let packed = Packed { name, arch: Arch::Amd64, bundle: b"x".into(), recipe: "kiln.toml".into(), secrets };
         let recipes = vec![Read { path: "kiln.toml".into(), outcome: Ok(packed) }];
         Ok(Gathered { commit: COMMIT.into(), recipes })
     });

@@ -9,6 +9,7 @@ use std::time::Duration;
 use common::asking::Asking;
 use common::{BEGINNING, On, TestFarm};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use kiln_farm_api::secret::Value;
 use kiln_farm_api::source::{NewSource, Origin, Push, PushState, Source};
 use kiln_farm_api::{Name, SourceId};
 use kiln_farm_server::db::builds::Wanted;
@@ -39,15 +40,23 @@ impl Repository {
             self.away.fetch_sub(1, Ordering::SeqCst);
             return Err(Fault::upstream("git fetch: nobody there").hint("look at the cable"));
         }
-        let packed =
-            Packed { name: "edge".into(), arch: Arch::Arm64, bundle: b"a bundle".into(), recipe: "kiln.toml".into() };
+        let packed = |secret: Option<&str>| {
+            let secrets = secret.into_iter().map(|name| name.parse().unwrap()).collect();
+            let (name, recipe) = ("edge".into(), "kiln.toml".into());
+            Packed { name, arch: Arch::Arm64, bundle: b"a bundle".into(), recipe, secrets }
+        };
         let diagnostics =
             vec![serde_json::json!({ "file": "bad.toml", "line": 3, "column": 1, "message": "unknown key `x`" })];
         let mistake = Mistake { error: "the recipe has 1 mistake".into(), hint: None, diagnostics };
-        let good = Read { path: "kiln.toml".into(), outcome: Ok(packed) };
+        let good = Read { path: "kiln.toml".into(), outcome: Ok(packed(None)) };
         let bad = Read { path: "bad.toml".into(), outcome: Err(mistake) };
         let commit = wish.commit.clone().unwrap_or_else(|| B.into());
-        let recipes = if wish.branch == "bad" { vec![good, bad] } else { vec![good] };
+        let secret = Read { path: "secret.toml".into(), outcome: Ok(packed(Some("PSK"))) };
+        let recipes = match wish.branch.as_str() {
+            "bad" => vec![good, bad],
+            "secret" => vec![secret, good],
+            _ => vec![good],
+        };
         Ok(Gathered { commit, recipes })
     }
 }
@@ -63,7 +72,7 @@ async fn with(on: On, repository: &Repository) -> TestFarm {
 async fn source(farm: &TestFarm) -> Source {
     let new = NewSource {
         url: "https://git.example.org/images.git".into(),
-        branches: vec!["main".into(), "bad".into()],
+        branches: vec!["main".into(), "bad".into(), "secret".into()],
         recipes: vec!["*.toml".into()],
         secret: None,
         credential: Some("ann:very-secret".into()),
@@ -154,6 +163,24 @@ async fn mistakes_are_there_to_be_seen() {
     assert!(page.contains(&format!("/builds/{}", push.recipes[0].build.unwrap())) && !page.contains("very-secret"));
     let audit = farm.get("/api/v1/audit", &[("authorization", &format!("Bearer {}", farm.token))]).await.body;
     assert!(audit.contains("make source"), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_lacking_is_said_and_hinders_no_other_recipe() {
+    let farm = with(On::Sqlite, &Repository::default()).await;
+    let made = source(&farm).await;
+    say(&farm, &made, made.secret.as_deref().unwrap(), "secret", B).await;
+    let push = settled(&farm, made.id, PushState::Failed, 1).await;
+    let [lacking, other] = push.recipes.try_into().unwrap();
+    assert!(push.error.is_none() && lacking.build.is_none() && other.build.is_some());
+    assert_eq!(lacking.error.as_deref(), Some("`default` has no secret `PSK`, which the recipe uses"));
+    assert!(lacking.hint.unwrap().contains("kiln secret set PSK --project default"));
+
+    farm.admin.set_secret(&project(), &"PSK".parse().unwrap(), Value("correct horse".into())).await.unwrap();
+    farm.admin.build_source(&project(), made.id, "secret").await.unwrap();
+    let push = settled(&farm, made.id, PushState::Done, 1).await;
+    let build = farm.build(push.recipes[0].build.unwrap()).await;
+    assert_eq!(build.tasks[0].order.work.secrets().iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["PSK"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,12 +1,14 @@
 //! `kiln build`.
 
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use kiln_engine::config::Config;
 use kiln_engine::events::Events;
-use kiln_engine::{BuildOptions, Kiln, Loaded};
+use kiln_engine::{BuildOptions, Kiln, Loaded, Secrets};
+use kiln_model::fault::OrFault as _;
 use kiln_model::{Artifact, EventKind, Fault, Report};
 use kiln_sandbox::Sandbox;
 
@@ -40,6 +42,9 @@ pub struct Args {
     /// Stop when standard input ends, as if told to by SIGTERM; for whoever starts kiln and may die
     #[arg(long, hide = true)]
     tether: bool,
+    /// The values of secrets come first on standard input, a line of JSON; the environment has none then
+    #[arg(long, hide = true)]
+    secrets: bool,
     /// Socket of a farm's node, which knows stages that other machines made
     #[arg(long, value_name = "SOCKET", hide = true)]
     stages: Option<PathBuf>,
@@ -61,8 +66,11 @@ pub fn run(args: Args) -> Outcome {
 fn work(args: Args) -> Outcome {
     args.display.beside(args.json)?;
     let config = Config { stages: args.stages.clone(), ..args.flags.config()? };
-    let loaded = args.recipe.load(&config).map_err(|failure| refused(&args, failure))?;
+    let mut loaded = args.recipe.load(&config).map_err(|failure| refused(&args, failure))?;
     let sandbox = settings::enter().map_err(|fault| refused(&args, fault.into()))?;
+    if args.secrets {
+        loaded.secrets = secrets(io::stdin().lock()).map_err(|fault| refused(&args, fault.into()))?;
+    }
     if args.tether {
         tether::hang();
     }
@@ -80,6 +88,16 @@ fn work(args: Args) -> Outcome {
         out::data(&report.artifacts.iter().map(|artifact| path(artifact, &args.out) + "\n").collect::<String>())?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the line that whoever started this kiln says first.
+fn secrets(mut from: impl BufRead) -> Result<Secrets, Fault> {
+    let mut line = String::new();
+    from.read_line(&mut line).farm(|| "read secrets from standard input".into())?;
+    // What is wrong with it is not said: that would show some of it.
+    serde_json::from_str(&line)
+        .map(Secrets::known)
+        .map_err(|_| Fault::farm("read secrets from standard input: it is no JSON"))
 }
 
 fn build(
@@ -134,4 +152,18 @@ fn has_board(report: &Report) -> bool {
 
 fn path(artifact: &Artifact, out: &Path) -> String {
     out.join(&artifact.name).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_come_in_one_line() {
+        let mut said = "{\"PSK\":\"a\\nb\"}\nrest".as_bytes();
+        assert_eq!(secrets(&mut said).unwrap().get("PSK").unwrap(), "a\nb");
+        assert_eq!(said, b"rest");
+        let fault = secrets("{\"PSK\":horse}\n".as_bytes()).unwrap_err();
+        assert!(!fault.chain().contains("horse"), "{}", fault.chain());
+    }
 }

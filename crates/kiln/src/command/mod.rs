@@ -24,6 +24,7 @@ pub mod relay;
 pub mod restore;
 pub mod retry;
 pub mod schema;
+pub mod secret;
 pub mod serve;
 pub mod shell;
 pub mod submit;
@@ -65,6 +66,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Log(args) => log::run(args),
         Command::Retry(args) => retry::run(args),
         Command::Gc(args) => gc::run(args),
+        Command::Secret(args) => secret::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Openapi => reference::openapi(),

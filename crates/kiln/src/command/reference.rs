@@ -27,7 +27,7 @@ fn markdown() -> String {
     text += "Environment: `KILN_CACHE` (folder), `KILN_CACHE_LIMIT` (bytes, as in `20G`), `KILN_JOBS` (threads), \
              `KILN_EMULATORS` (`host`: emulators are registered\non the host while they are needed, as they are before Linux 6.7), \
              `KILN_MIRROR_<DISTRIBUTION>`\n(addresses, separated by spaces), `KILN_NATIVE_HELPERS` (`no`: trees of other \
-             architectures are emulated altogether),\n`KILN_REDIS_URL`, `KILN_SERVER`, `KILN_TOKEN` (`kiln submit`, `kiln gc`), `KILN_CA`, `KILN_NODE_CREDENTIAL`, `KILN_OIDC_CLIENT_SECRET`, `DATABASE_URL`, `KILN_DATA`, `KILN_STORE`, \
+             architectures are emulated altogether),\n`KILN_REDIS_URL`, `KILN_SERVER`, `KILN_TOKEN` (`kiln submit`, `kiln gc`), `KILN_CA`, `KILN_NODE_CREDENTIAL`, `KILN_OIDC_CLIENT_SECRET`, `KILN_SECRETS_KEY`, `DATABASE_URL`, `KILN_DATA`, `KILN_STORE`, \
              `KILN_LOG`,\n`KILN_LOG_FORMAT` (farm), `NO_COLOR`, `SOURCE_DATE_EPOCH`, `XDG_CACHE_HOME`.\n";
     chapters(&mut cli, &mut text);
     text

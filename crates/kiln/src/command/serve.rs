@@ -14,6 +14,7 @@ use kiln_farm_server::oidc;
 use kiln_farm_server::serve::{Config, Server, Welcome};
 use kiln_farm_server::sources::Gather;
 use kiln_farm_server::tls::Files;
+use kiln_farm_server::vault::Vault;
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 
@@ -94,6 +95,10 @@ pub struct Args {
     /// Lets projects' sources lie in the server's own network, or on its disk: `http://`, `file:///`, private addresses
     #[arg(long)]
     sources_private: bool,
+    /// File with the key of projects' secrets, 32 bytes in base64: the same for all servers of one database
+    /// [default: $KILN_SECRETS_KEY, else `secrets.key` in the data folder, made at the first start]
+    #[arg(long, value_name = "FILE")]
+    secrets_key_file: Option<PathBuf>,
     #[command(flatten)]
     oidc: Oidc,
 }
@@ -165,12 +170,21 @@ pub fn run(args: Args) -> Outcome {
         sources_private: args.sources_private,
         oidc: args.oidc.settings()?,
         stages_limit: args.stages_limit,
+        vault: vault(args.secrets_key_file.as_deref())?,
         ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
     };
     let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
     farm::log();
     farm::runtime()?.block_on(serve(config, own, args.invite, redis))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the key that somebody chose for secrets.
+fn vault(file: Option<&Path>) -> Result<Option<Vault>, Failure> {
+    let text = farm::secret(file, "KILN_SECRETS_KEY").map_err(|fault| {
+        fault.hint("copy `secrets.key` from the data folder of the first server, or make one: `head -c 32 /dev/urandom | base64`")
+    })?;
+    text.map(|text| Vault::read(&text)).transpose().map_err(Failure::usage)
 }
 
 /// The node that lives in this process.

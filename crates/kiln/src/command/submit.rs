@@ -3,13 +3,15 @@
 mod fetch;
 mod follow;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use kiln_engine::{Loaded, bundle};
 use kiln_farm_api::task::Failure as Ended;
-use kiln_farm_api::{Build, BuildId, BuildState, Client, Error, Name, Order, Submission, Work};
+use kiln_farm_api::{Build, BuildId, BuildState, Client, Error, Name, Order, Submission, Variable, Work};
+use kiln_farm_server::secrets::variables;
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Digest, Fault, FaultKind};
 use tempfile::NamedTempFile;
@@ -84,13 +86,16 @@ struct Packed {
     digest: Digest,
     /// The recipe's path in it.
     recipe: String,
+    /// The secrets of the project that it uses.
+    secrets: BTreeSet<Variable>,
 }
 
 fn pack(loaded: &Loaded) -> Result<Packed, Fault> {
+    let secrets = variables(&loaded.completed.spec).map_err(|error| farm::recipe("submit the recipe", error))?;
     let mut file = NamedTempFile::new().farm(|| "make a file for the bundle".into())?;
     let recipe = bundle::write(loaded, &mut file)?;
     let digest = fetch::digest(file.path()).farm(|| "read the bundle".into())?;
-    Ok(Packed { file, digest, recipe })
+    Ok(Packed { file, digest, recipe, secrets })
 }
 
 async fn submit(args: &Args, client: &Client, loaded: &Loaded, packed: Packed) -> Outcome {
@@ -124,6 +129,7 @@ fn submission(args: &Args, loaded: &Loaded, packed: &Packed) -> Result<Submissio
         set: choices.overrides,
         epoch: choices.epoch,
         no_verify: args.no_verify,
+        secrets: packed.secrets.clone(),
     };
     let spec = &loaded.completed.spec;
     let (arch, channel) = (Some(spec.base.architecture), args.channel.clone());

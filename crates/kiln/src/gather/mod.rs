@@ -10,6 +10,7 @@ use std::time::Duration;
 use kiln_engine::load::{Choices, load};
 use kiln_engine::{Config, LoadError, Loaded, bundle};
 use kiln_farm_server::decide::push::wanted;
+use kiln_farm_server::secrets::variables;
 use kiln_farm_server::sources::{Gathered, Mistake, Packed, Read, Wish};
 use kiln_fetch::git::{Bounds, Checkout};
 use kiln_model::Fault;
@@ -86,7 +87,8 @@ fn pack(loaded: &Loaded, left: &mut usize) -> Result<Packed, Fault> {
     let recipe = bundle::write(loaded, &mut bundle)?;
     *left -= bundle.0.len();
     let spec = &loaded.completed.spec;
-    Ok(Packed { name: spec.name.clone(), arch: spec.base.architecture, bundle: bundle.0, recipe })
+    let secrets = variables(spec).map_err(|error| farm::recipe("read the recipe's secrets", error))?;
+    Ok(Packed { name: spec.name.clone(), arch: spec.base.architecture, bundle: bundle.0, recipe, secrets })
 }
 
 /// Bytes in memory, and how many they may be.

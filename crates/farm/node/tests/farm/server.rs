@@ -11,13 +11,16 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use kiln_farm_api::{Complete, Holding, Lease, Orders, Poll, Taken, TaskId, Tell, Upload};
+use kiln_farm_api::secret::{Values, Wanted};
+use kiln_farm_api::{Complete, Holding, Lease, Orders, Poll, Problem, Taken, TaskId, Tell, Upload};
 use kiln_model::{Digest, Event};
 
 /// All that a server knows.
 #[derive(Default)]
 pub struct Facts {
     pub leases: VecDeque<Lease>,
+    /// All leases that ever went out.
+    pub leased: BTreeMap<Holding, Lease>,
     /// Leases that went out and were not held in a poll yet; they go out again.
     pub out: Vec<Lease>,
     pub stop: Vec<Holding>,
@@ -29,6 +32,9 @@ pub struct Facts {
     /// Runs that are not the newest of their task.
     pub old: Vec<Holding>,
     pub credential_is_worth_nothing: bool,
+    pub secrets: Values,
+    /// So often the question for secrets is not answered.
+    pub secrets_away: usize,
     pub last_poll: Option<Poll>,
     pub tells: usize,
 }
@@ -48,6 +54,7 @@ impl Farm {
             .route("/api/v1/node/poll", post(poll))
             .route("/api/v1/node/tasks/{task}/events", post(tell))
             .route("/api/v1/node/tasks/{task}/complete", post(complete))
+            .route("/api/v1/node/tasks/{task}/secrets", post(secrets))
             .route("/api/v1/blobs/{digest}", get(blob))
             .route("/api/v1/uploads/{digest}", get(upload).patch(piece))
             .with_state(farm.clone());
@@ -87,8 +94,9 @@ impl Farm {
 async fn poll(State(farm): State<Farm>, Json(poll): Json<Poll>) -> Result<Json<Orders>, Response> {
     let until = tokio::time::Instant::now() + Duration::from_millis(poll.wait);
     farm.facts(|facts| {
-        let lost = std::mem::take(&mut facts.out).into_iter();
-        let lost = lost.filter(|lease| !poll.holding.contains(&Holding { task: lease.task, epoch: lease.epoch }));
+        let (lost, old) = (std::mem::take(&mut facts.out).into_iter(), facts.old.clone());
+        let of = |lease: &Lease| Holding { task: lease.task, epoch: lease.epoch };
+        let lost = lost.filter(|lease| !poll.holding.contains(&of(lease)) && !old.contains(&of(lease)));
         lost.for_each(|lease| facts.leases.push_front(lease));
     });
     loop {
@@ -98,6 +106,8 @@ async fn poll(State(farm): State<Farm>, Json(poll): Json<Poll>) -> Result<Json<O
             let count = facts.leases.len().min(poll.free as usize);
             let begin: Vec<_> = facts.leases.drain(..count).collect();
             facts.out.extend(begin.clone());
+            let known = begin.iter().map(|lease| (Holding { task: lease.task, epoch: lease.epoch }, lease.clone()));
+            facts.leased.extend(known);
             let stop = facts.stop.iter().filter(|stop| poll.holding.contains(stop)).copied().collect();
             Orders { begin, stop }
         });
@@ -141,6 +151,31 @@ async fn complete(
         facts.done.insert(holding, complete);
     });
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn secrets(
+    State(farm): State<Farm>,
+    Path(task): Path<TaskId>,
+    Json(Wanted { epoch }): Json<Wanted>,
+) -> Result<Json<Values>, Response> {
+    let holding = Holding { task, epoch };
+    farm.refuse(Some(holding))?;
+    let lease = farm.facts(|facts| facts.leased.get(&holding).cloned()).expect("it was leased");
+    let away = farm.facts(|facts| {
+        let left = facts.secrets_away;
+        facts.secrets_away = left.saturating_sub(1);
+        left > 0
+    });
+    if away {
+        return Err(StatusCode::SERVICE_UNAVAILABLE.into_response());
+    }
+    if lease.work.secrets().iter().any(|name| name.as_str() == "NONE") {
+        let (title, hint) = ("no secret `NONE`".to_owned(), Some("set it".to_owned()));
+        let problem = Problem { status: 422, title, hint, diagnostics: vec![] };
+        let kind = [("content-type", "application/problem+json")];
+        return Err((StatusCode::UNPROCESSABLE_ENTITY, kind, serde_json::to_vec(&problem).unwrap()).into_response());
+    }
+    Ok(Json(farm.facts(|facts| facts.secrets.clone())))
 }
 
 async fn blob(State(farm): State<Farm>, Path(digest): Path<Digest>) -> Result<Vec<u8>, Response> {

@@ -58,29 +58,31 @@ impl Ear {
         loop {
             let ended = self.heard(&hub, &wake).await;
             hub.listening(false);
-            if let Err(error) = ended {
-                tracing::warn!("nothing is heard of other servers: {}", chain(&error));
+            match ended {
+                Ok(()) => tracing::warn!("nothing is heard of other servers: the database has closed the line"),
+                Err(error) => tracing::warn!("nothing is heard of other servers: {}", chain(&error)),
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
+    /// Hears until the line breaks. One that it made anew by itself would seem to be there for as long as that takes.
     async fn heard(&self, hub: &Hub, wake: &impl Fn()) -> Result<(), sqlx::Error> {
         let mut listener = PgListener::connect(&self.url).await?;
+        listener.eager_reconnect(false);
         listener.listen_all([LOGS, WORK]).await?;
         hub.listening(true);
-        loop {
-            // What was said before nobody heard.
-            hub.wake();
-            wake();
-            while let Some(word) = listener.try_recv().await? {
-                match word.channel() {
-                    LOGS => grown(word.payload()).for_each(|(build, last)| hub.nudge(build, last)),
-                    _ if word.payload() == self.own => {}
-                    _ => wake(),
-                }
+        // What was said before nobody heard.
+        hub.wake();
+        wake();
+        while let Some(word) = listener.try_recv().await? {
+            match word.channel() {
+                LOGS => grown(word.payload()).for_each(|(build, last)| hub.nudge(build, last)),
+                _ if word.payload() == self.own => {}
+                _ => wake(),
             }
         }
+        Ok(())
     }
 }
 

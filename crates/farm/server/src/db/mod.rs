@@ -18,6 +18,7 @@ mod identities;
 pub mod nodes;
 pub mod retain;
 pub mod schedules;
+pub mod secrets;
 pub mod sources;
 pub mod stages;
 pub mod tasks;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_farm_api::task::Failure;
-use kiln_farm_api::{BuildId, Holding, Name, NodeId, Order, TaskId, TaskState};
+use kiln_farm_api::{BuildId, Holding, Name, NodeId, Order, TaskId, TaskState, Work};
 use kiln_model::{Arch, FaultKind};
 use serde::de::DeserializeOwned;
 use sqlx::FromRow;
@@ -111,6 +111,14 @@ impl Row {
         self.node.as_deref().map(text).transpose()
     }
 
+    pub fn project(&self) -> Result<Name> {
+        text(&self.project)
+    }
+
+    pub fn work(&self) -> Result<Work> {
+        json(&self.work)
+    }
+
     fn arch(&self) -> Result<Option<Arch>> {
         (!self.arch.is_empty()).then(|| word(&self.arch)).transpose()
     }
@@ -128,7 +136,7 @@ impl Row {
             build: text(&self.build)?,
             order: Order {
                 name: text(&self.name)?,
-                work: json(&self.work)?,
+                work: self.work()?,
                 needs: json(&self.needs)?,
                 arch: self.arch()?,
                 capabilities: json(&self.capabilities)?,

@@ -21,8 +21,12 @@ pub async fn limit(State(farm): State<Farm>, request: Request, next: Next) -> Re
     let Some(peer) = peer.filter(|_| !FREE.contains(&request.uri().path())) else { return next.run(request).await };
     let asker = asker(peer, request.headers(), farm.gate.proxies());
     let digest = secret_of(request.headers()).map(secret::digest);
-    let known = digest.as_deref().filter(|_| !is_of_strangers(request.uri().path()));
-    if let Err(error) = farm.gate.address(asker, known) {
+    let path = request.uri().path();
+    let let_in = match digest.as_deref() {
+        known if is_for_all(path) => farm.gate.unasked(asker, known),
+        known => farm.gate.address(asker, known.filter(|_| !is_of_strangers(path))),
+    };
+    if let Err(error) = let_in {
         return error.into_response();
     }
     let response = next.run(request).await;
@@ -35,7 +39,12 @@ pub async fn limit(State(farm): State<Farm>, request: Request, next: Next) -> Re
 /// Whether nobody is asked who they are there: a secret that opens other doors is no reason to ask as often as one likes.
 fn is_of_strangers(path: &str) -> bool {
     let push = path.starts_with("/api/v1/projects/") && path.ends_with("/push");
-    push || ["/login", "/welcome"].iter().any(|door| path.starts_with(door))
+    push || ["/login", "/welcome", "/metrics"].iter().any(|door| path.starts_with(door))
+}
+
+/// Whether everybody gets the same there, whoever they are.
+fn is_for_all(path: &str) -> bool {
+    path.starts_with("/assets/") || path == "/api/v1/openapi.json"
 }
 
 /// Whether a secret did not open the door: pages lead those to the login.

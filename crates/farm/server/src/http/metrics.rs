@@ -19,6 +19,9 @@ const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Answers with the numbers of the farm: to this machine, to everyone where the operator says so, else to who has a token.
 pub async fn show(State(farm): State<Farm>, person: Result<Person>, request: Request) -> Result<Response> {
     let asker = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    if let Err(Error::Busy { .. }) = person {
+        return Err(person.expect_err("it is an error"));
+    }
     if !farm.metrics_open && !is_here(asker, request.headers()) {
         person.map_err(|error| match error {
             Error::Refused(_) => Error::stranger().hint(

@@ -13,5 +13,6 @@ pub mod nodes;
 pub mod range;
 pub mod router;
 pub mod schedules;
+pub mod secrets;
 pub mod sought;
 pub mod sources;

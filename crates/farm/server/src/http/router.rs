@@ -13,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, schedules, sources};
+use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, schedules, secrets, sources};
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
@@ -80,12 +80,15 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(sources::push))
         .routes(routes!(schedules::list, schedules::make))
         .routes(routes!(schedules::enable, schedules::forget))
+        .routes(routes!(secrets::list))
+        .routes(routes!(secrets::set, secrets::forget))
         .routes(routes!(nodes::list, nodes::enrol))
         .routes(routes!(nodes::revoke))
         .routes(routes!(nodes::forget))
         .routes(routes!(nodes::poll))
         .routes(routes!(nodes::tell))
         .routes(routes!(nodes::complete))
+        .routes(routes!(secrets::values))
         .routes(routes!(nodes::stage, nodes::keep_stage, nodes::drop_stage))
         .routes(routes!(access::me))
         .routes(routes!(access::projects, access::make_project))

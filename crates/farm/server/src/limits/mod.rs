@@ -61,6 +61,13 @@ struct Lanes {
     good: HashMap<String, Duration>,
 }
 
+impl Lanes {
+    /// Whether a secret opened the door of late.
+    fn is_good(&self, secret: &str, now: Duration) -> bool {
+        self.good.get(secret).is_some_and(|last| now.saturating_sub(*last) < GOOD)
+    }
+}
+
 impl Gate {
     pub fn new(limits: Limits) -> Self {
         let Limits { token, address, proxies } = limits;
@@ -80,10 +87,19 @@ impl Gate {
     /// Lets somebody in from an address, unless the secret is known to be good.
     pub fn address(&self, address: IpAddr, secret: Option<&str>) -> Result<()> {
         let (now, mut lanes) = (self.began.elapsed(), self.lanes());
-        if secret.is_some_and(|secret| lanes.good.get(secret).is_some_and(|last| now.saturating_sub(*last) < GOOD)) {
+        if secret.is_some_and(|secret| lanes.is_good(secret, now)) {
             return Ok(());
         }
         lanes.addresses.take(lane(address), now).map_err(late)
+    }
+
+    /// Lets somebody have what nobody is asked for who they are: of those who are known each has as much as by other doors.
+    pub fn unasked(&self, address: IpAddr, secret: Option<&str>) -> Result<()> {
+        let (now, mut lanes) = (self.began.elapsed(), self.lanes());
+        match secret.filter(|secret| lanes.is_good(secret, now)) {
+            Some(secret) => lanes.tokens.take(secret.to_owned(), now).map_err(late),
+            None => lanes.addresses.take(lane(address), now).map_err(late),
+        }
     }
 
     /// Lets a user ask by a token or login, whose digest is `secret`.
@@ -159,6 +175,15 @@ mod tests {
         assert_eq!(count(|| gate.address(at("192.0.2.1"), Some("a"))), 0);
         let more: usize = ["c", "d", "e", "f"].map(|token| count(|| gate.user(ann, token))).iter().sum();
         assert!((14..=16).contains(&more), "four times as much by all together, some of it refused: {more}");
+    }
+
+    #[test]
+    fn what_is_for_all_is_counted_too() {
+        let (gate, here) = (gate(5, 2), [192, 0, 2, 1].into());
+        assert_eq!(count(|| gate.unasked(here, None)), 2);
+        assert_eq!(count(|| gate.unasked(here, Some("unknown"))), 0, "a secret that opens nothing");
+        gate.good("a");
+        assert_eq!(count(|| gate.unasked(here, Some("a"))), 5, "by the token, whoever else is at this address");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod oidc;
 mod people;
 mod project;
 mod schedules;
+mod secrets;
 mod session;
 mod sources;
 mod submit;
@@ -50,6 +51,8 @@ pub fn router() -> Router<Farm> {
         .route("/projects/{project}/members", post(project::join))
         .route("/projects/{project}/members/{user}/leave", post(project::leave))
         .route("/projects/{project}/retention", post(project::keep))
+        .route("/projects/{project}/secrets", post(secrets::set))
+        .route("/projects/{project}/secrets/{name}/drop", post(secrets::forget))
         .route("/projects/{project}/hooks", get(hooks::show).post(hooks::make))
         .route("/projects/{project}/hooks/{hook}/drop", post(hooks::forget))
         .route("/projects/{project}/hooks/{hook}/deliveries/{delivery}/again", post(hooks::again))

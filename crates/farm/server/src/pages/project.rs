@@ -1,15 +1,15 @@
-//! One project: who works in it, which of its builds stay.
+//! One project: who works in it, what its builds use, which of them stay.
 
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::Redirect;
-use kiln_farm_api::{Name, Project, Retention, Role};
+use kiln_farm_api::{Name, Project, Retention, Role, Secret};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::farm::name;
 use super::layout::page;
-use super::{NoPage, Page, Visitor};
+use super::{NoPage, Page, Visitor, secrets};
 use crate::error::Error;
 use crate::farm::Farm;
 
@@ -17,10 +17,11 @@ pub async fn show(State(farm): State<Farm>, Visitor(person): Visitor, Path(proje
     person.may(&farm, &project, Role::Owner).await?;
     let found = farm.db.projects().await?.into_iter().find(|one| one.name == project);
     let project = found.ok_or_else(|| Error::missing("project", project))?;
-    Ok(page(project.name.as_str(), &person, body(&project)))
+    let secrets = farm.secrets(&project.name).await?;
+    Ok(page(project.name.as_str(), &person, body(&project, &secrets)))
 }
 
-fn body(project: &Project) -> Markup {
+fn body(project: &Project, secrets: &[Secret]) -> Markup {
     let at = format!("/projects/{}", project.name);
     let Retention { builds, days, failed_days } = project.retention;
     let number = |label: &str, name: &str, value: Option<u32>| {
@@ -43,6 +44,7 @@ fn body(project: &Project) -> Markup {
             label { "Role " select name="role" { @for role in Role::ALL { option value=(role.name()) { (role.name()) } } } }
             button { "Let in" }
         }
+        (secrets::shown(&at, secrets))
         h2 { "Builds that stay" }
         p { "Where nothing is said all of them stay. Pinned ones always do." }
         form method="post" action={ (at) "/retention" } {

@@ -18,6 +18,7 @@ use super::{NoPage, Visitor};
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 use crate::http::caller::Person;
+use crate::secrets::variables;
 
 const RECIPE: &str = "kiln.toml";
 
@@ -55,10 +56,11 @@ pub async fn submit(
 }
 
 async fn submission(farm: &Farm, project: Name, completed: Completed, recipe: String) -> Result<Submission> {
+    let secrets = variables(&completed.spec)?;
     let bytes: Bytes = bundle(&recipe).map_err(|error| Error::failed("pack a recipe", error))?.into();
     let bundle = farm.keep(bytes).await?;
     let arch = completed.spec.base.architecture.into();
-    let order = Order { arch, ..Order::image(Work::image(bundle, RECIPE)) };
+    let order = Order { arch, ..Order::image(Work::image(bundle, RECIPE).with_secrets(secrets)) };
     Ok(Submission { project, name: completed.spec.name, priority: 0, tasks: vec![order], once: None })
 }
 

@@ -1,8 +1,10 @@
 //! What reads a repository for the server.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use kiln_farm_api::Variable;
 use kiln_model::{Arch, Fault};
 
 /// Which recipes of which commit are wanted.
@@ -47,6 +49,8 @@ pub struct Packed {
     pub bundle: Vec<u8>,
     /// The recipe's path in the bundle.
     pub recipe: String,
+    /// The project's secrets that it uses.
+    pub secrets: BTreeSet<Variable>,
 }
 
 /// Why a recipe cannot be built.

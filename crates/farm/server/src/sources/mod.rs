@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 pub use gather::{Gather, Gathered, Mistake, Packed, Read, Wish};
 use kiln_farm_api::source::{Origin, PushedRecipe};
-use kiln_farm_api::{Name, Order, Role, Submission, Work};
+use kiln_farm_api::{Name, Order, Problem, Role, Submission, Work};
 use kiln_model::{Fault, FaultKind};
 use tokio::sync::Semaphore;
 
@@ -111,7 +111,14 @@ async fn gathered(farm: &Farm, gather: Gather, kept: &Kept, due: &Due) -> Result
     let mut pushed = vec![];
     for Read { path, outcome } in recipes {
         pushed.push(match outcome {
-            Ok(packed) => built(farm, kept, due, &commit, path, packed).await.map_err(refused)?,
+            Ok(packed) => match built(farm, kept, due, &commit, path.clone(), packed).await {
+                // It lacks a secret, as a rule: others are built.
+                Err(Error::Refused(problem)) => {
+                    let Problem { title, hint, diagnostics, .. } = problem;
+                    PushedRecipe { path, build: None, error: Some(title), hint, diagnostics }
+                }
+                other => other.map_err(refused)?,
+            },
             Err(Mistake { error, hint, diagnostics }) => {
                 PushedRecipe { path, build: None, error: Some(error), hint, diagnostics }
             }
@@ -151,9 +158,9 @@ async fn built(
     path: String,
     packed: Packed,
 ) -> Result<PushedRecipe> {
-    let Packed { name, arch, bundle, recipe } = packed;
+    let Packed { name, arch, bundle, recipe, secrets } = packed;
     let bundle = farm.keep(bundle.into()).await?;
-    let order = Order { arch: Some(arch), ..Order::image(Work::image(bundle, recipe)) };
+    let order = Order { arch: Some(arch), ..Order::image(Work::image(bundle, recipe).with_secrets(secrets)) };
     let name = build_name(&name, &due.branch, commit);
     let once = Some(format!("push:{}:{path}", due.id));
     let submission = Submission { project: kept.project.clone(), name, priority: 0, tasks: vec![order], once };
