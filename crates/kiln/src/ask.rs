@@ -11,6 +11,7 @@ use crate::out;
 /// Reads a line that the terminal does not show; none if it was interrupted. The key for that ends the line here, so that the terminal
 /// is itself again before it ends kiln.
 pub fn silently(terminal: &Stdin, modes: &Termios) -> Option<String> {
+    kiln_sandbox::listen();
     let interrupts = modes.special_codes[SpecialCodeIndex::VINTR];
     let mut silent = modes.clone();
     silent.local_modes.remove(LocalModes::ECHO);

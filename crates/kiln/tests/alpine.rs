@@ -127,6 +127,12 @@ fn an_address_stays_what_it_was_until_an_update_is_asked_for() {
     assert_eq!(pinned(&["--update", &url]), line("newer"));
     house.server.put("/vendor/start.elf", *b"the newest");
     assert_eq!(pinned(&["--update"]), line("the newest"));
+    // Who builds for strangers downloads nothing for them that they do not know already.
+    let strangers = ["lock", "small.toml", "--within", "."];
+    house.bench.ok(&strangers);
+    fs::remove_file(house.bench.path("small.lock")).unwrap();
+    let done = house.bench.run(&strangers).ended(1);
+    assert!(done.stderr.contains("is not pinned") && done.stderr.contains("`sha256`"), "{}", done.stderr);
     // The recipe's own word holds, and a mirror that has something else is told.
     file(&format!("sha256 = \"{}\"\n", Digest::of("newer")));
     assert_eq!(pinned(&[]), line("newer"), "it is in the cache");

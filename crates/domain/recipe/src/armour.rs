@@ -32,9 +32,9 @@ fn blocks(text: &str) -> Option<Vec<u8>> {
     let mut packets = Vec::new();
     for part in text.split(BEGIN).skip(1) {
         let (inner, _) = part.split_once(END)?;
-        // Headers end with an empty line; the last line may be a checksum.
-        let lines = inner.lines().skip(1).map(str::trim).skip_while(|line| line.contains(": ") || line.is_empty());
-        let body: String = lines.filter(|line| !line.starts_with('=')).collect();
+        // Headers have a colon, which is in no base64; the last line may be a checksum.
+        let lines = inner.lines().map(str::trim).filter(|line| !line.contains(':') && !line.starts_with('='));
+        let body: String = lines.collect();
         packets.extend(STANDARD.decode(body).ok()?);
     }
     Some(packets)
@@ -62,7 +62,7 @@ mod tests {
         let (first, second) =
             (b"\x99first".to_vec(), b"\x99second, and longer than one line of base64 is: sixty-four letters".to_vec());
         let headed = block(&first)
-            .replacen("\n\n", "\nComment: of somebody\n\n", 1)
+            .replacen("\n\n", "\nVersion: \nComment: of somebody\n\n", 1)
             .replace(END, "=abcd\n-----END PGP PUBLIC KEY BLOCK-----");
         let both = block(&[first.clone(), second.clone()].concat());
         let twice = format!("{headed}{}", block(&second));

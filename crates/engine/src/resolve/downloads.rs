@@ -11,6 +11,7 @@ use kiln_recipe::spec::FileContent;
 use super::Update;
 use crate::events::Events;
 use crate::kiln::Kiln;
+use crate::load::Loaded;
 use crate::run::download_request;
 
 /// Returns the addresses that a spec takes files from, each with the digest that the recipe says.
@@ -37,7 +38,7 @@ impl Kiln {
     /// Pins every file of the network: as the recipe or the old lock says, else as it is there now.
     pub(super) fn downloads(
         &self,
-        spec: &Spec,
+        loaded: &Loaded,
         old: Option<&Lock>,
         update: &Update,
         events: &Events,
@@ -52,9 +53,12 @@ impl Kiln {
         };
         let pin = |(url, said): (&str, Option<Digest>)| match kept(url) {
             Some(kept) if said.is_none_or(|said| said == kept.sha256) => Ok(kept),
+            // What this machine reaches is not for strangers to look at: they may have what they know already.
+            _ if said.is_none() && loaded.within.is_some() => Err(Fault::recipe(format!("`{url}` is not pinned"))
+                .hint("say its `sha256` in the recipe, or send the lock along, which `kiln lock` writes")),
             _ => self.pin(url, said, events),
         };
-        wanted(spec).into_iter().map(pin).collect()
+        wanted(&loaded.completed.spec).into_iter().map(pin).collect()
     }
 
     fn pin(&self, url: &str, said: Option<Digest>, events: &Events) -> Result<Download, Fault> {
@@ -62,7 +66,13 @@ impl Kiln {
         let (sha256, path) = match said {
             Some(said) => {
                 let request = download_request(url, said, None);
-                (said, self.fetcher.fetch_blob(&self.store, &request, &progress)?)
+                let fetched = self.fetcher.fetch_blob(&self.store, &request, &progress);
+                let other = |error: kiln_fetch::Error| match *error.failure {
+                    kiln_fetch::Failure::WrongDigest { .. } => Fault::from(error)
+                        .hint("the recipe says `sha256`: where what is there now is meant, say its digest instead"),
+                    _ => error.into(),
+                };
+                (said, fetched.map_err(other)?)
             }
             None => self.fetcher.fetch_new(&self.store, url, &progress)?,
         };

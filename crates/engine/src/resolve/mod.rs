@@ -175,7 +175,7 @@ impl Kiln {
         let (tools, tools_repository) = self.tools_lock(spec, &wanted, old, update, events)?;
         let repositories = own.into_iter().chain(tools_repository);
         let repositories: Vec<_> = repositories.chain(solve::local_repositories(spec)).collect();
-        let downloads = self.downloads(spec, old, update, events)?;
+        let downloads = self.downloads(loaded, old, update, events)?;
         let architecture = spec.base.architecture;
         Ok(Lock { edition: EDITION, spec: asked, architecture, repositories, packages, tools, downloads })
     }
@@ -299,7 +299,7 @@ fn known<'a>(names: &[String], locks: impl Iterator<Item = &'a Lock>) -> Result<
     };
     let known: BTreeSet<&str> = locks.flat_map(named).collect();
     let Some(name) = names.iter().find(|name| !known.contains(name.as_str())) else { return Ok(()) };
-    let fault = Fault::recipe(format!("update `{name}`: the lock has no package of this name"));
+    let fault = Fault::recipe(format!("update `{name}`: the lock has no package or address of this name"));
     Err(match did_you_mean(name, known.into_iter()) {
         Some(hint) => fault.hint(hint),
         None => fault.hint("`kiln lock --json` prints the packages; `--update` without a name updates all"),
@@ -313,7 +313,8 @@ fn kept_within(loaded: &Loaded, within: &Path, lock: &Lock) -> Result<(), Fault>
         return Err(Fault::recipe(format!("the lock's archive `{}` lies on the machine that builds", archive.name)));
     }
     if let Some(file) = lock.downloads.iter().find(|file| !file.url.starts_with("http")) {
-        return Err(Fault::recipe(format!("the lock's file `{}` lies on the machine that builds", file.url)));
+        let fault = Fault::recipe(format!("the lock's file `{}` lies on the machine that builds", file.url));
+        return Err(fault.hint("a file beside the recipe is named by `source`"));
     }
     let local: BTreeSet<&str> = lock.repositories.iter().filter(|one| here(one)).map(|one| one.name.as_str()).collect();
     let packages = lock.packages.iter().chain(&lock.tools);

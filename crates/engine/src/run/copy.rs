@@ -1,6 +1,6 @@
 //! Files and folders of the recipe into the tree.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path};
@@ -8,7 +8,8 @@ use std::path::{Component, Path};
 use kiln_model::action::{Download, FILES, LocalInput};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Digest, Fault, FaultKind, GuestPath};
-use kiln_sandbox::Command;
+use kiln_sandbox::{Command, Scratch};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::{Run, folder};
 use crate::local::{self, Taker};
@@ -51,7 +52,8 @@ impl Run<'_> {
         }
     }
 
-    /// Lends a command a folder of the recipe; one that is not as the plan pinned it, before or after, is an error.
+    /// Lends a command a copy of a folder of the recipe: with the permissions that the plan's digest covers, root's, all of one time. One
+    /// that is not as the plan pinned it is an error.
     pub fn with_files(
         &self,
         from: &LocalInput,
@@ -59,15 +61,16 @@ impl Run<'_> {
         run: impl FnOnce(Command) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
         let path = self.loaded.folder.join(&from.path);
-        let look = || {
-            let read = local::take(&path, &mut local::Nobody);
-            let digest = read.fault(FaultKind::Recipe, || format!("read `{}`", path.display()))?;
-            self.unchanged(&path, digest, from)
-        };
-        look()?;
-        let real = path.canonicalize().fault(FaultKind::Recipe, || format!("find `{}`", path.display()))?;
-        run(command.bind(real, kiln_plan::context::path(FILES), true))?;
-        look()
+        let scratch = Scratch::new(&self.kiln.config.cache.join("scratch"), "files")?;
+        let doing = || format!("copy `{}` for a script", path.display());
+        let target = Target::open(scratch.path()).farm(doing)?;
+        let copy = kiln_plan::context::path("/files");
+        let mut into = Into { to: &copy, mode: None, ids: Ids::default(), target: &target };
+        let digest = local::take(&path, &mut into).fault(FaultKind::Recipe, doing)?;
+        self.unchanged(&path, digest, from)?;
+        let copy = copy.under(scratch.path());
+        all_of(&copy, self.plan.epoch).farm(doing)?;
+        run(command.bind(copy, kiln_plan::context::path(FILES), true))
     }
 
     /// Writes a file of the network as the lock pins it, from the cache where it is there.
@@ -95,6 +98,18 @@ impl Run<'_> {
         let what = format!("`{}` changed while the build ran", path.display());
         Err(Fault::recipe(what).hint("build again"))
     }
+}
+
+/// Gives a file or folder, and all that is in it, this time, in seconds since 1970.
+fn all_of(path: &Path, epoch: i64) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            all_of(&entry?.path(), epoch)?;
+        }
+    }
+    let time = Timespec { tv_sec: epoch, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 /// Puts what is read below a place in the tree. A folder's files keep their permissions; `mode` is for what is at the top.

@@ -12,7 +12,7 @@ use kiln_farm_api::{Name, Secret, Submission, TaskId, Variable};
 use kiln_recipe::spec::{SecretSource, Spec};
 
 use crate::db::secrets::Sealed;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::farm::{Farm, leased};
 use crate::http::caller::Machine;
 use crate::vault::Owner;
@@ -101,7 +101,14 @@ impl Farm {
                     let one = |name: &Variable| match kept.get(name) {
                         None => Err(absent(&project, name)),
                         Some(sealed) if sealed.seal != vault.name() => Err(unreadable(&project, name)),
-                        Some(sealed) => Ok((name.clone(), vault.open(Owner(&project, name), &sealed.text)?)),
+                        // A node asks again and again for what is only away.
+                        Some(sealed) => match vault.open(Owner(&project, name), &sealed.text) {
+                            Ok(value) => Ok((name.clone(), value)),
+                            Err(error) => {
+                                tracing::error!("{}", chain(&error));
+                                Err(damaged(&project, name))
+                            }
+                        },
                     };
                     let values = work.secrets().iter().map(one).collect::<Result<_>>()?;
                     tx.note(now, &format!("node {}", node.name), "take secrets", &format!("of task {task}")).await?;
@@ -146,6 +153,11 @@ fn absent(project: &Name, name: &Variable) -> Error {
 
 fn unreadable(project: &Name, name: &Variable) -> Error {
     let why = format!("secret `{name}` of `{project}` was kept with another key than this server has");
+    Error::refused(StatusCode::UNPROCESSABLE_ENTITY, why).hint(way_out(project, name))
+}
+
+fn damaged(project: &Name, name: &Variable) -> Error {
+    let why = format!("secret `{name}` of `{project}` is not as it was kept");
     Error::refused(StatusCode::UNPROCESSABLE_ENTITY, why).hint(way_out(project, name))
 }
 

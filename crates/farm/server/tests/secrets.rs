@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::asking::Asking;
 use common::{On, TestFarm, client};
+use futures_util::FutureExt as _;
 use kiln_farm_api::access::Member;
 use kiln_farm_api::secret::Value;
 use kiln_farm_api::{Error, Name, NewProject, NewUser, Order, Role, Scope, Secret, Variable, Work, routes};
+use kiln_farm_server::db::secrets::Sealed;
 use kiln_farm_server::vault::Vault;
 use kiln_model::Arch;
 use reqwest::Method;
@@ -67,6 +69,22 @@ async fn given_to_the_holder_alone(on: On) {
     assert_eq!(refusal(two.client.values(lease.task, lease.epoch).await).0, 409);
     assert_eq!(refusal(one.client.values(lease.task, lease.epoch + 1).await).0, 409);
     assert_eq!(refusal(farm.admin.values(lease.task, lease.epoch).await).0, 401);
+
+    // One that somebody changed in the database would stay so: nobody is to ask for it again and again.
+    let damaged = Sealed { text: "AAAAAAAAAAAAAAAAAAAAAAAA".into(), seal: farm.farm.vault.name().to_owned() };
+    let damage = async |name: &str, sealed: Sealed| {
+        let name = variable(name);
+        let done = farm
+            .farm
+            .db
+            .write(move |tx| async move { tx.set_secret(&project(), &name, &sealed, "nobody", 0).await }.boxed());
+        done.await.unwrap();
+    };
+    damage("PSK", damaged).await;
+    let (status, why, hint) = refusal(one.client.values(lease.task, lease.epoch).await);
+    assert_eq!((status, why.as_str()), (422, "secret `PSK` of `default` is not as it was kept"));
+    assert!(hint.contains("kiln secret set PSK"), "{hint}");
+    farm.admin.set_secret(&project(), &variable("PSK"), value(VALUE)).await.unwrap();
 
     // One that is gone by then is the recipe's mistake, and said as plainly.
     farm.admin.drop_secret(&project(), &variable("TOKEN")).await.unwrap();

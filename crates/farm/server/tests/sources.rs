@@ -96,7 +96,9 @@ async fn say(farm: &TestFarm, source: &Source, secret: &str, branch: &str, commi
 async fn settled(farm: &TestFarm, source: SourceId, state: PushState, attempts: u32) -> Push {
     for _ in 0..400 {
         let push = farm.admin.pushes(&project(), source).await.unwrap().swap_remove(0);
-        let noted = push.error.is_some() || push.state != PushState::Waiting || attempts == 0;
+        // While an attempt is made, the error is that of the one before, and the moment is its own end.
+        let again = farm.farm.now() + (15_000 << (2 * attempts.saturating_sub(1)));
+        let noted = push.next == Some(again) || push.state != PushState::Waiting || attempts == 0;
         if push.state == state && push.attempts == attempts && noted {
             return push;
         }

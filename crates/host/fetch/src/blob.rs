@@ -13,6 +13,8 @@ use crate::{Failure, Fetcher, Request, Result};
 
 /// Bytes after which a broken attempt counts as headway: the next is the first again.
 const HEADWAY: u64 = 1 << 20;
+/// Most bytes of what nobody knows the size of: an answer may have no end.
+const MOST: u64 = 16 << 30;
 
 impl Fetcher {
     /// Brings one blob into the store, if it is not there, and returns its path. `progress` hears how many bytes are
@@ -137,6 +139,7 @@ impl Download<'_> {
             (Some(expected), Some(got)) if expected != got => {
                 Err(Failure::WrongSize { url: shown(url), expected, got })
             }
+            (None, Some(got)) if got > MOST => Err(Failure::TooLarge { url: shown(url), limit: MOST }),
             _ => Ok(()),
         }
     }
@@ -155,8 +158,14 @@ impl Download<'_> {
             }
             self.writer.write_all(&block).map_err(|source| self.unwritable(source))?;
             (self.progress)(self.writer.written());
-            if let Some(limit) = self.size.filter(|size| self.writer.written() > *size) {
-                return Err(Failure::WrongSize { url: shown(url), expected: limit, got: self.writer.written() });
+            match self.size {
+                Some(expected) if self.writer.written() > expected => {
+                    return Err(Failure::WrongSize { url: shown(url), expected, got: self.writer.written() });
+                }
+                None if self.writer.written() > MOST => {
+                    return Err(Failure::TooLarge { url: shown(url), limit: MOST });
+                }
+                _ => {}
             }
         }
     }

@@ -44,6 +44,7 @@ static KINDS: [&str; 6] = ["text", "source", "url", "secret", "symlink", "direct
 pub fn read(root: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Vec<FileSpec> {
     let mut files: Vec<FileSpec> = Vec::new();
     let mut paths: Vec<(GuestPath, Said<&str>)> = Vec::new();
+    let mut addresses: Vec<(&str, Said<&str>)> = Vec::new();
     for view in root.tables("file") {
         let said = view.text("path");
         let path = said.and_then(|said| GuestPath::new(said.value).ok());
@@ -54,10 +55,24 @@ pub fn read(root: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Vec<FileS
             }
             paths.push((path.clone(), said));
         }
+        of_one_address(view, &mut addresses, desk);
         let content = content(view, said, secrets, desk);
         files.extend(path.zip(content).map(|(path, (content, usual))| one(view, path, content, usual)));
     }
     files
+}
+
+/// Tells when an address is to give two different things.
+fn of_one_address<'a>(view: View<'a>, known: &mut Vec<(&'a str, Said<&'a str>)>, desk: &Desk<'_>) {
+    let (Some(url), Some(digest)) = (view.text("url"), view.text("sha256")) else { return };
+    match known.iter().find(|(other, _)| *other == url.value) {
+        Some((_, first)) if !first.value.eq_ignore_ascii_case(digest.value) => {
+            let note = Note::error(digest.span, "contradiction", "one address cannot give two different files");
+            desk.say(note.also(first.span, "another digest of it"));
+        }
+        Some(_) => {}
+        None => known.push((url.value, digest)),
+    }
 }
 
 fn one(view: View<'_>, path: GuestPath, content: FileContent, usual: Option<u32>) -> FileSpec {

@@ -11,6 +11,7 @@ use kiln_farm_api::{BuildId, Entry};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgListener;
 use sqlx::{Any, AnyPool};
+use tokio::time::timeout;
 
 use crate::error::chain;
 use crate::hub::Hub;
@@ -24,6 +25,8 @@ const WORK: &str = "kiln_work";
 const TOGETHER: usize = 100;
 /// How long to wait before a connection that does not come about is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long nothing is heard before the database is asked whether it is still there, and how long it may take to say so.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// Says, within a transaction, whose logs it makes longer.
 pub async fn tell(conn: &mut PoolConnection<Any>, told: &[(BuildId, Entry)]) -> Result<(), sqlx::Error> {
@@ -75,14 +78,23 @@ impl Ear {
         // What was said before nobody heard.
         hub.wake();
         wake();
-        while let Some(word) = listener.try_recv().await? {
+        loop {
+            let word = match timeout(QUIET, listener.try_recv()).await {
+                Ok(Ok(Some(word))) => word,
+                Ok(ended) => return ended.map(drop),
+                // A database that lost its power closes no line.
+                Err(_) => {
+                    let alive = timeout(QUIET, sqlx::query("SELECT 1").execute(&mut listener)).await;
+                    alive.map_err(|_| sqlx::Error::PoolTimedOut)??;
+                    continue;
+                }
+            };
             match word.channel() {
                 LOGS => grown(word.payload()).for_each(|(build, last)| hub.nudge(build, last)),
                 _ if word.payload() == self.own => {}
                 _ => wake(),
             }
         }
-        Ok(())
     }
 }
 

@@ -113,7 +113,7 @@ async fn gathered(farm: &Farm, gather: Gather, kept: &Kept, due: &Due) -> Result
         pushed.push(match outcome {
             Ok(packed) => match built(farm, kept, due, &commit, path.clone(), packed).await {
                 // It lacks a secret, as a rule: others are built.
-                Err(Error::Refused(problem)) => {
+                Err(Error::Refused(problem)) if problem.status < 500 => {
                     let Problem { title, hint, diagnostics, .. } = problem;
                     PushedRecipe { path, build: None, error: Some(title), hint, diagnostics }
                 }
@@ -143,9 +143,9 @@ async fn may_build(farm: &Farm, kept: &Kept) -> Result<()> {
 
 fn refused(error: Error) -> Fault {
     match error {
-        Error::Refused(problem) | Error::Busy { problem, .. } => {
-            problem.hint.into_iter().fold(Fault::recipe(problem.title), Fault::hint)
-        }
+        Error::Busy { problem, .. } => Fault::farm(problem.title),
+        Error::Refused(problem) if problem.status >= 500 => Fault::farm(problem.title),
+        Error::Refused(problem) => problem.hint.into_iter().fold(Fault::recipe(problem.title), Fault::hint),
         failed => Fault::farm("submit the recipe").because(failed),
     }
 }

@@ -45,7 +45,7 @@ pub fn write(
             let mut script = Tree::default();
             script.set("after", after, span);
             script.set("name", format!("{name}/{}", hook.file), span);
-            script.set("text", program(parameters, family, &hook.text), span);
+            script.set("text", program(parameters, family, after, &hook.text), span);
             if OF_FOLDER.iter().any(|(name, _)| names(&hook.text, name)) {
                 // Its path is from the working directory, and so its place must be a text that lies there.
                 script.set("files", files.folder(), parameters.span("OS"));
@@ -75,7 +75,7 @@ fn too_early(parameters: &Parameters, hook: &HookFile, span: Span) -> Refused {
 }
 
 /// Returns the hook with what it refers to; what it does not name would only make another build of the same.
-fn program(parameters: &Parameters, family: Family, text: &str) -> String {
+fn program(parameters: &Parameters, family: Family, after: &str, text: &str) -> String {
     let os = parameters.text("OS").split('-').map(quoted).collect::<Vec<_>>().join(" ");
     let distribution = parameters.text("OS").split('-').next().unwrap_or_default();
     let mut known: Vec<(&str, String)> = vec![
@@ -97,7 +97,7 @@ fn program(parameters: &Parameters, family: Family, text: &str) -> String {
     let (shell, pieces) =
         if bash { ("/bin/bash", format!("PIECES=({os})\n")) } else { ("/bin/sh", format!("PIECES={distribution}\n")) };
     let pieces = if names(text, "PIECES") { pieces } else { String::new() };
-    let functions = functions(family, distribution, text);
+    let functions = functions(family, distribution, after, text);
     let lines: String = lines.collect();
     let text = text.trim_start_matches("#!/bin/bash\n");
     format!("#!{shell}\nset -e\n{lines}{pieces}{functions}{text}")
@@ -105,7 +105,7 @@ fn program(parameters: &Parameters, family: Family, text: &str) -> String {
 
 /// Returns the shell functions that a hook names, and those that these name: what Pieman's of these names do, inside the image. Packages come
 /// from the recipe, which pins them; what is there can be taken away.
-fn functions(family: Family, distribution: &str, text: &str) -> String {
+fn functions(family: Family, distribution: &str, after: &str, text: &str) -> String {
     let is = |yes: bool| if yes { "true" } else { "false" };
     let (deb, apk) = (family == Family::Deb, family == Family::Apk);
     let purge = if apk {
@@ -114,12 +114,14 @@ fn functions(family: Family, distribution: &str, text: &str) -> String {
         "DEBIAN_FRONTEND=noninteractive apt-get -y purge \"$@\" >&2"
     };
     let installed = if apk { "apk info -e \"$package\" >/dev/null" } else { "dpkg -s \"$package\" >/dev/null 2>&1" };
+    let lacking = match after {
+        "bootstrap" => "is not there yet: move this hook to post-install",
+        _ => "cannot be installed by a hook: name it in includes of pieman.yml",
+    };
     let all = [
         (
             "install_packages",
-            format!(
-                "for package; do {installed} || {{ fatal \"hooks cannot install $package: name it in includes of pieman.yml\"; return 1; }}; done"
-            ),
+            format!("for package; do {installed} || {{ fatal \"$package {lacking}\"; return 1; }}; done"),
         ),
         ("purge_packages", purge.to_owned()),
         ("chroot_exec", "LANG=C LC_ALL=C \"$@\" >&2".into()),
