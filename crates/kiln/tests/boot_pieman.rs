@@ -156,7 +156,7 @@ fn a_board_of_ones_own_has_what_its_pair_says() {
     assert_eq!(tool("mtype", &["-i", &fat, "::uEnv.txt"]), "console=ttyS0\n");
     assert!(tool("mdir", &["-b", "-i", &fat]).contains("::/zImage"));
     let inside = |command: &str| tool("debugfs", &["-R", command, &format!("{image}?offset={}", start(1))]);
-    assert_eq!(inside("cat /etc/motd.tail"), "patched\n");
+    assert!(inside("cat /etc/motd.tail").starts_with("patched\n"));
     let status = inside("cat /var/lib/dpkg/status");
     assert!(!status.contains("Package: patch\n") && status.contains("Package: linux-image-cloud-amd64\n"));
     // What is in the cache needs no server; `--locked` keeps to it.
