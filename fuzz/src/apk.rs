@@ -7,8 +7,9 @@ use std::sync::LazyLock;
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
+use kiln_family::apk::install::change::Change;
 use kiln_family::apk::install::database::Settings;
-use kiln_family::apk::install::{Record, conflicts, database, triggers};
+use kiln_family::apk::install::{Record, conflicts, database, installed as listed, scripts, triggers, world};
 use kiln_family::apk::{
     Archive, Atom, Checksum, Index, Keys, Limits, Package, PkgInfo, Repository, Request, Version, relation, solve,
     trust,
@@ -86,6 +87,34 @@ pub fn data(bytes: &[u8]) {
     let _ = installed("pkgname = b\npkgver = 2\nreplaces = a\ntriggers = /bin /usr/*\n", bytes);
 }
 
+/// A database of what is installed, with the triggers and the world beside it. What can be read must be written as it can be read
+/// again.
+pub fn tree(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let _ =
+        (triggers::read(&text, &mut [OTHER.clone()]).is_ok(), world::parse(&text).map(|all| world::merged(&all, &all)));
+    let Ok(records) = listed::parse(bytes) else { return };
+    let written = |records: &[Record]| {
+        let tree = conflicts::Tree { kept: records.len(), gone: &[OTHER.clone()] };
+        let owners = conflicts::owners_upon(records, tree, &|_| None).expect("what is installed is settled");
+        database::installed(records, &owners)
+    };
+    let text = written(&records);
+    let again = listed::parse(text.as_bytes()).expect("what was written can be read");
+    assert_eq!(written(&again), text);
+    let names: Vec<String> = records.iter().step_by(2).map(|record| record.info.name.clone()).collect();
+    let change = Change::new(records, vec![OTHER.clone()], &names);
+    assert_eq!(
+        change.steps.len(),
+        change.gone.len() + usize::from(change.gone.iter().all(|gone| gone.info.name != "a"))
+    );
+}
+
+/// The scripts of what is installed, unpacked.
+pub fn scripts(bytes: &[u8]) {
+    let _ = scripts::read(bytes, &mut [OTHER.clone()]);
+}
+
 /// Goes the way of a package into a tree, beside one that has files of its own; says whether it came there.
 fn installed(info: &str, data: &[u8]) -> bool {
     let apk = packed(info, data);
@@ -97,7 +126,7 @@ fn installed(info: &str, data: &[u8]) -> bool {
     assert!(fired.iter().all(|fired| fired.package < records.len() && !fired.directories.is_empty()));
     let Ok(owners) = conflicts::owners(&records, &link) else { return false };
     let world = ["b".to_owned()];
-    database::files(&records, &owners, &Settings { world: &world, sources: &[], arch: "x86_64" }).is_ok()
+    database::files(&records, &owners, &Settings { world: &world, sources: &[], arch: "x86_64", by_name: true }).is_ok()
 }
 
 /// Returns a package of control data, which vouches for the data, and both.
@@ -202,6 +231,29 @@ pub mod seeds {
         ])
     }
 
+    pub fn trees() -> Vec<Vec<u8>> {
+        let sum = "Q12jmj7l5rSw0yVb/vlWAYkK/YBwk=";
+        texts(&[
+            &format!(
+                "C:{sum}\nP:a\nV:1-r0\nA:x86_64\nS:1\nI:2\nT:a\nU:\nL:MIT\no:b\nD:b so:c\np:cmd:a=1\nr:c\nq:1\ns:edge\nf:S\n\
+                 F:\nR:top\nF:usr/bin\nM:0:0:1777\nR:a\na:0:0:755:{sum}\nZ:{sum}\n\nC:{sum}\nP:.b\nV:2\nD:a\nF:usr\nF:usr/bin\nR:a\n\n"
+            ),
+            &format!("{sum} /bin +/usr/*\n\n{sum}\n"),
+            "a b@edge>=1\n!c\n",
+        ])
+    }
+
+    pub fn script_archives() -> Vec<Vec<u8>> {
+        let mut tar = tar::Builder::new(vec![]);
+        for name in [format!("a-1.{}.trigger", OTHER.identity), "b-1.Q1/x=.post-install".to_owned()] {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(10);
+            header.set_mode(0o755);
+            tar.append_data(&mut header, name, &b"#!/bin/sh\n"[..]).expect("a file fits");
+        }
+        vec![tar.into_inner().expect("a vector takes all")]
+    }
+
     pub fn pkginfos() -> Vec<Vec<u8>> {
         texts(&[
             "# made\npkgname = a\npkgver = 1-r0\narch = x86_64\nsize = 9\nreplaces = b>1\nreplaces_priority = 2\n",
@@ -234,6 +286,10 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         assert!(seeds::datas().iter().all(|data| installed("pkgname = b\npkgver = 2\nreplaces = a\n", data)));
         assert!(seeds::pkginfos().iter().all(|info| installed(&(text(info) + "replaces = a\n"), &DATA)));
+        assert!(listed::parse(&seeds::trees()[0]).is_ok_and(|records| records.len() == 2));
+        let mut records = [Record { scripts: Default::default(), ..OTHER.clone() }];
+        scripts::read(&seeds::script_archives()[0][..], &mut records).unwrap();
+        assert!(records[0].scripts.contains_key("trigger"));
         let signed = |bytes: &Vec<u8>| Archive::split(&[&gzip(bytes), &INDEX[..]].concat(), LIMITS.control).is_ok();
         assert!(seeds::first_sections().iter().all(signed));
     }

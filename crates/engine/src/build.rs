@@ -27,6 +27,8 @@ pub struct BuildOptions {
     pub keep_failed: bool,
     /// Whether the image is not booted, whatever the recipe says.
     pub no_verify: bool,
+    /// Whether the lock is made anew before.
+    pub update: bool,
     /// Whether the cache of stages is passed over.
     pub force: bool,
 }
@@ -64,7 +66,8 @@ impl Kiln {
     ) -> Result<Report, Fault> {
         let began = Instant::now();
         let secrets = Secrets::read(loaded)?;
-        let lock = self.lock(loaded, &Update::Keep, events)?;
+        let update = if options.update { Update::All } else { Update::Keep };
+        let lock = self.lock(loaded, &update, events)?;
         crate::resolve::fits::check(loaded, &lock)?;
         let plan = plan(loaded, &lock, &secrets);
         events.tell(EventKind::Started { name: plan.name.clone(), stages: stages(&plan) });

@@ -9,6 +9,7 @@ mod elsewhere;
 pub mod events;
 mod extra;
 pub mod image;
+mod installed;
 mod keyrings;
 pub mod kiln;
 pub mod load;

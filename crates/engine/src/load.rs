@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault};
+use kiln_recipe::spec::Family;
 use kiln_recipe::{Completed, Diagnostic, Files, HostSource, Local, Options, Rejected, Severity, Sources, Written};
 
 use crate::config::Config;
@@ -245,9 +246,9 @@ impl Sources for Disk {
         Ok(Local { digest, folder: meta.is_dir(), executable })
     }
 
-    fn tree(&self, path: &str) -> io::Result<Digest> {
+    fn tree(&self, path: &str, family: Family) -> io::Result<Digest> {
         self.allows(path.as_ref())?;
-        upon::digest(&upon::read(Path::new(path))?)
+        upon::digest(&upon::read(Path::new(path), family)?)
     }
 }
 

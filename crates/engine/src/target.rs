@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use kiln_model::GuestPath;
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, openat, openat2, readlinkat, renameat, statat, symlinkat,
-    unlinkat,
+    fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, openat, openat2, readlinkat, renameat, statat,
+    symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -108,7 +108,9 @@ impl Target {
         let place = self.place(path)?;
         let hidden = [b".kiln-", place.name.as_slice()].concat();
         let hidden: Vec<u8> = hidden.into_iter().take(255).collect();
-        let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // What a tree that was given has there may be anything, a pipe even.
+        vacate(&place.parent, &hidden)?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&place.parent, OsStr::from_bytes(&hidden), flags, Mode::from_raw_mode(0o600))?;
         Ok(Pending { file: file.into(), hidden, place, mode, ids })
     }
@@ -122,10 +124,7 @@ impl Target {
     pub fn symlink(&self, path: &GuestPath, target: &[u8], ids: Ids) -> io::Result<()> {
         let place = self.place(path)?;
         let name = OsStr::from_bytes(&place.name);
-        match unlinkat(&place.parent, name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
+        vacate(&place.parent, &place.name)?;
         symlinkat(OsStr::from_bytes(target), &place.parent, name)?;
         chownat(&place.parent, name, uid(ids), gid(ids), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(())
@@ -134,10 +133,7 @@ impl Target {
     /// Gives a file a further name, replacing what has it.
     pub fn hardlink(&self, from: &GuestPath, to: &GuestPath) -> io::Result<()> {
         let (from, to) = (self.place(from)?, self.place(to)?);
-        match unlinkat(&to.parent, OsStr::from_bytes(&to.name), AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
+        vacate(&to.parent, &to.name)?;
         let (first, further) = (OsStr::from_bytes(&from.name), OsStr::from_bytes(&to.name));
         Ok(linkat(&from.parent, first, &to.parent, further, AtFlags::empty())?)
     }
@@ -185,6 +181,12 @@ impl Target {
             modified: (stat.st_mtime, stat.st_mtime_nsec),
             inode: stat.st_ino,
         })
+    }
+
+    /// Returns permission bits and owner of what is there; links are followed inside the tree.
+    pub fn looks(&self, path: &GuestPath) -> io::Result<(u32, Ids)> {
+        let stat = fstat(self.open_inside(path.relative(), OFlags::PATH)?)?;
+        Ok((stat.st_mode & 0o7777, Ids { uid: stat.st_uid, gid: stat.st_gid }))
     }
 
     /// Returns the names in a directory, sorted; a missing directory has none.
@@ -247,6 +249,27 @@ impl Target {
         }
     }
 
+    /// Removes a file or link; what is a directory, or not there, stays so.
+    pub fn unlink(&self, path: &GuestPath) -> io::Result<()> {
+        match self.facts(path) {
+            Ok(facts) if !facts.is_folder => self.remove(path),
+            Err(error) if !is_absent(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a directory that nothing is in; anything else stays.
+    pub fn remove_empty(&self, path: &GuestPath) -> io::Result<()> {
+        let Some(parent) = path.parent() else { return Ok(()) };
+        let removed = self
+            .open_inside(parent.relative(), OFlags::DIRECTORY | OFlags::RDONLY)
+            .and_then(|parent| unlinkat(&parent, OsStr::from_bytes(path.name()), AtFlags::REMOVEDIR));
+        match removed {
+            Ok(()) | Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT | Errno::NOTDIR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Gives a name another place, replacing what is there.
     pub fn rename(&self, from: &GuestPath, to: &GuestPath) -> io::Result<()> {
         let (from, to) = (self.place(from)?, self.place(to)?);
@@ -302,6 +325,18 @@ impl Pending {
         let Self { hidden, place, .. } = self;
         Ok(renameat(&place.parent, OsStr::from_bytes(&hidden), &place.parent, OsStr::from_bytes(&place.name))?)
     }
+}
+
+/// Makes a name of a folder free; what is a directory is an error.
+fn vacate(folder: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    match unlinkat(folder, OsStr::from_bytes(name), AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn uid(ids: Ids) -> Option<Uid> {
@@ -409,6 +444,44 @@ mod tests {
         let same: Vec<_> = found.iter().map(|one| one.inode == found[0].inode).collect();
         assert_eq!(same, [true, false, true, false]);
         assert_eq!((of("/missing", 4), of("/bin/long", 4), of("/bin/folder", 4)), (vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn a_pipe_in_the_way_holds_nobody_up() {
+        let inside = tempfile::tempdir().unwrap();
+        let target = Target::open(inside.path()).unwrap();
+        let hidden = inside.path().join(".kiln-file");
+        rustix::fs::mknodat(rustix::fs::CWD, &hidden, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        target.write(&"/file".parse().unwrap(), 0o644, Ids::default(), b"written").unwrap();
+        assert_eq!(std::fs::read(inside.path().join("file")).unwrap(), b"written");
+        assert!(!hidden.exists());
+    }
+
+    #[test]
+    fn what_is_removed_is_a_file_or_an_empty_directory() {
+        let inside = tempfile::tempdir().unwrap();
+        let at = |name: &str| inside.path().join(name);
+        std::fs::create_dir_all(at("usr/full/empty")).unwrap();
+        std::fs::write(at("usr/file"), "x").unwrap();
+        std::os::unix::fs::symlink("usr", at("link")).unwrap();
+        let target = Target::open(inside.path()).unwrap();
+        let path = |text: &str| text.parse::<GuestPath>().unwrap();
+        for name in ["/usr/full", "/usr/none", "/none/none", "/usr/file/none"] {
+            target.unlink(&path(name)).unwrap();
+            target.remove_empty(&path(name)).unwrap();
+        }
+        target.remove_empty(&path("/usr/file")).unwrap();
+        target.remove_empty(&path("/link")).unwrap();
+        assert!(at("usr/full/empty").is_dir() && at("usr/file").is_file() && at("link").is_symlink());
+        let (mode, ids) = target.looks(&path("/link/file")).unwrap();
+        let facts = std::fs::metadata(at("usr/file")).unwrap();
+        use std::os::unix::fs::MetadataExt as _;
+        assert_eq!((mode, ids), (facts.mode() & 0o7777, Ids { uid: facts.uid(), gid: facts.gid() }));
+        target.unlink(&path("/link/file")).unwrap();
+        target.unlink(&path("/link")).unwrap();
+        target.remove_empty(&path("/usr/full/empty")).unwrap();
+        target.remove_empty(&path("/usr/full")).unwrap();
+        assert!(!at("usr/full").exists() && !at("usr/file").exists() && at("usr").is_dir() && !at("link").is_symlink());
     }
 
     #[test]

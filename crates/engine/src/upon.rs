@@ -4,17 +4,23 @@ use std::io;
 use std::path::Path;
 
 use kiln_model::{Digest, GuestPath, Kind, Tree};
+use kiln_recipe::spec::Family;
 
+use crate::installed::INSTALLED;
 use crate::run::folder;
 use crate::target::Target;
 
 /// Where dpkg says what the tree has.
 pub const STATUS: &str = "/var/lib/dpkg/status";
 
-/// Reads a folder as a tree. Device nodes below its `/dev` are left out: a system makes its own.
-pub fn read(root: &Path) -> io::Result<Tree> {
-    if Target::open(root)?.read(&path(STATUS))?.is_none() {
-        return Err(io::Error::other(format!("it has no `{}`", STATUS.trim_start_matches('/'))));
+/// Reads a folder as a tree of a family. Device nodes below its `/dev` are left out: a system makes its own.
+pub fn read(root: &Path, family: Family) -> io::Result<Tree> {
+    let database = match family {
+        Family::Deb => STATUS,
+        Family::Apk => INSTALLED,
+    };
+    if Target::open(root)?.read(&path(database))?.is_none() {
+        return Err(io::Error::other(format!("it has no `{}`", database.trim_start_matches('/'))));
     }
     mounted(root)?;
     let mut tree = kiln_store::tree(root).map_err(io::Error::other)?;
@@ -98,11 +104,13 @@ mod tests {
     #[test]
     fn what_is_no_tree_says_so() {
         let home = tempfile::tempdir().unwrap();
-        assert_eq!(read(home.path()).unwrap_err().to_string(), "it has no `var/lib/dpkg/status`");
+        let told = |family| read(home.path(), family).unwrap_err().to_string();
+        assert_eq!(told(Family::Deb), "it has no `var/lib/dpkg/status`");
+        assert_eq!(told(Family::Apk), "it has no `lib/apk/db/installed`");
         // A link out of the tree leads back into it.
         std::fs::create_dir_all(home.path().join("var/lib")).unwrap();
         std::os::unix::fs::symlink("/var/lib/dpkg", home.path().join("var/lib/dpkg")).unwrap();
-        assert!(read(home.path()).is_err());
-        assert!(read(&home.path().join("missing")).is_err());
+        assert!(read(home.path(), Family::Deb).is_err());
+        assert!(read(&home.path().join("missing"), Family::Deb).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_farm_server::blobs::Address;
+use kiln_farm_server::watch::Watch;
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 
@@ -18,6 +19,8 @@ pub struct Place {
     #[arg(long, value_name = "ADDRESS")]
     store: Option<String>,
     /// File with the same variables, a line each; it goes before the environment
+    ///
+    /// A server reads it again when it changes and at SIGHUP, and takes the keys.
     #[arg(long, value_name = "FILE")]
     store_credentials_file: Option<PathBuf>,
 }
@@ -33,7 +36,8 @@ impl Place {
             environment.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let address = Address::parse(&said).map_err(wrong)?.with_environment(environment);
         let Some(file) = &self.store_credentials_file else { return Ok(Some(address)) };
+        let watch = Watch::begin([file.clone()]);
         let text = std::fs::read_to_string(file).farm(|| format!("read `{}`", file.display()))?;
-        address.with_file(&text).map(Some).map_err(wrong)
+        address.watching(watch, &text).map(Some).map_err(wrong)
     }
 }

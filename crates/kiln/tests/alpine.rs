@@ -4,52 +4,28 @@ mod common;
 
 use std::fs;
 
-use common::Bench;
-use common::alpine::{KEY, publish};
+use common::alpine::House;
 use kiln_model::Digest;
-use kiln_testkit::{Apk, ApkKey, Server};
+use kiln_testkit::Apk;
 
-/// A signed repository, and what its lists hold besides what every image has.
-struct House {
-    bench: Bench,
-    key: ApkKey,
-    server: Server,
+fn publish(house: &House, packages: &[Apk]) {
+    let usual = ["alpine-base", "alpine-keys", "tzdata"].map(|name| package(name, "1.0-r0"));
+    house.publish("x86_64", &[&usual[..], packages].concat());
 }
 
-impl House {
-    fn new() -> Self {
-        let (bench, key) = (Bench::new(), ApkKey::new(KEY, false));
-        bench.write(KEY, &key.pem());
-        let root = bench.path("alpine");
-        fs::create_dir_all(&root).unwrap();
-        Self { server: Server::start(&root), bench, key }
-    }
+fn recipe(house: &House, include: &str) {
+    let rest = format!("\n[packages]\ninclude = [{include}]\n\n[[output]]\nformat = \"tar\"\n");
+    house.bench.write("small.toml", &(house.base("small", "amd64") + &rest));
+}
 
-    fn publish(&self, packages: &[Apk]) {
-        let usual = ["alpine-base", "alpine-keys", "tzdata"].map(|name| package(name, "1.0-r0"));
-        let all = [&usual[..], packages].concat();
-        publish(&self.bench.path("alpine/v3.23/main/x86_64"), &all, &self.key);
-        publish(&self.bench.path("alpine/v3.23/community/x86_64"), &[], &self.key);
-    }
-
-    fn recipe(&self, include: &str) {
-        let text = format!(
-            "edition = 1\nname = \"small\"\n\n[base]\ndistribution = \"alpine\"\nrelease = \"3.23\"\narchitecture = \"amd64\"\n\
-             mirror = \"{}\"\nkey = \"{KEY}\"\n\n[packages]\ninclude = [{include}]\n\n[[output]]\nformat = \"tar\"\n",
-            self.server.url("").trim_end_matches('/')
-        );
-        self.bench.write("small.toml", &text);
-    }
-
-    /// Locks, and returns the versions of two packages.
-    fn locked(&self, words: &[&str]) -> [String; 2] {
-        self.bench.ok(&[&["lock", "small.toml"], words].concat());
-        let lock = fs::read_to_string(self.bench.path("small.lock")).unwrap();
-        ["tool", "library"].map(|name| {
-            let (_, rest) = lock.split_once(&format!("{{ name = \"{name}\", version = \"")).expect("it is locked");
-            rest.split('"').next().unwrap().to_owned()
-        })
-    }
+/// Locks, and returns the versions of two packages.
+fn locked(house: &House, words: &[&str]) -> [String; 2] {
+    house.bench.ok(&[&["lock", "small.toml"], words].concat());
+    let lock = fs::read_to_string(house.bench.path("small.lock")).unwrap();
+    ["tool", "library"].map(|name| {
+        let (_, rest) = lock.split_once(&format!("{{ name = \"{name}\", version = \"")).expect("it is locked");
+        rest.split('"').next().unwrap().to_owned()
+    })
 }
 
 fn package(name: &str, version: &str) -> Apk {
@@ -64,23 +40,23 @@ fn versions_stay_until_an_update_is_asked_for() {
         [package("tool", version).depends("library"), package("library", version), package("more", version)]
     };
     let (old, new) = (generation("1.0-r0"), generation("1.1-r0"));
-    house.publish(&old);
-    house.recipe("\"tool\"");
-    assert_eq!(house.locked(&[]), ["1.0-r0", "1.0-r0"]);
-    house.publish(&[&old[..], &new].concat());
-    house.recipe("\"tool\", \"more\"");
-    assert_eq!(house.locked(&[]), ["1.0-r0", "1.0-r0"]);
+    publish(&house, &old);
+    recipe(&house, "\"tool\"");
+    assert_eq!(locked(&house, &[]), ["1.0-r0", "1.0-r0"]);
+    publish(&house, &[&old[..], &new].concat());
+    recipe(&house, "\"tool\", \"more\"");
+    assert_eq!(locked(&house, &[]), ["1.0-r0", "1.0-r0"]);
     let lock = fs::read_to_string(house.bench.path("small.lock")).unwrap();
     assert!(lock.contains("{ name = \"more\", version = \"1.1-r0\""), "what is new is the newest: {lock}");
-    assert_eq!(house.locked(&["--update", "library"]), ["1.0-r0", "1.1-r0"]);
-    house.recipe("\"tool\", \"more\", \"library=1.0-r0\"");
-    assert_eq!(house.locked(&[]), ["1.0-r0", "1.0-r0"]);
-    house.recipe("\"tool\", \"more\"");
-    assert_eq!(house.locked(&["--update"]), ["1.1-r0", "1.1-r0"]);
+    assert_eq!(locked(&house, &["--update", "library"]), ["1.0-r0", "1.1-r0"]);
+    recipe(&house, "\"tool\", \"more\", \"library=1.0-r0\"");
+    assert_eq!(locked(&house, &[]), ["1.0-r0", "1.0-r0"]);
+    recipe(&house, "\"tool\", \"more\"");
+    assert_eq!(locked(&house, &["--update"]), ["1.1-r0", "1.1-r0"]);
     // What is gone is not kept.
-    house.publish(&old);
-    house.recipe("\"tool\"");
-    assert_eq!(house.locked(&[]), ["1.0-r0", "1.0-r0"]);
+    publish(&house, &old);
+    recipe(&house, "\"tool\"");
+    assert_eq!(locked(&house, &[]), ["1.0-r0", "1.0-r0"]);
 }
 
 #[test]
@@ -90,8 +66,8 @@ fn two_packages_with_one_file_behind_a_merged_usr_are_both_named() {
         package("one", "1-r0").file("bin/tool", 0o755, "one"),
         package("two", "1-r0").file("usr/bin/tool", 0o755, "two"),
     );
-    house.publish(&[one.clone(), two.clone()]);
-    house.recipe("\"one\", \"two\"");
+    publish(&house, &[one.clone(), two.clone()]);
+    recipe(&house, "\"one\", \"two\"");
     let told = house.bench.run(&["build", "small.toml", "--plain"]).ended(1).stderr;
     let wanted = "`two-1-r0` has `/usr/bin/tool`, which is `/bin/tool` and belongs to `one-1-r0` already";
     assert!(told.contains(wanted), "{told}");
@@ -101,10 +77,10 @@ fn two_packages_with_one_file_behind_a_merged_usr_are_both_named() {
 #[test]
 fn an_address_stays_what_it_was_until_an_update_is_asked_for() {
     let house = House::new();
-    house.publish(&[]);
+    publish(&house, &[]);
     let url = house.server.url("/vendor/start.elf?raw=true");
     let file = |more: &str| {
-        house.recipe("");
+        recipe(&house, "");
         let text = fs::read_to_string(house.bench.path("small.toml")).unwrap();
         let file = format!("\n[[file]]\npath = \"/opt/start.elf\"\nurl = \"{url}\"\n{more}");
         house.bench.write("small.toml", &(text + &file));
@@ -130,6 +106,9 @@ fn an_address_stays_what_it_was_until_an_update_is_asked_for() {
     // Who builds for strangers downloads nothing for them that they do not know already.
     let strangers = ["lock", "small.toml", "--within", "."];
     house.bench.ok(&strangers);
+    house.server.put("/vendor/start.elf", *b"newer still");
+    assert_eq!(pinned(&["--within", ".", "--update"]), line("the newest"));
+    house.server.put("/vendor/start.elf", *b"the newest");
     fs::remove_file(house.bench.path("small.lock")).unwrap();
     let done = house.bench.run(&strangers).ended(1);
     assert!(done.stderr.contains("is not pinned") && done.stderr.contains("`sha256`"), "{}", done.stderr);

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{Bench, json, tool};
+use common::{Bench, CALM, json, tool};
 
 /// A board, the U-Boot that Debian builds for it, and the device tree it is to have.
 ///
@@ -30,7 +30,7 @@ fn boot_an_orange_pi_comes_up() {
     let verify = "\n[verify]\nboot = true\ntimeout = \"20min\"\n\n[[verify.assert]]\nno-failed-units = true\n\n\
                   [[verify.assert]]\ncommand = \"cat /proc/device-tree/model\"\ncontains = \"Xunlong Orange Pi PC\"\n\n\
                   [[verify.assert]]\nunit = \"systemd-networkd\"\n";
-    bench.write("opi.toml", &(recipe("opi-pc") + verify));
+    bench.write("opi.toml", &[&*recipe("opi-pc"), verify, "\n", CALM].concat());
     bench.ok(&["build", "opi.toml"]);
     let verified = &json(&bench.path("out/opi-pc.report.json"))["verified"];
     assert_eq!(verified["state"], "running", "{verified}");

@@ -5,9 +5,9 @@ mod common;
 use std::fs;
 use std::process::Command;
 
-use common::alpine::{KEY, Mirror};
+use common::alpine::{KEY, Mirror, publish};
 use common::{Bench, Done, json, tool};
-use kiln_testkit::{Listener, Redis, Server};
+use kiln_testkit::{Apk, Listener, Redis, Server};
 
 /// Runs `kiln pieman` with these parameters; it must end well.
 fn pieman(bench: &Bench, parameters: &[(&str, &str)]) -> Done {
@@ -53,6 +53,13 @@ fn boot_what_parameters_say() {
     }
     assert_eq!(heard.until("b'1000'").join(" "), "b'10' b'20' b'21' b'30' b'31' b'32' b'1000'");
     let old = bench.path("build/old/chroot");
+    // Whatever the archives have today, its apt is an older one.
+    let status = fs::read_to_string(old.join("var/lib/dpkg/status")).unwrap();
+    let (others, apt) = status.split_once("Package: apt\n").unwrap();
+    let (fields, rest) = apt.split_once("\nVersion: ").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    let older = format!("{others}Package: apt\n{fields}\nVersion: 3.0.0\n{rest}");
+    fs::write(old.join("var/lib/dpkg/status"), older).unwrap();
     fs::write(old.join("etc/by-hand"), "mine\n").unwrap();
     fs::write(old.join("etc/issue"), "my own\n").unwrap();
     fs::create_dir(old.join("srv/private")).unwrap();
@@ -142,9 +149,26 @@ fn a_board_of_ones_own_has_what_its_pair_says() {
                 chroot_exec_sh \"patch -p0 < motd.patch\"\nrm \"${R}\"/motd.patch\npurge_packages patch\n\
                 if touch \"${SOURCE_DIR}/mine\" 2> /dev/null; then exit 1; fi\ninfo \"for ${PIECES[1]}\"\n";
     bench.write(&format!("{pair}/pre-kernel-installation/10-patch.sh"), hook);
+    // Before there is an image, and while its packages wait to be configured.
+    let early = "mkdir -p \"${ETC}\"\necho \"${OS} ${PIECES[1]}\" | awk '{ print $2 }' > \"${R}/etc/early\"\n\
+                 install -D -m 755 /dev/stdin \"${R}/usr/sbin/policy-rc.d\" <<< $'#!/bin/sh\\nexit 101'\n\
+                 find \"${R}\" -type f | sort | sed \"s,${R},early: ,\"\nif chroot_exec true; then exit 1; fi\n";
+    // What it says is heard when it runs, so it must not be what the cache has.
+    bench.write(&format!("{pair}/pre-create-chroot/00-first.sh"), &format!("# {}\n{early}", server.url("")));
+    let unpacked = "info \"apt is $(dpkg-query -W -f '${Status}' apt)\"\ncat \"${ETC}\"/early > \"${R}/late\"\n";
+    bench.write(&format!("{pair}/pre-second-stage/00-second.sh"), unpacked);
     let parameters = [("OS", "debian-trixie-amd64"), ("DEVICE", "my-board"), ("ENABLE_SUDO", "false")];
     let done = pieman(&bench, &parameters);
-    assert!(done.stderr.contains("Info: for trixie"), "{}", done.stderr);
+    let told = [
+        "early: /etc/early",
+        "early: /usr/sbin/policy-rc.d",
+        "Fatal: there is no image yet: move this hook to post-second-stage",
+        "Info: apt is install ok unpacked",
+        "Info: for trixie",
+    ];
+    for line in told {
+        assert!(done.stderr.contains(line), "{line}: {}", done.stderr);
+    }
 
     let image = bench.path("build/demo.img").display().to_string();
     let table: serde_json::Value = serde_json::from_str(&tool("sfdisk", &["--json", &image])).unwrap();
@@ -157,6 +181,7 @@ fn a_board_of_ones_own_has_what_its_pair_says() {
     assert!(tool("mdir", &["-b", "-i", &fat]).contains("::/zImage"));
     let inside = |command: &str| tool("debugfs", &["-R", command, &format!("{image}?offset={}", start(1))]);
     assert!(inside("cat /etc/motd.tail").starts_with("patched\n"));
+    assert!(inside("cat /late").starts_with("trixie\n") && inside("cat /usr/sbin/policy-rc.d").contains("exit 101"));
     let status = inside("cat /var/lib/dpkg/status");
     assert!(!status.contains("Package: patch\n") && status.contains("Package: linux-image-cloud-amd64\n"));
     // What is in the cache needs no server; `--locked` keeps to it.
@@ -187,12 +212,34 @@ fn boot_alpine_by_parameters() {
     assert_eq!(world, "alpine-base\nalpine-keys\nchrony\ntzdata\n");
     assert!(tree.join("etc/apk/keys").join(KEY).is_file());
 
+    // The image is built upon it, and upon what somebody did there.
+    fs::rename(&tree, bench.path("old")).unwrap();
+    fs::write(bench.path("old/etc/chrony/chrony.conf"), "pool mine\n").unwrap();
+    fs::write(bench.path("old/etc/by-hand"), "mine\n").unwrap();
+    let newer = Apk::new("chrony", "1.1-r0").arch("noarch").depends("busybox");
+    let newer = newer.file("etc/chrony/chrony.conf", 0o644, "pool newer\n").file("usr/sbin/chronyd", 0o755, "");
+    publish(&bench.path("alpine/v3.22/community/x86_64"), &[newer], &mirror.key);
+    let parameters = [&parameters[..], &[("BASE_DIR", "old")]].concat();
     fs::remove_dir_all(bench.path("build")).unwrap();
     fs::create_dir(bench.path("result")).unwrap();
     let done = pieman_with(&bench, &["--move-to", "result"], &parameters);
     assert!(done.stderr.contains("demo.img was built"), "{}", done.stderr);
     assert!(bench.path("result/demo.img").is_file() && !bench.path("build/demo.img").exists());
-    assert!(fs::read_to_string(bench.path("build/demo.lock")).unwrap().contains("\"linux-lts\""));
+    let lock = fs::read_to_string(bench.path("build/demo.lock")).unwrap();
+    let line = |name: &str| lock.lines().find(|line| line.contains(&format!("{{ name = \"{name}\", version"))).unwrap();
+    assert!(line("busybox").contains("in_tree = true") && !line("linux-lts").contains("in_tree"), "{lock}");
+    assert!(line("chrony").contains("1.1-r0") && !line("chrony").contains("in_tree"), "{lock}");
+    let inside = |command: &str| {
+        let image = bench.path("result/demo.img").display().to_string();
+        let table: serde_json::Value = serde_json::from_str(&tool("sfdisk", &["--json", &image])).unwrap();
+        let start = table["partitiontable"]["partitions"][1]["start"].as_u64().unwrap() * 512;
+        tool("debugfs", &["-R", command, &format!("{image}?offset={start}")])
+    };
+    for (file, text) in
+        [("by-hand", "mine\n"), ("chrony/chrony.conf", "pool mine\n"), ("chrony/chrony.conf.apk-new", "pool newer\n")]
+    {
+        assert!(inside(&format!("cat /etc/{file}")).starts_with(text), "{file}");
+    }
     for folder in ["build", "result"] {
         tool("sh", &["-c", &format!("cd {} && sha256sum --check --strict SHA256SUMS", bench.path(folder).display())]);
     }

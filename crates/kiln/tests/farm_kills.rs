@@ -1,7 +1,10 @@
 //! A farm whose server is killed again and again, at every point where it hurts: no task is lost, none is done twice, no artifact
-//! fails its digest, no log has a gap.
+//! fails its digest, no log has a gap. And no code is missed where the Redis that is told of builds is killed.
 //!
 //! CI kills it a few times at each point; `KILN_KILLS=1000 cargo nextest run -p kiln --test farm_kills` does so for as long as asked.
+
+#[path = "farm_kills/redis.rs"]
+mod redis;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -33,6 +36,31 @@ fn nothing_is_lost_on_postgres_that_dies_too() {
 #[test]
 fn nothing_is_lost_in_a_bucket() {
     tokio::runtime::Runtime::new().unwrap().block_on(torment(None, Some(S3::start()), kills(1)));
+}
+
+#[test]
+fn nothing_is_missed_where_redis_dies() {
+    tokio::runtime::Runtime::new().unwrap().block_on(redis::torment(kills(2)));
+}
+
+/// What a server finds in its database is no news to whoever reads its log.
+#[test]
+fn the_next_start_says_no_more_than_the_first() {
+    let (postgres, folder) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let said = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--keep-free", "0", "--no-node", "--data"]);
+        command.arg(folder.path().join("farm")).env("DATABASE_URL", postgres.url()).env("KILN_LOG", "info");
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("kiln is there");
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+        let mut said: Vec<String> = lines.take_while(|line| !line.starts_with("kiln serves ")).collect();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        said.retain(|line| !line.is_empty());
+        said
+    };
+    assert_eq!(said(), [""; 0]);
+    assert_eq!(said(), [""; 0]);
 }
 
 /// How often the server is killed at each point.

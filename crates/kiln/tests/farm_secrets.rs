@@ -8,7 +8,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::farm::Farm;
+use common::terminal::{INTERRUPT, Session};
 use common::{Done, tool};
+use kiln_farm_api::{Order, Poll, Resources, Submission, Variable, Work};
+use kiln_model::Digest;
 
 const VALUE: &str = "correct horse \"battery\"";
 const SECRETS: &str = "\n[[file]]\npath = \"/etc/token\"\nsecret = \"token\"\n\n[secrets]\ntoken = SOURCE\n";
@@ -95,4 +98,38 @@ fn a_secret_of_the_project_is_in_the_image_and_in_nothing_else() {
     assert!(
         run(&farm, &["secret", "remove", "EDGE_TOKEN"]).ended(4).stderr.contains("there is no secret `EDGE_TOKEN`")
     );
+}
+
+#[test]
+fn a_terminal_is_asked_and_shows_nothing() {
+    let farm = Farm::start();
+    let address = farm.address();
+    let typed = |keys: &[u8], code: u8| {
+        let how = "\"$0\" secret set EDGE_TOKEN --token-file farm/admin.token";
+        Session::start(&farm.bench, how, &[("KILN_SERVER", &address)]).asked("Enter EDGE_TOKEN: ").ends(keys, code)
+    };
+    let screen = typed(&[b"half of it", &[INTERRUPT][..]].concat(), 130);
+    assert!(screen.contains("nothing was set") && !screen.contains("half"), "{screen}");
+    assert_eq!(run(&farm, &["secret", "list", "--json"]).well().stdout.trim(), "[]");
+    let screen = typed(format!("{VALUE}\n").as_bytes(), 0);
+    assert!(screen.starts_with("Enter EDGE_TOKEN: \r\n`default` has a secret `EDGE_TOKEN`\r\n"), "{screen}");
+    assert!(!screen.contains("horse"), "{screen}");
+    assert_eq!(value(&farm, "EDGE_TOKEN"), VALUE);
+}
+
+/// Returns a secret as a node gets it that builds with it.
+fn value(farm: &Farm, name: &str) -> String {
+    let (node, name) = (farm.enrol("asking"), name.parse::<Variable>().unwrap());
+    let (bundle, path) = (Digest::of("bundle"), farm.bench.write("bundle", "bundle"));
+    let work = Work::image(bundle, "kiln.toml").with_secrets([name.clone()].into());
+    let (project, tasks) = ("default".parse().unwrap(), vec![Order::image(work)]);
+    let submission = Submission { project, name: "asking".into(), priority: 0, tasks, once: None };
+    let resources = Resources { slots: 1, ..Resources::default() };
+    let poll = Poll { resources, holding: vec![], stopping: vec![], free: 1, draining: false, wait: 20_000 };
+    farm.runtime.block_on(async {
+        farm.client.upload(bundle, &path).await.unwrap();
+        farm.client.submit(&submission).await.unwrap();
+        let lease = node.poll(&poll).await.unwrap().begin.remove(0);
+        node.values(lease.task, lease.epoch).await.unwrap().values.remove(&name).unwrap().0
+    })
 }

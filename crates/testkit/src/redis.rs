@@ -35,7 +35,7 @@ pub fn eventually(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// A Redis server that keeps nothing, in a folder of its own; it ends with this value.
+/// A Redis server in a folder of its own, which keeps nothing unless it is told to; it ends with this value.
 #[derive(Debug)]
 pub struct Redis {
     pub port: u16,
@@ -57,6 +57,11 @@ impl Redis {
         redis
     }
 
+    /// Starts one that has on its disk what it has answered, and finds it there again.
+    pub fn keeping() -> Self {
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
     /// One that does not run yet.
     pub fn absent() -> Self {
         let folder = tempfile::tempdir().expect("a folder for Redis");
@@ -74,7 +79,7 @@ impl Redis {
         eventually("redis-server starts", || TcpStream::connect(("127.0.0.1", self.port)).is_ok());
     }
 
-    /// Kills it; it forgets everything.
+    /// Kills it; it forgets everything, unless it keeps it.
     pub fn down(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("Redis can be killed");

@@ -20,16 +20,16 @@ pub struct S3 {
     pub port: u16,
     folder: tempfile::TempDir,
     runtime: Option<Runtime>,
+    /// What the key that it lets in is called, and its secret.
+    key: [String; 2],
 }
-
-/// The key, and its secret, that it lets in.
-const KEY: (&str, &str) = ("kiln", "kiln's secret");
 
 impl S3 {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("artifacts")).expect("a bucket");
-        let mut s3 = Self { port: free_port(), folder, runtime: None };
+        let key = ["kiln".to_owned(), "kiln's secret".to_owned()];
+        let mut s3 = Self { port: free_port(), folder, runtime: None, key };
         s3.up();
         s3
     }
@@ -38,7 +38,8 @@ impl S3 {
     pub fn up(&mut self) {
         let objects = FileSystem::new(self.folder.path()).expect("a folder of objects");
         let mut service = S3ServiceBuilder::new(objects);
-        service.set_auth(SimpleAuth::from_single(KEY.0, KEY.1));
+        let [key, secret] = self.key.clone();
+        service.set_auth(SimpleAuth::from_single(key, secret));
         let service = service.build();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("threads");
@@ -60,6 +61,13 @@ impl S3 {
         }
     }
 
+    /// Lets another key in, and the one before no more.
+    pub fn rekey(&mut self, key: &str, secret: &str) {
+        self.down();
+        self.key = [key.to_owned(), secret.to_owned()];
+        self.up();
+    }
+
     /// Returns how it is reached and who may, in the words of the environment.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let endpoint = format!("http://127.0.0.1:{}", self.port);
@@ -67,8 +75,8 @@ impl S3 {
             ("AWS_ENDPOINT_URL", endpoint.as_str()),
             ("AWS_ALLOW_HTTP", "true"),
             ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", KEY.0),
-            ("AWS_SECRET_ACCESS_KEY", KEY.1),
+            ("AWS_ACCESS_KEY_ID", &self.key[0]),
+            ("AWS_SECRET_ACCESS_KEY", &self.key[1]),
         ];
         all.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }

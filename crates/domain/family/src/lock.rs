@@ -114,6 +114,17 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Lock {
+    /// Returns a lock that answers no recipe: packages for a purpose of kiln's own, or some that are only looked at.
+    pub fn aside(
+        architecture: Arch,
+        repositories: Vec<LockedRepository>,
+        packages: Vec<Locked>,
+        tools: Vec<Locked>,
+    ) -> Self {
+        let (spec, downloads) = (Digest::of(""), vec![]);
+        Self { edition: EDITION, spec, architecture, repositories, packages, tools, downloads }
+    }
+
     /// Parses a lock as written by [`Lock::write`].
     pub fn read(text: &str) -> Result<Self, Error> {
         #[derive(Deserialize)]

@@ -46,6 +46,17 @@ pub enum Action {
         world: Vec<String>,
         env: BTreeMap<String, String>,
     },
+    /// Brings what the Alpine that is built upon has installed to what is wanted: packages go, come and are renewed one after the
+    /// other, each with its scripts; then apk's database and the triggers.
+    Upgrade {
+        /// What comes: new packages and other versions, in this order.
+        packages: Vec<PackageRef>,
+        /// Names of everything that the tree has then, in the order of the answer. Whatever else it has goes.
+        names: Vec<String>,
+        /// What the recipe asks for; what the tree's `/etc/apk/world` asks for besides stays.
+        world: Vec<String>,
+        env: BTreeMap<String, String>,
+    },
     /// Adds services of OpenRC to runlevels, those of them that the tree has.
     Runlevels {
         /// By runlevel, as in `boot`.

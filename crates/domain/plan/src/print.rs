@@ -33,6 +33,10 @@ fn lines(action: &Action) -> Vec<String> {
             let head = format!("install {} packages for {}", packages.len() - installed, world.join(" "));
             std::iter::once(head).chain(packages[*installed..].iter().map(package)).collect()
         }
+        Action::Upgrade { packages, names, world, .. } => {
+            let head = format!("upgrade to {} packages for {}", names.len(), world.join(" "));
+            std::iter::once(head).chain(packages.iter().map(package)).collect()
+        }
         other => vec![line(other)],
     }
 }
@@ -47,6 +51,7 @@ fn line(action: &Action) -> String {
     match action {
         Action::Unpack { packages, .. } => format!("unpack {} packages", packages.len()),
         Action::Install { packages, installed, .. } => format!("install {} packages", packages.len() - installed),
+        Action::Upgrade { names, .. } => format!("upgrade to {} packages", names.len()),
         Action::Runlevels { services } => {
             let levels = services.iter().map(|(level, services)| format!("{level} {}", services.join(" ")));
             format!("runlevels {}", levels.collect::<Vec<_>>().join("; "))

@@ -3,9 +3,10 @@
 use kiln_family::lock::Locked;
 use kiln_model::action::FilesystemKind;
 use kiln_model::{Action, Stage, StageKind};
-use kiln_recipe::spec::{Format, Spec};
+use kiln_recipe::spec::{Format, Point, Spec};
 
 use crate::Inputs;
+use crate::context::symlink;
 
 /// Returns the packages whose programs decide the image's bytes; kiln writes ext4, btrfs, FAT, swap, tar, qcow2 and the compressed
 /// forms itself.
@@ -15,7 +16,8 @@ pub fn wanted(spec: &Spec) -> Vec<&'static str> {
     let bios = spec.disk.is_some() && spec.base.board.as_ref().is_some_and(|board| board.bios);
     let grub = if bios { &GRUB[..] } else { &[] };
     let of_disk = partitions.filter_map(|part| of_filesystem(part.filesystem)).chain(grub.iter().copied());
-    let mut names: Vec<_> = of_outputs.chain(of_disk).collect();
+    let of_scripts = if has_early_scripts(spec) { &SCRIPTS[..] } else { &[] };
+    let mut names: Vec<_> = of_outputs.chain(of_disk).chain(of_scripts.iter().copied()).collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -23,6 +25,13 @@ pub fn wanted(spec: &Spec) -> Vec<&'static str> {
 
 /// What makes GRUB's core image. Its parts are a PC's, whatever machine puts them together.
 const GRUB: [&str; 2] = ["grub-common", "grub-pc-bin:amd64"];
+
+/// What scripts find that run before there is an image.
+const SCRIPTS: [&str; 9] = ["bash", "coreutils", "dash", "findutils", "grep", "gzip", "mawk", "sed", "tar"];
+
+fn has_early_scripts(spec: &Spec) -> bool {
+    spec.scripts.iter().any(|script| script.after == Point::Start)
+}
 
 /// Returns the package that writes a format.
 pub fn of_format(format: Format) -> Option<&'static str> {
@@ -49,6 +58,9 @@ fn of_filesystem(filesystem: FilesystemKind) -> Option<&'static str> {
 /// Unpacks the locked tools; they run unconfigured.
 pub fn stage(inputs: &Inputs<'_>) -> Option<Stage> {
     let packages: Vec<_> = inputs.lock.tools.iter().map(Locked::package_ref).collect();
-    let stage = Stage { kind: StageKind::Tools, actions: vec![Action::Unpack { packages, bare: true, only: vec![] }] };
+    let unpack = Action::Unpack { packages, bare: true, only: vec![] };
+    // Of several that could be awk one is chosen when packages are configured.
+    let awk = has_early_scripts(inputs.spec).then(|| symlink("/usr/bin/awk", "mawk"));
+    let stage = Stage { kind: StageKind::Tools, actions: std::iter::once(unpack).chain(awk).collect() };
     (!inputs.lock.tools.is_empty()).then_some(stage)
 }

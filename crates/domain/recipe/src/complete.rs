@@ -143,7 +143,7 @@ fn spec(recipe: &[Entry], path: &str, desk: &Desk<'_>) -> Option<Spec> {
     let cloud_init = section::cloud_init::read(root, &ground, disk.as_ref(), &network, &needs, desk);
     let mender = section::mender::read(root, &ground, board.as_ref(), disk.as_ref(), &secrets, &needs, desk);
     let files = section::files::read(root, &secrets, desk);
-    let scripts = section::scripts::read(root, &secrets, desk);
+    let scripts = section::scripts::read(root, &ground, &secrets, desk);
     let services = section::services::read(root.section("services"), desk);
     let verify = section::verify::read(root, board.as_ref(), &outputs, desk);
     let foreign = section::packages::foreign(root.section("packages"), &ground, desk);

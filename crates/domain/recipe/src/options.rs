@@ -5,6 +5,8 @@ use std::io;
 
 use kiln_model::{Arch, Digest};
 
+use crate::spec::Family;
+
 /// Everything around the recipe that decides what becomes of it. Whoever calls looks it up; nothing here does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -72,9 +74,9 @@ pub trait Sources {
     /// followed.
     fn digest(&self, path: &str) -> io::Result<Local>;
 
-    /// Returns the digest of a folder that holds a system, with all that its files have: owners, modes, times, links, extended
+    /// Returns the digest of a folder that holds a system of a family, with all that its files have: owners, modes, times, links, extended
     /// attributes; an error where it holds none.
-    fn tree(&self, path: &str) -> io::Result<Digest> {
+    fn tree(&self, path: &str, _family: Family) -> io::Result<Digest> {
         self.digest(path).map(|local| local.digest)
     }
 }

@@ -493,6 +493,10 @@ pub struct Script {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Point {
+    /// Nothing is in the tree; the script runs outside of it.
+    Start,
+    /// The base set is unpacked and not configured.
+    Unpack,
     Bootstrap,
     Packages,
     Kernel,

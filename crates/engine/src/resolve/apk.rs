@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_family::apk::solve::{self, Chosen, Request, Solution, Why};
-use kiln_family::apk::{Checksum, Index, Keys, Limits, Package};
+use kiln_family::apk::{Checksum, Entry, Index, Keys, Limits, Package};
 use kiln_family::lock::{Lock, Locked, LockedIndex, LockedRepository};
 use kiln_fetch::{Failure, shown};
 use kiln_model::{Digest, Fault, FaultKind, Unit};
@@ -17,8 +17,9 @@ use kiln_recipe::spec::{Repository, Trust};
 use kiln_recipe::{Diagnostic, Spec};
 use kiln_store::Doc;
 
-use super::Update;
+use super::alpine_tree::Existing;
 use super::solve::{preferred, start};
+use super::{TREE, Update};
 use crate::events::Events;
 use crate::kiln::Kiln;
 use crate::load::Loaded;
@@ -34,6 +35,20 @@ pub(super) struct Lists {
     lists: Vec<solve::Repository>,
     /// By the name of its list.
     places: BTreeMap<String, Place>,
+    /// What the recipe builds upon, whose packages are in the first list.
+    tree: Option<Existing>,
+}
+
+impl Lists {
+    fn world(&self, spec: &Spec) -> Vec<String> {
+        self.tree.as_ref().map_or_else(|| kiln_plan::apk::world(spec), |tree| tree.world(spec))
+    }
+
+    /// Returns the digest of a package of the tree. There is no file: it is of what apk says.
+    fn listed(&self, entry: &Entry<'_>) -> Digest {
+        let listed = self.tree.as_ref().and_then(|tree| tree.listed(entry.name));
+        Digest::of(listed.map_or_else(|| entry.full_name(), str::to_owned))
+    }
 }
 
 /// Where the packages of a list are.
@@ -55,8 +70,13 @@ struct Believed {
 
 impl Kiln {
     /// Reads the lists of all repositories.
-    pub(super) fn apk_lists(&self, spec: &Spec) -> Result<Lists, Fault> {
-        let mut all = Lists { locked: vec![], lists: vec![], places: BTreeMap::new() };
+    pub(super) fn apk_lists(&self, loaded: &Loaded) -> Result<Lists, Fault> {
+        let spec = &loaded.completed.spec;
+        // Before anything is downloaded: it may be one that cannot be built upon.
+        let tree = Existing::of(loaded)?;
+        // The first list that has a version is the one it is taken from.
+        let lists = tree.iter().map(Existing::repository).collect();
+        let mut all = Lists { locked: vec![], lists, places: BTreeMap::new(), tree };
         for repository in &spec.base.repositories {
             let mut locked = LockedRepository {
                 name: repository.name.clone(),
@@ -132,30 +152,34 @@ impl Kiln {
         events: &Events,
     ) -> Result<Vec<Locked>, Fault> {
         let spec = &loaded.completed.spec;
-        let world = kiln_plan::apk::world(spec);
+        let (world, own) = (lists.world(spec), kiln_plan::apk::world(spec));
         let keep = old.map(|lock| preferred(&lock.packages, update)).unwrap_or_default();
-        let keep: Vec<_> = keep.into_iter().map(|pin| (pin.name, pin.version)).collect();
+        let keep = keep.into_iter().filter(|pin| lists.tree.as_ref().is_none_or(|tree| tree.leads_forward(pin)));
+        let keep: Vec<_> = keep.map(|pin| (pin.name, pin.version)).collect();
         let request = Request { world: &world, keep: &keep, arch: spec.base.architecture.alpine() };
         let solution = solve::solve(&lists.lists, &request).map_err(|error| refused(loaded, error))?;
         let base = solution.closure(&spec.packages.set);
         let pinned = self.apk_pinned(lists, &solution, events)?;
         let lock = |(at, (chosen, sha256)): (usize, (&Chosen<'_>, Digest))| {
-            let (entry, place) = (&chosen.entry, &lists.places[chosen.repository]);
+            let (entry, place) = (&chosen.entry, lists.places.get(chosen.repository));
             Locked {
-                in_tree: false,
+                in_tree: place.is_none(),
                 promoted: false,
                 name: entry.name.to_owned(),
                 version: entry.version.to_owned(),
                 architecture: entry.arch.to_owned(),
-                repository: place.repository.clone(),
-                filename: format!("{}/{}", place.folder, entry.file_name()),
-                size: entry.size,
+                repository: place.map_or(TREE, |place| place.repository.as_str()).to_owned(),
+                filename: place.map_or_else(|| TREE.into(), |place| format!("{}/{}", place.folder, entry.file_name())),
+                size: place.map_or(0, |_| entry.size),
                 installed: Some(entry.installed_size),
                 sha256,
                 base: base.contains(&at),
                 essential: false,
                 manual: matches!(chosen.why, Why::World(_)),
-                why: chosen.why.to_string(),
+                why: match &chosen.why {
+                    Why::World(atom) if !own.contains(atom) => "installed".into(),
+                    why => why.to_string(),
+                },
                 source: Some(entry.origin.to_owned()).filter(|origin| !origin.is_empty() && origin != entry.name),
                 source_version: None,
             }
@@ -172,7 +196,11 @@ impl Kiln {
             while fault.lock().expect("no holder panics").is_none() {
                 let at = next.fetch_add(1, Ordering::Relaxed);
                 let Some(chosen) = packages.get(at) else { break };
-                match self.apk_pin(&lists.places[chosen.repository], chosen) {
+                let pinned = match lists.places.get(chosen.repository) {
+                    Some(place) => self.apk_pin(place, chosen),
+                    None => Ok(lists.listed(&chosen.entry)),
+                };
+                match pinned {
                     Ok(digest) => found.lock().expect("no holder panics")[at] = Some(digest),
                     Err(met) => drop(fault.lock().expect("no holder panics").get_or_insert(met)),
                 }
@@ -239,7 +267,7 @@ fn vouched(bytes: &[u8], chosen: &Chosen<'_>, identity: &Checksum) -> Result<(),
 /// Returns what is wrong with the packages that a recipe asks for.
 pub(super) fn mistakes(loaded: &Loaded, lists: &Lists) -> Vec<Diagnostic> {
     let spec = &loaded.completed.spec;
-    let world = kiln_plan::apk::world(spec);
+    let world = lists.world(spec);
     let request = Request { world: &world, keep: &[], arch: spec.base.architecture.alpine() };
     match solve::solve(&lists.lists, &request) {
         Ok(_) => vec![],

@@ -46,7 +46,8 @@ impl Kiln {
         let kept = |url: &str| {
             let again = match update {
                 Update::Keep => false,
-                Update::All => true,
+                // What strangers pinned stays: nobody looks for them what is there now.
+                Update::All => loaded.within.is_none(),
                 Update::Only(names) => names.iter().any(|name| name == url),
             };
             old.filter(|_| !again)?.download(url).cloned()

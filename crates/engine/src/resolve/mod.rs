@@ -1,5 +1,6 @@
 //! Spec → Lock: release files believed, indexes fetched, apt's answer found, everything pinned.
 
+mod alpine_tree;
 mod apk;
 mod archive;
 mod downloads;
@@ -123,17 +124,13 @@ impl Kiln {
         if locked {
             return Ok(vec![]);
         }
-        let lists = match self.offline().apk_lists(&loaded.completed.spec) {
-            Err(_) if sound => self.apk_lists(&loaded.completed.spec)?,
+        let lists = match self.offline().apk_lists(loaded) {
+            Err(_) if sound => self.apk_lists(loaded)?,
             read => read?,
         };
         let found = apk::mistakes(loaded, &lists);
         // What was fetched before answers at once; where it says no, the archive may know better by now.
-        if found.is_empty() || !sound {
-            Ok(found)
-        } else {
-            Ok(apk::mistakes(loaded, &self.apk_lists(&loaded.completed.spec)?))
-        }
+        if found.is_empty() || !sound { Ok(found) } else { Ok(apk::mistakes(loaded, &self.apk_lists(loaded)?)) }
     }
 
     fn read_lock(&self, loaded: &Loaded) -> Result<Option<Lock>, Fault> {
@@ -166,7 +163,7 @@ impl Kiln {
         let (own, packages) = match spec.base.family {
             Family::Deb => self.deb_packages(loaded, old, update, events)?,
             Family::Apk => {
-                let lists = self.apk_lists(spec)?;
+                let lists = self.apk_lists(loaded)?;
                 let packages = self.apk_packages(loaded, &lists, (old, update), events)?;
                 (lists.locked, packages)
             }
@@ -220,17 +217,7 @@ impl Kiln {
     /// Locks tools that do not decide an image's bytes (an emulator to boot it), from the newest indexes.
     pub(crate) fn lock_tools(&self, spec: &Spec, wanted: &[&str], events: &Events) -> Result<Lock, Fault> {
         let (tools, repository) = self.tools_lock(spec, wanted, None, &Update::All, events)?;
-        let repositories = repository.into_iter().collect();
-        let (edition, architecture) = (EDITION, Arch::host());
-        Ok(Lock {
-            edition,
-            spec: Digest::of(""),
-            architecture,
-            repositories,
-            packages: vec![],
-            tools,
-            downloads: vec![],
-        })
+        Ok(Lock::aside(Arch::host(), repository.into_iter().collect(), vec![], tools))
     }
 
     /// Locks packages of the spec's own repositories for this machine, in the versions that `like` has, where they exist.
@@ -247,15 +234,7 @@ impl Kiln {
         let like: Vec<Locked> = like.packages.iter().map(here).collect();
         let tools = solve::tools(&archives, wanted, &like)?;
         let repositories = archives.into_iter().map(|archive| archive.locked).collect();
-        Ok(Lock {
-            edition: EDITION,
-            spec: Digest::of(""),
-            architecture,
-            repositories,
-            packages: vec![],
-            tools,
-            downloads: vec![],
-        })
+        Ok(Lock::aside(architecture, repositories, vec![], tools))
     }
 
     /// Reads the indexes of repositories, several at once, in the given order.

@@ -7,7 +7,7 @@ use kiln_family::deb::solve::{
     self, Base, Kind, Pin, Reason, Repository as Weight, Request, Source, Universe, Unsatisfiable,
 };
 use kiln_family::deb::{Index, pin};
-use kiln_family::lock::{EDITION, Lock, Locked, LockedRepository};
+use kiln_family::lock::{Lock, Locked, LockedRepository};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Arch, Digest, Fault, FaultKind};
 use kiln_recipe::render::Look;
@@ -69,16 +69,7 @@ pub fn mistakes(
     if wrong.is_empty() && sound {
         let solution = solve::solve(&universe, &request)?;
         let packages = solution.locked(&universe).fault(FaultKind::Upstream, || "read the package lists".into())?;
-        let (repositories, tools) = (vec![], vec![]);
-        let lock = Lock {
-            edition: EDITION,
-            spec: Digest::of(""),
-            architecture,
-            repositories,
-            packages,
-            tools,
-            downloads: vec![],
-        };
+        let lock = Lock::aside(architecture, vec![], packages, vec![]);
         found.extend(super::fits::diagnostics(loaded, &lock));
     }
     Ok(found)

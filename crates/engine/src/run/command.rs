@@ -47,9 +47,16 @@ fn free_disk(folder: &Path) -> Option<u64> {
 impl Run<'_> {
     /// Runs `command` for `stage` under the name `source`; anything but success is a fault.
     pub fn command(&self, stage: StageKind, source: &str, command: Command) -> Result<(), Fault> {
-        let mut lines = Lines::default();
         let of_tools = stage == StageKind::Tools || stage >= StageKind::Image;
-        let mut command = if of_tools { command } else { self.lent(stage, self.emulated(self.disguise(command)?)?)? };
+        if of_tools {
+            return self.directly(stage, source, command);
+        }
+        self.directly(stage, source, self.lent(stage, self.emulated(self.disguise(command)?)?)?)
+    }
+
+    /// Runs `command` as it is: its programs are this machine's.
+    pub fn directly(&self, stage: StageKind, source: &str, mut command: Command) -> Result<(), Fault> {
+        let mut lines = Lines::default();
         command.hostname = self.kiln.config.sandbox_hostname.clone();
         command.written = super::stage::written(&command.root);
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();

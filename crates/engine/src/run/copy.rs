@@ -39,7 +39,7 @@ impl Run<'_> {
     pub fn tree(&self, from: &LocalInput, target: &Target) -> Result<(), Fault> {
         let path = self.loaded.folder.join(&from.path);
         let doing = || format!("copy the tree `{}`", path.display());
-        let tree = upon::read(&path).fault(FaultKind::Recipe, doing)?;
+        let tree = upon::read(&path, self.loaded.completed.spec.base.family).fault(FaultKind::Recipe, doing)?;
         folder::fill(&tree, target.root()).fault(FaultKind::Recipe, doing)?;
         let digest = upon::digest(&tree).fault(FaultKind::Recipe, doing)?;
         match upon::unmapped(&tree).filter(|_| digest != from.digest) {

@@ -131,7 +131,9 @@ impl Run<'_> {
     fn requests(&self, stages: &[Stage]) -> Result<Vec<Request>, Fault> {
         let mut seen = HashSet::new();
         let packages = stages.iter().flat_map(|stage| &stage.actions).filter_map(|action| match action {
-            Action::Unpack { packages, .. } | Action::Install { packages, .. } => Some(large_first(packages)),
+            Action::Unpack { packages, .. } | Action::Install { packages, .. } | Action::Upgrade { packages, .. } => {
+                Some(large_first(packages))
+            }
             _ => None,
         });
         let fresh = packages.flatten().filter(|package| seen.insert(package.sha256));

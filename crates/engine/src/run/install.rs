@@ -4,34 +4,26 @@
 //! busybox); so does this. Reading the archives, which takes most of the time, is done by all processors beforehand.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kiln_family::apk::install::conflicts::{self, Owners};
 use kiln_family::apk::install::{Record, database, triggers};
-use kiln_family::apk::package::{File, Files};
 use kiln_family::apk::{Limits, Package};
-use kiln_family::deb::package::{Kind, Member};
 use kiln_model::action::PackageRef;
 use kiln_model::fault::OrFault as _;
-use kiln_model::{Digest, Fault, GuestPath, StageKind, Unit};
+use kiln_model::{Digest, Fault, StageKind, Unit};
 use kiln_plan::accounts::id_of;
 use kiln_plan::context::path;
 use kiln_sandbox::Command;
 
 use super::Run;
+use super::place::{Placed, dressers};
 use crate::target::{Ids, Target};
 
 /// Where scripts lie while they run, as with apk.
-const EXEC: &str = "/lib/apk/exec";
-
-/// What apk gives a new name where somebody else's file is already.
-const PROTECTED: &[u8] = b"/etc/";
-
-/// What of that is apk's own.
-const OWN: &[u8] = b"/etc/apk/";
+pub const EXEC: &str = "/lib/apk/exec";
 
 /// What an installation is of.
 #[derive(Clone, Copy)]
@@ -58,18 +50,13 @@ impl Run<'_> {
             let record = &records[at];
             let versions = [record.info.version.clone()];
             self.script(stage, record, "pre-install", &versions, wanted.env, target)?;
-            let bytes = std::fs::read(&archives[at]).farm(|| format!("read `{}`", archives[at].display()))?;
-            let package = Package::open(&bytes, Limits::default())?;
-            let mut placed = Placed::new(target, &records, &owners, &dressers, at)?;
-            placed
-                .all(package.files())
-                .map_err(|fault| fault.doing(format!("unpack `{}`", record.info.full_name())))?;
+            Placed::new(target, &records, &owners, &dressers, at)?.all_of(&archives[at])?;
             self.script(stage, record, "post-install", &versions, wanted.env, target)?;
             let done = (at + 1 - wanted.installed) as u64;
             self.events.progress(Some(stage), "install", Unit::Packages, done, Some(total));
         }
         shut(target)?;
-        self.tell_apk(wanted.world, &records, &owners, target)?;
+        self.tell_apk(wanted.world, &records, &owners, false, target)?;
         for fired in triggers::fired(&records, wanted.installed, &triggers::directories(&records[..wanted.installed])) {
             self.script(stage, &records[fired.package], "trigger", &fired.directories, wanted.env, target)?;
         }
@@ -77,7 +64,7 @@ impl Run<'_> {
     }
 
     /// Waits for all packages, and returns where they are.
-    fn archives(&self, packages: &[PackageRef]) -> Result<Vec<PathBuf>, Fault> {
+    pub fn archives(&self, packages: &[PackageRef]) -> Result<Vec<PathBuf>, Fault> {
         let arrived: HashMap<Digest, PathBuf> =
             self.state.downloads.of(packages).map(|(package, path)| (package.sha256, path)).collect();
         let find = |package: &PackageRef| match arrived.get(&package.sha256) {
@@ -93,7 +80,7 @@ impl Run<'_> {
     }
 
     /// Reads what is in every package, several at once.
-    fn records(&self, packages: &[PackageRef], archives: &[PathBuf]) -> Result<Vec<Record>, Fault> {
+    pub fn records(&self, packages: &[PackageRef], archives: &[PathBuf]) -> Result<Vec<Record>, Fault> {
         let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
         let work = || {
             loop {
@@ -108,7 +95,7 @@ impl Run<'_> {
     }
 
     /// Runs a package's script of a kind, if it has one.
-    fn script(
+    pub fn script(
         &self,
         stage: StageKind,
         record: &Record,
@@ -128,9 +115,16 @@ impl Run<'_> {
         target.remove(&at).farm(|| format!("remove `{at}`"))
     }
 
-    /// Writes apk's own database; where packages come from is a later stage's to say.
-    fn tell_apk(&self, world: &[String], records: &[Record], owners: &Owners, target: &Target) -> Result<(), Fault> {
-        let settings = database::Settings { world, sources: &[], arch: self.plan.arch.alpine() };
+    /// Writes apk's own database; where packages come from is another stage's to say.
+    pub fn tell_apk(
+        &self,
+        world: &[String],
+        records: &[Record],
+        owners: &Owners,
+        by_name: bool,
+        target: &Target,
+    ) -> Result<(), Fault> {
+        let settings = database::Settings { world, sources: &[], arch: self.plan.arch.alpine(), by_name };
         let files = database::files(records, owners, &settings).map_err(|error| Fault::recipe(error.to_string()))?;
         let later = [path("/etc/apk/arch"), path("/etc/apk/repositories")];
         files.iter().filter(|file| !later.contains(&file.path)).try_for_each(|file| {
@@ -148,7 +142,7 @@ impl Run<'_> {
 }
 
 /// Shuts the accounts that packages leave open: Alpine's root has no password, which is no password at all.
-fn shut(target: &Target) -> Result<(), Fault> {
+pub fn shut(target: &Target) -> Result<(), Fault> {
     let file = path("/etc/shadow");
     let before = target.text(&file).farm(|| format!("read `{file}` of the tree"))?;
     let lines = before.lines().map(|line| match line.split_once("::") {
@@ -190,122 +184,4 @@ fn record(package: &PackageRef, archive: &PathBuf) -> Result<Record, Fault> {
         return Err(Fault::upstream(doing()).because(text).hint("run `kiln cache verify`, then build again"));
     }
     Record::of(&opened, bytes.len() as u64, None).map_err(|error| Fault::from(error).doing(doing()))
-}
-
-/// Returns which package gives a directory its looks: the first that has it.
-fn dressers(records: &[Record]) -> HashMap<&GuestPath, usize> {
-    let mut found = HashMap::new();
-    for (at, record) in records.iter().enumerate() {
-        let members = record.files.iter().map(|file| &file.member).filter(|member| member.kind == Kind::Dir);
-        members.for_each(|member| {
-            found.entry(&member.path).or_insert(at);
-        });
-    }
-    found
-}
-
-/// A package's files on their way into the tree.
-struct Placed<'a> {
-    target: &'a Target,
-    records: &'a [Record],
-    owners: &'a Owners,
-    /// The package's place in the order.
-    at: usize,
-    dressers: &'a HashMap<&'a GuestPath, usize>,
-    passwd: String,
-    group: String,
-    /// Where files went that did not get their own name.
-    moved: HashMap<GuestPath, GuestPath>,
-}
-
-impl<'a> Placed<'a> {
-    fn new(
-        target: &'a Target,
-        records: &'a [Record],
-        owners: &'a Owners,
-        dressers: &'a HashMap<&'a GuestPath, usize>,
-        at: usize,
-    ) -> Result<Self, Fault> {
-        let text = |file: &str| target.text(&path(file)).farm(|| format!("read `{file}` of the tree"));
-        let (passwd, group) = (text("/etc/passwd")?, text("/etc/group")?);
-        Ok(Self { target, records, owners, at, dressers, passwd, group, moved: HashMap::new() })
-    }
-
-    fn all(&mut self, mut files: Files<'_>) -> Result<(), Fault> {
-        while let Some(file) = files.next_file()? {
-            let path = &file.member.path;
-            if path.relative().is_empty() || self.owners.of(path).is_some_and(|owner| owner != self.at) {
-                continue;
-            }
-            self.one(&file, &mut files)?;
-        }
-        Ok(())
-    }
-
-    fn one(&mut self, file: &File, files: &mut Files<'_>) -> Result<(), Fault> {
-        let (member, target) = (&file.member, self.target);
-        let ids = self.ids(member);
-        let doing = || format!("write `{}` in the tree", member.path);
-        if member.kind == Kind::Dir {
-            let first = self.dressers.get(&member.path).copied();
-            if first.is_some_and(|first| first < self.at) && target.exists(&member.path) {
-                return Ok(());
-            }
-            return target.mkdir(&member.path, member.mode, ids).farm(doing);
-        }
-        let place = self.place(member)?;
-        match &member.kind {
-            Kind::File(_) => {
-                let mut pending = target.create(&place, member.mode, ids).farm(doing)?;
-                loop {
-                    let chunk = files.chunk()?;
-                    if chunk.is_empty() {
-                        break;
-                    }
-                    pending.file.write_all(chunk).farm(doing)?;
-                }
-                pending.finish_as(member.mtime, &member.xattrs).farm(doing)
-            }
-            Kind::Symlink(to) => target.symlink(&place, to, ids).farm(doing),
-            Kind::Hardlink(first) => {
-                let first = self.moved.get(first).unwrap_or(first);
-                target.hardlink(first, &place).farm(doing)
-            }
-            Kind::Fifo => Err(Fault::package(doing()).because("apk's packages hold no pipes")),
-            Kind::Dir => Ok(()),
-        }
-    }
-
-    /// Returns the name that a file gets: beside its own in `/etc`, where something has that which is no package's.
-    fn place(&mut self, member: &Member) -> Result<GuestPath, Fault> {
-        let own = &member.path;
-        let taken = self.target.exists(own);
-        let folder = taken && self.target.facts(own).is_ok_and(|facts| facts.is_folder);
-        if folder {
-            let text = format!("`{own}` is a directory in the tree");
-            return Err(Fault::package(text));
-        }
-        let protected = own.as_bytes().starts_with(PROTECTED) && !own.as_bytes().starts_with(OWN);
-        if !taken || !protected || self.is_packaged(own) {
-            return Ok(own.clone());
-        }
-        let beside = GuestPath::new([own.as_bytes(), b".apk-new"].concat());
-        let beside = beside.map_err(|error| Fault::package(format!("place `{own}`")).because(error))?;
-        self.moved.insert(own.clone(), beside.clone());
-        Ok(beside)
-    }
-
-    /// Whether a file is an earlier package's, which this one may replace.
-    fn is_packaged(&self, own: &GuestPath) -> bool {
-        self.records[..self.at].iter().flat_map(|record| &record.files).any(|file| file.member.path == *own)
-    }
-
-    /// Looks names up in the tree's own account files, as apk does; numbers stand in where they are not known.
-    fn ids(&self, member: &Member) -> Ids {
-        let known = |text: &str, name: &[u8], number: u32| {
-            let name = std::str::from_utf8(name).ok().filter(|name| !name.is_empty());
-            name.and_then(|name| id_of(text, name)).unwrap_or(number)
-        };
-        Ids { uid: known(&self.passwd, &member.user, member.uid), gid: known(&self.group, &member.group, member.gid) }
-    }
 }

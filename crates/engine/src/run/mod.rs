@@ -19,10 +19,12 @@ mod mender;
 mod modules;
 mod output;
 mod perform;
+mod place;
 mod services;
 mod stage;
 mod sums;
 mod tools;
+mod upgrade;
 mod users;
 pub(crate) mod verify;
 

@@ -8,7 +8,12 @@ use kiln_sandbox::Command;
 
 use super::Run;
 use super::install::Wanted;
+use super::upgrade::Upgraded;
 use crate::target::{Ids, Target};
+
+/// The way out for scripts that run before there is an image.
+const AMONG_TOOLS: &str = "it has bash, coreutils, findutils, grep, gzip, mawk, sed and tar, and the empty image at `/target`: name a \
+                           later point in `after` for what needs more";
 
 impl Run<'_> {
     /// Does `action` to the tree at `target`.
@@ -21,14 +26,21 @@ impl Run<'_> {
             Action::Install { packages, installed, world, env } => {
                 self.install(stage, Wanted { packages, installed: *installed, world, env }, target)
             }
+            Action::Upgrade { packages, names, world, env } => {
+                self.upgrade(stage, Upgraded { packages, names, world, env }, target)
+            }
             Action::Runlevels { services } => self.runlevels(services, target),
             Action::Run { name, r#in, argv, env, stdin, files } => {
                 let mut command = self.command_in(*r#in, argv, target)?;
                 command.env.extend(self.unveiled(env)?);
                 command.stdin = stdin.as_ref().map(|content| self.content(content)).transpose()?.unwrap_or_default();
+                let run = |command| match r#in {
+                    RunIn::Target => self.command(stage, name, command),
+                    RunIn::Tools => self.directly(stage, name, command).map_err(|fault| fault.hint(AMONG_TOOLS)),
+                };
                 match files {
-                    Some(files) => self.with_files(files, command, |command| self.command(stage, name, command)),
-                    None => self.command(stage, name, command),
+                    Some(files) => self.with_files(files, command, run),
+                    None => run(command),
                 }
             }
             Action::Write { path, content, mode, owner } => {

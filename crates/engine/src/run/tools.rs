@@ -1,4 +1,4 @@
-//! The tools tree: programs of the Debian archive that formats need, unpacked and used as they are.
+//! The tools tree: programs of the Debian archive that formats and the first scripts need, unpacked and used as they are.
 
 use std::path::PathBuf;
 

@@ -1,21 +1,26 @@
 //! A client of the farm's API: what `kiln submit` and nodes call.
 
 use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use eventsource_stream::Eventsource as _;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use kiln_model::Digest;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::io::ReaderStream;
 use url::Url;
 
 use crate::hook::{Delivery, Hook, NewHook};
-use crate::schedule::{Enabled, NewSchedule, Schedule};
+use crate::schedule::{Enabled, NewRepeat, NewSchedule, Repeat, Schedule};
 use crate::secret::{Value, Values, Wanted};
 use crate::source::{NewPush, NewSource, Push, Source, Told};
 use crate::{
@@ -59,8 +64,23 @@ impl Error {
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How large the pieces of an upload are; what a broken line costs at most.
-const PIECE: usize = 8 << 20;
+/// How long a piece of an upload is at most, bytes: as much as servers that share a bucket leave to one of them. What came of a piece that
+/// breaks off stays.
+const PIECE: u64 = 256 << 20;
+/// The same where a proxy takes no long ones.
+const SMALL: u64 = 8 << 20;
+/// The answer to an upload whose bytes are others than its digest says.
+const WRONG: u16 = StatusCode::UNPROCESSABLE_ENTITY.as_u16();
+/// The answer of a proxy that takes no request so long.
+const TOO_LONG: u16 = StatusCode::PAYLOAD_TOO_LARGE.as_u16();
+/// Longest time a server checks and stores what it was sent. Who asks another one meanwhile makes it do the same again.
+const STORING: Duration = Duration::from_secs(300);
+/// Between a piece that was not taken and the next question how far the upload has come.
+const PAUSE: Duration = Duration::from_millis(200);
+/// After so many pieces in a row that brought the upload no further it is given up.
+const IN_VAIN: u32 = 6;
+/// How much of a piece is read at once.
+const AT_ONCE: usize = 256 << 10;
 /// Longest time a server is silent while it has something to say.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -68,6 +88,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// The same for what may take long; made when it is needed.
+    patient: Arc<OnceLock<reqwest::Client>>,
     server: Url,
     token: String,
     trust: Trust,
@@ -111,7 +133,13 @@ impl Client {
 
     /// The same for a service whose certificate others do not trust.
     pub fn trusting(server: Url, token: impl Into<String>, trust: Trust) -> Self {
-        Self { http: http(Some(SILENCE), &trust), server, token: token.into(), trust }
+        Self { http: http(Some(SILENCE), &trust), patient: Arc::default(), server, token: token.into(), trust }
+    }
+
+    /// Returns the same client, which waits for an answer as long as it takes.
+    fn patient(&self) -> Self {
+        let patient = self.patient.get_or_init(|| http(None, &self.trust));
+        Self { http: patient.clone(), ..self.clone() }
     }
 
     pub fn server(&self) -> &Url {
@@ -173,7 +201,7 @@ impl Client {
     /// Lets the server remove what no rule keeps, or with `dry_run` only say what that would be. That may take a while.
     pub async fn gc(&self, dry_run: bool) -> Result<Swept> {
         // The server says nothing until it is done.
-        Self { http: http(None, &self.trust), ..self.clone() }.post(&routes::gc(dry_run), &()).await
+        self.patient().post(&routes::gc(dry_run), &()).await
     }
 
     pub async fn sources(&self, project: &Name) -> Result<Vec<Source>> {
@@ -214,6 +242,25 @@ impl Client {
 
     pub async fn drop_schedule(&self, project: &Name, source: SourceId, id: ScheduleId) -> Result<()> {
         self.answer(self.request(Method::DELETE, &routes::schedule(project, source, id))).await.map(drop)
+    }
+
+    /// Returns the schedules by which a project submits builds again.
+    pub async fn repeats(&self, project: &Name) -> Result<Vec<Repeat>> {
+        self.get(&routes::repeats(project)).await
+    }
+
+    pub async fn make_repeat(&self, project: &Name, new: &NewRepeat) -> Result<Repeat> {
+        self.post(&routes::repeats(project), new).await
+    }
+
+    /// Lets a schedule submit, or rest.
+    pub async fn enable_repeat(&self, project: &Name, id: ScheduleId, enabled: bool) -> Result<()> {
+        let request = self.request(Method::PUT, &routes::repeat(project, id)).json(&Enabled { enabled });
+        self.answer(request).await.map(drop)
+    }
+
+    pub async fn drop_repeat(&self, project: &Name, id: ScheduleId) -> Result<()> {
+        self.answer(self.request(Method::DELETE, &routes::repeat(project, id))).await.map(drop)
     }
 
     /// Returns which secrets a project has, without their values.
@@ -313,28 +360,95 @@ impl Client {
         Ok(entries)
     }
 
-    /// Uploads a file as the blob `digest`; what the server has already is not sent again.
+    /// Uploads a file as the blob `digest`; what the server has already is not sent again. Each request may come to another server.
     pub async fn upload(&self, digest: Digest, path: &Path) -> Result<()> {
-        let failed = |doing| move |source| Error::File { doing, path: path.display().to_string(), source };
-        let mut have: Upload = self.get(&routes::upload(digest)).await?;
-        let mut file = tokio::fs::File::open(path).await.map_err(failed("open"))?;
-        let size = file.metadata().await.map_err(failed("open"))?.len();
+        let failed = |source| Error::File { doing: "open", path: path.display().to_string(), source };
+        let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
+        let (mut most, mut forgiven, mut in_vain, mut have) = (PIECE, false, 0, self.uploaded(digest).await?);
         while !have.complete {
-            file.seek(std::io::SeekFrom::Start(have.offset)).await.map_err(failed("read"))?;
-            let mut piece = Vec::with_capacity(PIECE);
-            (&mut file).take(PIECE as u64).read_to_end(&mut piece).await.map_err(failed("read"))?;
-            let request = self.request(Method::PATCH, &routes::upload(digest)).body(piece);
-            let request = request.header("upload-offset", have.offset).header("upload-length", size);
-            have = match self.json(request).await {
-                // Somebody else uploads the same bytes: go on where they are.
+            have = match self.piece(digest, path, have.offset, size, most).await {
+                // Somebody else uploads the same bytes, or did at another server: go on where they are.
                 Err(error) if error.status() == Some(StatusCode::CONFLICT.as_u16()) => {
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                    self.get(&routes::upload(digest)).await?
+                    tokio::time::sleep(PAUSE).await;
+                    self.uploaded(digest).await?
+                }
+                // What was there before may have been wrong, whoever sent it. It is forgotten now.
+                Err(error) if error.status() == Some(WRONG) && have.offset > 0 && !forgiven => {
+                    forgiven = true;
+                    self.uploaded(digest).await?
+                }
+                // A proxy takes no pieces as long as that.
+                Err(error) if error.status() == Some(TOO_LONG) && most > SMALL => {
+                    most = SMALL;
+                    self.uploaded(digest).await?
+                }
+                // The line broke, whoever refused the piece did not listen to its end, or a server fetches first what others have.
+                Err(error @ Error::Unreachable { .. }) => {
+                    tokio::time::sleep(PAUSE * (1 + in_vain)).await;
+                    let now = self.uploaded(digest).await?;
+                    in_vain = if now.offset == have.offset { in_vain + 1 } else { 0 };
+                    if in_vain == IN_VAIN && !now.complete {
+                        return Err(error);
+                    }
+                    now
                 }
                 other => other?,
             };
         }
         Ok(())
+    }
+
+    async fn uploaded(&self, digest: Digest) -> Result<Upload> {
+        self.get(&routes::upload(digest)).await
+    }
+
+    /// Sends `most` bytes of a file from `offset` on.
+    async fn piece(&self, digest: Digest, path: &Path, offset: u64, size: u64, most: u64) -> Result<Upload> {
+        let failed = |source| Error::File { doing: "read", path: path.display().to_string(), source };
+        let mut file = tokio::fs::File::open(path).await.map_err(failed)?;
+        file.seek(std::io::SeekFrom::Start(offset)).await.map_err(failed)?;
+        let length = size.saturating_sub(offset).min(most);
+        let ((moved, moving), broken) = (watch::channel(()), Arc::new(Mutex::new(None)));
+        let noted = broken.clone();
+        let bytes = ReaderStream::with_capacity(file.take(length), AT_ONCE).map(move |bytes| {
+            let _ = moved.send(());
+            bytes.map_err(|error| {
+                let kind = error.kind();
+                *noted.lock().expect("no panic while held") = Some(error);
+                std::io::Error::from(kind)
+            })
+        });
+        let request = self.patient().request(Method::PATCH, &routes::upload(digest)).body(Body::wrap_stream(bytes));
+        let request = request.header(CONTENT_LENGTH, length).header("upload-offset", offset);
+        let answer = self.while_it_moves(request.header("upload-length", size), moving).await;
+        match broken.lock().expect("no panic while held").take() {
+            // It is not the line's fault.
+            Some(error) => Err(failed(error)),
+            None => answer,
+        }
+    }
+
+    /// Sends a long request, which is given up only if nothing of it moves for a while.
+    async fn while_it_moves<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        mut moving: watch::Receiver<()>,
+    ) -> Result<T> {
+        let mut answer = pin!(self.json(request));
+        let silent =
+            || Error::Unreachable { server: self.server.to_string(), source: "it was silent for too long".into() };
+        loop {
+            let moved = tokio::select! {
+                answer = &mut answer => return answer,
+                moved = timeout(SILENCE, moving.changed()) => moved,
+            };
+            match moved {
+                Ok(Ok(())) => {}
+                // All is sent.
+                Ok(Err(_)) => return timeout(STORING, answer).await.unwrap_or_else(|_| Err(silent())),
+                Err(_) => return Err(silent()),
+            }
+        }
     }
 
     /// Downloads a blob into a file, and tells whether its bytes are those of the digest.

@@ -65,7 +65,7 @@ id!(
     SourceId
 );
 id!(
-    /// A schedule of a source.
+    /// A schedule of a source or of a project.
     ScheduleId
 );
 id!(

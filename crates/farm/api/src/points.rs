@@ -17,6 +17,8 @@ pub enum Point {
     UploadWritten,
     /// A blob is in its place, no row tells of it.
     BlobPlaced,
+    /// Bytes of an upload that is not whole are in the bucket, no row tells of them.
+    UploadParked,
     /// A gc has removed rows of blobs, their bytes are still there.
     RowsGone,
     /// A node has a task's bundle.
@@ -49,6 +51,7 @@ impl Point {
             Self::AfterCommit => "after-commit",
             Self::UploadWritten => "upload-written",
             Self::BlobPlaced => "blob-placed",
+            Self::UploadParked => "upload-parked",
             Self::RowsGone => "rows-gone",
             Self::Fetched => "fetched",
             Self::Building => "building",
@@ -70,7 +73,7 @@ static TRAP: OnceLock<Option<Trap>> = OnceLock::new();
 fn trap() -> Option<Trap> {
     let said = std::env::var("KILN_KILL_AT").ok()?;
     let (name, count) = said.split_once(':')?;
-    let all = Point::OF_SERVERS.into_iter().chain(Point::OF_NODES).chain([Point::RowsGone]);
+    let all = Point::OF_SERVERS.into_iter().chain(Point::OF_NODES).chain([Point::UploadParked, Point::RowsGone]);
     let point = all.into_iter().find(|point| point.name() == name)?;
     Some(Trap { point, left: AtomicU32::new(count.parse().ok()?) })
 }

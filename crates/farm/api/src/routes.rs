@@ -88,6 +88,15 @@ pub fn schedule(project: &Name, source: SourceId, schedule: ScheduleId) -> Strin
     format!("{API}/projects/{project}/sources/{source}/schedules/{schedule}")
 }
 
+/// The schedules by which a project submits builds again.
+pub fn repeats(project: &Name) -> String {
+    format!("{API}/projects/{project}/schedules")
+}
+
+pub fn repeat(project: &Name, schedule: ScheduleId) -> String {
+    format!("{API}/projects/{project}/schedules/{schedule}")
+}
+
 pub fn secrets(project: &Name) -> String {
     format!("{API}/projects/{project}/secrets")
 }

@@ -59,6 +59,9 @@ pub enum Work {
         /// Not to boot the image, whatever the recipe says.
         #[serde(default)]
         no_verify: bool,
+        /// To take the packages of the day: a lock in the bundle is made anew. What else it pins, stays.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        update: bool,
         /// The environment variables that its secrets come from: the project's secrets of these names stand in their place.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         secrets: BTreeSet<Variable>,
@@ -97,6 +100,7 @@ impl Work {
             set: vec![],
             epoch: None,
             no_verify: false,
+            update: false,
             secrets: BTreeSet::new(),
         }
     }
@@ -113,6 +117,14 @@ impl Work {
     pub fn with_secrets(mut self, wanted: BTreeSet<Variable>) -> Self {
         let Self::Image { secrets, .. } = &mut self;
         *secrets = wanted;
+        self
+    }
+
+    /// The same with the packages of the day, or with those of its lock.
+    #[must_use]
+    pub fn updated(mut self, anew: bool) -> Self {
+        let Self::Image { update, .. } = &mut self;
+        *update = anew;
         self
     }
 

@@ -68,7 +68,7 @@ pub async fn run(config: &Config, work: &Work, place: &Place<'_>, story: &mut St
 }
 
 fn order<'a>(config: &'a Config, work: &Work, place: &Place<'a>) -> Order<'a> {
-    let Work::Image { recipe, profiles, set, epoch, no_verify, .. } = work;
+    let Work::Image { recipe, profiles, set, epoch, no_verify, update, .. } = work;
     let mut arguments: Vec<OsString> = vec!["build".into(), "--out".into(), place.out.into()];
     arguments.extend(["--events", "json", "--plain", "--tether", "--within"].map(OsString::from));
     arguments.push(place.bundle.into());
@@ -79,6 +79,7 @@ fn order<'a>(config: &'a Config, work: &Work, place: &Place<'a>) -> Order<'a> {
     arguments.extend(profiles.iter().map(|profile| format!("--profile={profile}").into()));
     arguments.extend(set.iter().map(|(key, value)| format!("--set={key}={value}").into()));
     arguments.extend(no_verify.then(|| "--no-verify".into()));
+    arguments.extend(update.then(|| "--update".into()));
     let secrets = Some(place.secrets).filter(|secrets| !secrets.values.is_empty());
     arguments.extend(secrets.map(|_| "--secrets".into()));
     arguments.extend(["--".into(), recipe.into()]);

@@ -84,6 +84,7 @@ impl Stage {
             set: vec![("system.hostname".into(), "a b".into())],
             epoch: Some(7),
             no_verify: true,
+            update: true,
             secrets: secrets.iter().map(|name| name.parse().unwrap()).collect(),
         };
         let (build, name) = (BuildId(Uuid::nil()), || "image".parse().unwrap());
@@ -168,7 +169,10 @@ async fn a_build_goes_well() {
     let lines = stage.lines(holding);
     let asked = "--events json --plain --tether --within";
     assert!(lines[0].starts_with("sh: build --out /") && lines[0].contains(asked), "{lines:?}");
-    assert!(lines[0].ends_with("--profile=edge --set=system.hostname=a b --no-verify -- kiln.toml"), "{lines:?}");
+    assert!(
+        lines[0].ends_with("--profile=edge --set=system.hostname=a b --no-verify --update -- kiln.toml"),
+        "{lines:?}"
+    );
     assert_eq!(lines[1..], ["sh: 7 none", "kiln: not json"]);
     let events = stage.events(holding);
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::blobs::Address;
 use crate::decide::Terms;
+use crate::decide::park::OFTEN;
 use crate::limits::Limits;
 use crate::sources::Gather;
 use crate::vault::Vault;
@@ -27,6 +28,8 @@ pub struct Config {
     pub reserve: u64,
     /// The bucket for artifacts; none: they are in `data`.
     pub store: Option<Address>,
+    /// After so many bytes an upload under way is put into the bucket as far as it has come.
+    pub park: u64,
     pub terms: Terms,
     pub limits: Limits,
     /// Whether everyone may look at the metrics, not only this machine and who has a token.
@@ -58,6 +61,7 @@ impl Config {
             tls: None,
             reserve: 1 << 30,
             store: None,
+            park: OFTEN,
             terms: Terms::default(),
             limits: Limits::default(),
             metrics_open: false,

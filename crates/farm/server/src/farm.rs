@@ -63,6 +63,8 @@ pub struct Farm {
     pub stages_limit: u64,
     /// What secrets of projects are kept with.
     pub vault: Vault,
+    /// After so many bytes an upload under way is parked.
+    pub park: u64,
 }
 
 /// Most tasks in one submission.
@@ -77,6 +79,15 @@ impl Farm {
 
     /// Takes a submission of `by`.
     pub async fn submit(&self, submission: Submission, by: &str) -> Result<BuildId> {
+        let fresh = self.fresh(submission, by).await?;
+        let (now, terms) = (self.now(), self.terms);
+        let id = self.db.write(move |tx| tx.submit(fresh, now, terms).boxed()).await?;
+        self.dispatch.wake();
+        Ok(id)
+    }
+
+    /// Returns a submission of `by` as the build it is to be, if it can be one.
+    pub(crate) async fn fresh(&self, submission: Submission, by: &str) -> Result<Fresh> {
         sound(&submission)?;
         if let Some(task) = submission.tasks.iter().find(|task| task.channel.is_some() && !self.channels) {
             let why = format!("`{}` is to be told to Redis, and this server knows none", task.name);
@@ -92,11 +103,7 @@ impl Farm {
             }
         }
         let ids = submission.tasks.iter().map(|_| TaskId(Uuid::now_v7())).collect();
-        let fresh = Fresh { id: BuildId(Uuid::now_v7()), tasks: ids, submission, by: by.to_owned() };
-        let (now, terms) = (self.now(), self.terms);
-        let id = self.db.write(move |tx| tx.submit(fresh, now, terms).boxed()).await?;
-        self.dispatch.wake();
-        Ok(id)
+        Ok(Fresh { id: BuildId(Uuid::now_v7()), tasks: ids, submission, by: by.to_owned() })
     }
 
     pub async fn cancel(&self, build: BuildId, by: &str) -> Result<()> {

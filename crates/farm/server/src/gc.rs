@@ -15,8 +15,10 @@
 //!   bytes that are about to go are never promised, and bytes that were promised never go. Parts are held by `flock`: a crash lets go.
 //! - in a bucket, which servers with folders of their own share, bytes have a new name each time, and only the row is asked whether a
 //!   blob is here: see [`crate::blobs::Bucket`].
+//! - an upload under way is removed only by who has the turn at it, and not before nobody went on with it for a day; the same holds for what
+//!   of it lies in the bucket.
 //! - a build goes only if it still is as the decision saw it; a retry or a pin that came first keeps it, one that comes later finds
-//!   nothing.
+//!   nothing. The newest of a name that a schedule submits again never goes, and with it stays what the schedule needs.
 //! - a backup holds the server's folder as a whole, shared; a gc holds it alone, or does not begin. Of a bucket it copies nothing.
 //!
 //! Rows go first, bytes last. A crash in between leaves bytes without a row: the next gc takes those that are older than a day, for
@@ -156,6 +158,9 @@ async fn expected(farm: &Farm, picture: &Picture) -> Result<Swept> {
         strays(farm, &shard).await?.iter().for_each(|stray| sum.stray(stray.size));
     }
     farm.blobs.uploads.abandoned().await?.iter().for_each(|(_, size)| sum.stray(*size));
+    if farm.blobs.bucket().is_some() {
+        farm.db.parked_before(farm.now() - GRACE).await?.iter().for_each(|stray| sum.stray(stray.size));
+    }
     Ok(sum.swept(true))
 }
 
@@ -191,7 +196,23 @@ async fn sweep(farm: &Farm, picture: &Picture) -> Result<Swept> {
             sum.stray(size);
         }
     }
+    give_up_parked(farm, &mut sum).await?;
     Ok(sum.swept(false))
+}
+
+/// Removes what lies in the bucket of uploads that nobody went on with.
+async fn give_up_parked(farm: &Farm, sum: &mut Sum) -> Result<()> {
+    if farm.blobs.bucket().is_none() {
+        return Ok(());
+    }
+    let before = farm.now() - GRACE;
+    let gone = farm.db.write(move |tx| async move { tx.give_up_parked(before).await }.boxed()).await?;
+    points::pass(Point::RowsGone);
+    for Stray { digest, place, size } in gone {
+        farm.blobs.remove(digest, &place).await?;
+        sum.stray(size);
+    }
+    Ok(())
 }
 
 async fn sweep_shard(farm: &Farm, picture: &Picture, shard: String, sum: &mut Sum) -> Result<()> {
@@ -212,8 +233,9 @@ async fn sweep_shard(farm: &Farm, picture: &Picture, shard: String, sum: &mut Su
 
 /// Returns what is in a part of the store and in no row.
 async fn strays(farm: &Farm, shard: &str) -> Result<Vec<Stray>> {
-    let known = farm.db.blobs_in(shard).await?;
-    farm.blobs.strays(shard, |stray| known.get(&stray.digest) == Some(&stray.place)).await
+    let (known, parked) = (farm.db.blobs_in(shard).await?, farm.db.parked_in(shard).await?);
+    let is_parked = |stray: &Stray| stray.place.name().is_some_and(|name| parked.contains(name));
+    farm.blobs.strays(shard, |stray| known.get(&stray.digest) == Some(&stray.place) || is_parked(stray)).await
 }
 
 /// Returns the names of the store's parts.

@@ -7,10 +7,11 @@ use kiln_farm_api::points::{self, Point};
 use kiln_farm_api::{Kept, Name, StageFound, Upload};
 use kiln_model::Digest;
 
-use crate::blobs::{Hold, Place, Received, Whole, shard};
+use crate::blobs::{Hold, Place, Whole, shard};
 use crate::db::blobs::Known;
 use crate::error::{Error, Result};
 use crate::farm::Farm;
+use crate::parking::Piece;
 
 /// A promise that is younger than this, milliseconds, need not be renewed: what is left of the day is long enough.
 const PROMISED: i64 = 3600 * 1000;
@@ -20,52 +21,84 @@ impl Farm {
     pub async fn upload(&self, digest: Digest) -> Result<Upload> {
         Ok(match self.promise(digest).await? {
             Some(size) => Upload { offset: size, complete: true },
-            None => Upload { offset: self.blobs.uploads.offset(digest), complete: false },
+            None => Upload { offset: self.reached(digest).await?, complete: false },
         })
     }
 
-    /// Appends a piece of a blob of `length` bytes; when it is whole its digest is checked and it goes into the store.
-    pub async fn append<E: std::error::Error + Send + Sync + 'static>(
+    /// Appends a piece of a blob of `length` bytes; when it is whole its digest is checked and it goes into the store. All this goes on to
+    /// its end also when nobody waits for it any more: what came is not to be lost with the line.
+    pub async fn append<E: Send + 'static>(
         &self,
         digest: Digest,
         offset: u64,
         length: u64,
-        piece: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
     ) -> Result<Upload> {
+        let farm = self.clone();
+        let taking = tokio::spawn(async move { farm.take(digest, Piece { offset, length, bytes }).await });
+        taking.await.map_err(|error| Error::failed("take an upload", error))?
+    }
+
+    async fn take<E>(
+        &self,
+        digest: Digest,
+        piece: Piece<impl Stream<Item = Result<Bytes, E>> + Send + Unpin>,
+    ) -> Result<Upload> {
+        if let Some(size) = self.promise(digest).await? {
+            return Ok(Upload { offset: size, complete: true });
+        }
+        let turn = self.blobs.uploads.turn(digest).await?;
+        let (length, under_way) = (piece.length, self.lot().map(|_| self.blobs.uploads.under_way()));
+        self.bring(&turn, piece.offset, length).await?;
+        let mut taken = Ok(());
+        if turn.end()? < length {
+            taken = self.receive(&turn, piece, under_way.as_ref()).await;
+        }
+        let here = turn.end()?;
+        if here >= length && taken.is_ok() {
+            self.place(Whole { turn, length: here }).await?;
+            return self.upload(digest).await;
+        }
+        self.park(digest, turn.path.clone(), here).await;
+        taken?;
         let have = self.upload(digest).await?;
         if have.complete {
-            return Ok(have);
+            // Somebody finished it at another server.
+            turn.forget().await?;
         }
-        match self.blobs.uploads.append(digest, offset, length, piece).await? {
-            Received::Part(offset) => Ok(Upload { offset, complete: false }),
-            Received::Whole(whole) => {
-                let farm = self.clone();
-                // It goes on to its end also when nobody waits for it any more.
-                let placing = tokio::spawn(async move { farm.place(whole).await });
-                placing.await.map_err(|error| Error::failed("place a blob", error))??;
-                self.upload(digest).await
-            }
-        }
+        Ok(Upload { offset: have.offset.max(here), ..have })
     }
 
     /// Puts an upload that is whole into the store, and notes that it is there. Blobs first, rows last: after a crash in between the
     /// folder's blob is noted when somebody asks for it, and what was to go into the bucket is still an upload.
     async fn place(&self, whole: Whole) -> Result<()> {
-        whole.check().await?;
+        let (digest, size, now) = (whole.turn.digest, whole.length, self.now());
+        let found = whole.digest().await?;
+        if found != digest {
+            let parked = self.db.write(move |tx| async move { tx.unpark(digest).await }.boxed()).await?;
+            self.unparked(parked).await;
+            whole.turn.forget().await?;
+            let why = format!("the bytes that came have the SHA-256 {found}, not {digest}");
+            let refused = Error::refused(StatusCode::UNPROCESSABLE_ENTITY, why);
+            return Err(refused.hint("upload it again from the beginning"));
+        }
         let Some(bucket) = self.blobs.bucket() else {
             self.blobs.folder.place(whole).await?;
             points::pass(Point::BlobPlaced);
             return Ok(());
         };
-        let (digest, size, now) = (whole.digest, whole.length, self.now());
         let own = Place::Bucket(bucket.put(&whole).await?);
         points::pass(Point::BlobPlaced);
         let place = own.clone();
-        let noted = self.db.write(move |tx| async move { tx.blob(digest, size, place, now).await }.boxed()).await?;
+        let noting = self.db.write(move |tx| {
+            async move { Ok((tx.blob(digest, size, place, now).await?, tx.unpark(digest).await?)) }.boxed()
+        });
+        let (noted, parked) = noting.await?;
+        self.unparked(parked).await;
         if noted != own {
             self.blobs.remove(digest, &own).await?;
         }
-        whole.forget().await
+        whole.turn.forget().await
     }
 
     /// Promises that a blob stays for a day, if it is here; returns its size.

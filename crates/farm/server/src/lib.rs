@@ -20,12 +20,15 @@ pub mod limits;
 pub mod metrics;
 pub mod oidc;
 mod pages;
+pub mod parking;
 mod people;
+mod repeats;
 pub mod secret;
 pub mod secrets;
 pub mod serve;
 pub mod sources;
 pub mod tls;
 pub mod vault;
+pub mod watch;
 
 pub use farm::{Clock, Farm};

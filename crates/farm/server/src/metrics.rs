@@ -162,7 +162,7 @@ async fn standing(farm: &Farm) -> Result<Registry> {
     let count = |counted: &[(String, i64)], name: &str| {
         counted.iter().find(|(state, _)| state == name).map_or(0, |(_, count)| *count)
     };
-    let Counts { builds, tasks, oldest, blobs, bytes } = counts;
+    let Counts { builds, tasks, oldest, blobs, bytes, parked } = counts;
     let builds = BuildState::ALL.map(|state| (state.name(), count(&builds, state.name())));
     all.register("kiln_builds", "Builds", states(builds));
     all.register("kiln_queue_length", "Tasks that a node may take", gauge(count(&tasks, TaskState::Queued.name())));
@@ -181,6 +181,8 @@ async fn standing(farm: &Farm) -> Result<Registry> {
     all.register("kiln_slots_busy", "Builds that the nodes there are have now", gauge(busy));
     all.register("kiln_blobs", "Blobs in the store", gauge(blobs));
     all.register_with_unit("kiln_blobs", "Bytes of the blobs in the store", Unit::Bytes, gauge(bytes));
+    let unfinished = "Bytes of unfinished uploads in the bucket";
+    all.register_with_unit("kiln_uploads_parked", unfinished, Unit::Bytes, gauge(parked));
     all.register("kiln_watchers", "Followers of build logs", gauge(farm.hub.watchers()));
     if let Some(memory) = resident() {
         all.register_with_unit("process_resident_memory", "Memory of this process", Unit::Bytes, gauge(memory));

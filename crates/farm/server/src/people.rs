@@ -2,7 +2,7 @@
 
 use futures_util::FutureExt as _;
 use kiln_farm_api::access::Invitation;
-use kiln_farm_api::{Name, NodeId, User, UserId};
+use kiln_farm_api::{Name, NodeId, Role, User, UserId};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -26,6 +26,14 @@ impl Farm {
         });
         job.await?;
         Ok(user)
+    }
+
+    /// Whether somebody may build for a project, whoever asks for it in their name.
+    pub(crate) async fn may_build(&self, user: &Name, project: &Name) -> Result<bool> {
+        let Some((known, _)) = self.db.user_named(user.as_str()).await? else { return Ok(false) };
+        let found = self.db.projects().await?.into_iter().find(|one| one.name == *project);
+        let members = found.map(|project| project.members).unwrap_or_default();
+        Ok(known.admin || members.iter().any(|one| one.user == *user && one.role >= Role::Builder))
     }
 
     /// Returns a link that logs a user in once.

@@ -13,9 +13,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
-use crate::blobs::{self, Blobs};
+use crate::blobs::{self, Blobs, Bucket};
 pub use crate::config::Config;
-use crate::db::elsewhere::Ear;
+use crate::db::elsewhere::{Ear, QUIET};
 use crate::db::{Db, Kind};
 use crate::dispatch::Dispatch;
 use crate::doors::Doors;
@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::oidc::Provider;
 use crate::tls::Tls;
 use crate::vault::Vault;
-use crate::{gc, hooks, http, secret, sources};
+use crate::{gc, hooks, http, repeats, secret, sources};
 
 /// A server that listens and does not answer yet.
 pub struct Server {
@@ -103,6 +103,7 @@ impl Server {
             oidc: config.oidc.map(|settings| Arc::new(Provider::new(settings))),
             stages_limit: config.stages_limit,
             vault,
+            park: config.park,
         };
         farm.look_at_secrets().await?;
         let welcome = welcome(&farm, &config.data).await?;
@@ -124,16 +125,21 @@ impl Server {
         let daily = tokio::spawn(gc::daily(self.farm.clone()));
         let telling = tokio::spawn(hooks::run(self.farm.clone()));
         let looking = tokio::spawn(sources::run(self.farm.clone()));
+        let repeating = tokio::spawn(repeats::run(self.farm.clone()));
         let listening = self.shared.map(|url| {
             let (waker, own) = self.farm.dispatch.alone();
-            tokio::spawn(Ear { url, own }.listen(self.farm.hub.clone(), move || waker.notify_one()))
+            tokio::spawn(Ear { url, own, quiet: QUIET }.listen(self.farm.hub.clone(), move || waker.notify_one()))
         });
+        let (blobs, uploads) = (self.farm.blobs.clone(), self.farm.blobs.uploads.clone());
         let router = http::router::router(self.farm, self.tls.is_some());
         let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let renewing = tokio::spawn(renew(self.tls));
+        let keys = tokio::spawn(renew_keys(blobs));
         let (told, ending) = tokio::sync::oneshot::channel::<()>();
+        let ended = uploads.clone();
         let shutdown = async move {
             shutdown.await;
+            ended.end();
             drop(told);
         };
         let serving = axum::serve(self.doors.tap_io(|_| {}), router).with_graceful_shutdown(shutdown);
@@ -144,8 +150,14 @@ impl Server {
         daily.abort();
         telling.abort();
         looking.abort();
+        repeating.abort();
         renewing.abort();
+        keys.abort();
         listening.inspect(tokio::task::JoinHandle::abort);
+        // What came of them is of use to other servers once it is parked.
+        if tokio::time::timeout(PARKING, uploads.ended()).await.is_err() {
+            tracing::warn!("uploads that were under way are not parked: this server goes on with them when it is back");
+        }
         served
     }
 }
@@ -175,6 +187,14 @@ async fn renew(tls: Option<Tls>) {
     }
 }
 
+async fn renew_keys(blobs: Blobs) {
+    if let Some(keys) = blobs.bucket().and_then(Bucket::credentials)
+        && let Err(error) = keys.renew().await
+    {
+        tracing::error!("the store's credentials are not read again: {}", chain(&error));
+    }
+}
+
 async fn open_blobs(config: &Config, db: &Db, metrics: Arc<Metrics>) -> Result<Blobs> {
     let (fresh, placed) = (Uuid::now_v7(), db.blobs_in_bucket().await?);
     let farm = db.write(move |tx| async move { tx.farm(fresh).await }.boxed()).await?;
@@ -183,6 +203,8 @@ async fn open_blobs(config: &Config, db: &Db, metrics: Arc<Metrics>) -> Result<B
 
 /// How long the end of a server waits for what it is asked already.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long it waits then for uploads to be parked.
+const PARKING: Duration = Duration::from_secs(30);
 
 /// Returns what time it is, milliseconds since 1970.
 pub fn clock() -> i64 {

@@ -8,39 +8,24 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use common::asking::Asking;
-use common::{BEGINNING, On, TestFarm, bucket, client};
+use common::{BEGINNING, On, TestFarm, bucket, client, many};
 use kiln_farm_api::retention::Swept;
 use kiln_farm_api::{Error, Upload, routes};
 use kiln_farm_server::backup::{backup, restore};
 use kiln_farm_server::blobs::Address;
 use kiln_farm_server::decide::retain::DAY;
 use kiln_farm_server::serve::{Config, Server};
+use kiln_farm_server::watch::Watch;
 use kiln_model::{Arch, Digest};
 use kiln_testkit::{Postgres, S3};
 use reqwest::{Method, StatusCode};
 
 impl Asking {
-    async fn append(&self, digest: Digest, offset: usize, length: usize, piece: &[u8]) -> reqwest::Response {
-        let request = self.request(Method::PATCH, &routes::upload(digest)).body(piece.to_vec());
-        request.header("upload-offset", offset).header("upload-length", length).send().await.unwrap()
-    }
-
-    async fn state(&self, digest: Digest) -> Upload {
-        self.request(Method::GET, &routes::upload(digest)).send().await.unwrap().json().await.unwrap()
-    }
-
     async fn part(&self, digest: Digest, range: &str) -> (StatusCode, Vec<u8>) {
         let request = self.request(Method::GET, &routes::blob(digest)).header("range", range);
         let response = request.send().await.unwrap();
         (response.status(), response.bytes().await.unwrap().to_vec())
     }
-}
-
-/// Returns bytes that no part of repeats, and their digest.
-fn many(length: u32) -> (Vec<u8>, Digest) {
-    let bytes: Vec<u8> = (0..length / 4).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    let digest = Digest::of(&bytes);
-    (bytes, digest)
 }
 
 fn uploads(farm: &TestFarm) -> usize {
@@ -53,9 +38,10 @@ async fn in_pieces_checked_and_read_in_parts() {
     let farm = TestFarm::in_bucket(On::Sqlite, &s3).await;
     let ask = Asking::new(&farm);
     let (bytes, digest) = many(40 << 20);
-    let half = 17 << 20;
+    let (half, before) = (17 << 20, s3.objects());
     let answer = ask.append(digest, 0, bytes.len(), &bytes[..half]).await;
     assert_eq!(answer.json::<Upload>().await.unwrap(), Upload { offset: half as u64, complete: false });
+    assert_eq!(s3.objects(), before, "with SQLite there is no other server that could go on");
     assert_eq!(ask.append(digest, 0, bytes.len(), &bytes[..half]).await.status(), StatusCode::CONFLICT);
     let answer = ask.append(digest, half, bytes.len(), &bytes[half..]).await;
     let whole = Upload { offset: bytes.len() as u64, complete: true };
@@ -289,4 +275,34 @@ async fn a_backup_leaves_them_there_and_a_restore_looks() {
     farm_again.keep("lost".into()).await.unwrap();
     client.artifact(lost, "out/image.raw", None, &to).await.unwrap();
     serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_keys_are_taken_while_it_runs() {
+    let mut s3 = S3::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    let keys = |s3: &S3| {
+        let environment = s3.environment().into_iter();
+        environment.map(|(name, value)| format!("{name}={value}\n")).collect::<String>()
+    };
+    let store =
+        Address::parse("s3://artifacts/farm").unwrap().watching(Watch::begin([file.clone()]), &keys(&s3)).unwrap();
+    fs::write(&file, keys(&s3)).unwrap();
+    let mut farm = TestFarm::configured(On::Sqlite, |config| config.store = Some(store)).await;
+    let (before, path) = (farm.upload(b"before").await, folder.path().join("after"));
+    fs::write(&path, "after").unwrap();
+    s3.rekey("another", "its secret");
+    let upload = || farm.admin.upload(Digest::of("after"), &path);
+    assert_eq!(upload().await.unwrap_err().status(), Some(503));
+    // A file that is none changes nothing; the next one does.
+    fs::write(&file, "nonsense").unwrap();
+    fs::write(&file, keys(&s3)).unwrap();
+    let began = std::time::Instant::now();
+    while let Err(error) = upload().await {
+        assert!(error.status() == Some(503) && began.elapsed() < Duration::from_secs(30), "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(farm.blob(Digest::of("after")).await.unwrap(), b"after");
+    assert_eq!(farm.blob(before).await.unwrap(), b"before");
 }

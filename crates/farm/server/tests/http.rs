@@ -84,7 +84,7 @@ async fn servers_hear_of_each_other() {
     farm.enrol("n1", &[Arch::Amd64]).await;
     let (hub, woken) = (Arc::new(Hub::default()), Arc::new(AtomicU32::new(0)));
     let count = woken.clone();
-    let ear = elsewhere::Ear { url: url.clone(), own: "another".into() };
+    let ear = elsewhere::Ear { url: url.clone(), own: "another".into(), quiet: elsewhere::QUIET };
     let listening = tokio::spawn(ear.listen(hub.clone(), move || {
         count.fetch_add(1, Ordering::SeqCst);
     }));

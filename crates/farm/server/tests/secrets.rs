@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::asking::Asking;
+use common::asking::{Asking, Browser};
 use common::{On, TestFarm, client};
 use futures_util::FutureExt as _;
 use kiln_farm_api::access::Member;
@@ -180,16 +180,8 @@ async fn owners_set_them_builders_see_their_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_projects_page_sets_and_removes_them() {
     let farm = TestFarm::start(On::Sqlite).await;
-    let asking = Asking::new(&farm);
-    let origin = |request: reqwest::RequestBuilder| request.header("origin", &asking.server);
-    let entered = origin(asking.http.post(&farm.welcome)).send().await.unwrap();
-    let cookie = entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    let post = async |at: &str, body: &str| {
-        let request = origin(asking.http.post(format!("{}{at}", asking.server))).header("cookie", &cookie);
-        let request = request.header("content-type", "application/x-www-form-urlencoded").body(body.to_owned());
-        request.send().await.unwrap()
-    };
-    let set = post("/projects/default/secrets", "name=KEY&value=BEGIN%0D%0Ahorse%0D%0AEND").await;
+    let browser = Browser::enter(&farm).await;
+    let set = browser.post("/projects/default/secrets", "name=KEY&value=BEGIN%0D%0Ahorse%0D%0AEND").await;
     assert_eq!(set.status(), 303);
     assert_eq!(set.headers()["location"].to_str().unwrap(), "/projects/default#secrets");
     let page = farm.page("/projects/default").await;
@@ -200,10 +192,10 @@ async fn the_projects_page_sets_and_removes_them() {
         sealed.get(&name).map(|one| vault.open(kiln_farm_server::vault::Owner(&project(), &name), &one.text).unwrap())
     };
     assert_eq!(kept("KEY").await, Some(value("BEGIN\nhorse\nEND")), "with the line ends of files");
-    let refused = post("/projects/default/secrets", "name=K-Y&value=abcd").await;
+    let refused = browser.post("/projects/default/secrets", "name=K-Y&value=abcd").await;
     assert_eq!(refused.status(), 400);
     assert!(refused.text().await.unwrap().contains("no name of a variable"));
-    assert_eq!(post("/projects/default/secrets/KEY/drop", "").await.status(), 303);
+    assert_eq!(browser.post("/projects/default/secrets/KEY/drop", "").await.status(), 303);
     assert_eq!(kept("KEY").await, None);
 }
 

@@ -36,6 +36,9 @@ pub struct Args {
     /// Do not boot the image, whatever the recipe says
     #[arg(long)]
     no_verify: bool,
+    /// Make the lock anew first, with the packages of today
+    #[arg(long)]
+    update: bool,
     /// Run every stage, also those whose result is in the cache
     #[arg(long)]
     force: bool,
@@ -123,7 +126,13 @@ fn refused(args: &Args, failure: Failure) -> Failure {
 }
 
 fn options(args: &Args) -> BuildOptions {
-    BuildOptions { out: args.out.clone(), keep_failed: args.keep_failed, no_verify: args.no_verify, force: args.force }
+    BuildOptions {
+        out: args.out.clone(),
+        keep_failed: args.keep_failed,
+        no_verify: args.no_verify,
+        update: args.update,
+        force: args.force,
+    }
 }
 
 /// Returns what a build ends with: artifacts with size and digest, the time, and how to boot it.

@@ -46,6 +46,7 @@ enum Action {
     /// Removes a secret; builds that still want it fail
     #[command(alias = "rm")]
     Remove {
+        /// The variable, as `kiln secret list` shows it
         #[arg(value_name = "NAME")]
         name: Variable,
         #[command(flatten)]

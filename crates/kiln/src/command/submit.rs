@@ -129,6 +129,7 @@ fn submission(args: &Args, loaded: &Loaded, packed: &Packed) -> Result<Submissio
         set: choices.overrides,
         epoch: choices.epoch,
         no_verify: args.no_verify,
+        update: false,
         secrets: packed.secrets.clone(),
     };
     let spec = &loaded.completed.spec;

@@ -119,6 +119,38 @@ impl Mirror {
     }
 }
 
+/// A signed repository of Alpine 3.23 that is all a test's own, and the bench whose recipes name it.
+pub struct House {
+    pub bench: Bench,
+    pub server: Server,
+    pub key: ApkKey,
+}
+
+impl House {
+    pub fn new() -> Self {
+        let (bench, key) = (Bench::new(), ApkKey::new(KEY, false));
+        bench.write(KEY, &key.pem());
+        let root = bench.path("alpine");
+        fs::create_dir_all(&root).unwrap();
+        Self { server: Server::start(&root), bench, key }
+    }
+
+    /// Puts packages for an architecture, as Alpine calls it, in the place of those that were there.
+    pub fn publish(&self, architecture: &str, packages: &[Apk]) {
+        publish(&self.bench.path(&format!("alpine/v3.23/main/{architecture}")), packages, &self.key);
+        publish(&self.bench.path(&format!("alpine/v3.23/community/{architecture}")), &[], &self.key);
+    }
+
+    /// Returns the first lines of a recipe that builds from it.
+    pub fn base(&self, name: &str, architecture: &str) -> String {
+        format!(
+            "edition = 1\nname = \"{name}\"\n\n[base]\ndistribution = \"alpine\"\nrelease = \"3.23\"\narchitecture = \"{architecture}\"\n\
+             mirror = \"{}\"\nkey = \"{KEY}\"\n",
+            self.server.url("").trim_end_matches('/')
+        )
+    }
+}
+
 /// Writes packages and their signed list into a folder.
 pub fn publish(folder: &Path, packages: &[Apk], key: &ApkKey) {
     fs::create_dir_all(folder).unwrap();

@@ -55,20 +55,25 @@ impl Farm {
 
     /// Writes `edge.toml`, an Alpine of four packages, and its lock; returns the mirror that has them.
     pub fn recipe(&self) -> Server {
-        let key = ApkKey::new(KEY, false);
-        self.bench.write(KEY, &key.pem());
-        let root = self.bench.path("alpine");
-        fs::create_dir_all(&root).unwrap();
-        let server = Server::start(&root);
-        let package = |name: &str| Apk::new(name, "1.0-r0").arch("x86_64");
-        let tool = package("tool").file("usr/bin/tool", 0o4755, "#!/bin/sh\n").file("usr/share/tool", 0o600, "secret");
-        let all = [package("alpine-base"), package("alpine-keys"), package("tzdata"), tool];
-        publish(&root.join("v3.23/main/x86_64"), &all, &key);
-        publish(&root.join("v3.23/community/x86_64"), &[], &key);
+        self.bench.write(KEY, &ApkKey::new(KEY, false).pem());
+        self.publish("1.0-r0");
+        let server = Server::start(&self.bench.path("alpine"));
         let mirror = server.url("").trim_end_matches('/').to_owned();
         self.bench.write("edge.toml", &RECIPE.replace("MIRROR", &mirror).replace("KEY", KEY));
         self.bench.ok(&["lock", "edge.toml"]);
         server
+    }
+
+    /// Makes the mirror, or fills it anew: with that version of `tool`.
+    pub fn publish(&self, version: &str) {
+        let (root, key) = (self.bench.path("alpine/v3.23"), ApkKey::new(KEY, false));
+        let package = |name: &str, version: &str| Apk::new(name, version).arch("x86_64");
+        let tool = package("tool", version).file("usr/bin/tool", 0o4755, "#!/bin/sh\n");
+        let tool = tool.file("usr/share/tool", 0o600, "secret");
+        let others = ["alpine-base", "alpine-keys", "tzdata"].map(|name| package(name, "1.0-r0"));
+        let all: Vec<_> = others.into_iter().chain([tool]).collect();
+        publish(&root.join("main/x86_64"), &all, &key);
+        publish(&root.join("community/x86_64"), &[], &key);
     }
 
     /// Starts a node with a cache of its own; returns it with a client that speaks for it.

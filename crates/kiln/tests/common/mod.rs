@@ -3,6 +3,7 @@
 
 pub mod alpine;
 pub mod farm;
+pub mod terminal;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -145,6 +146,10 @@ impl Done {
         self
     }
 }
+
+/// What a first start does once more though the image has it; on an emulated Arm machine it takes minutes.
+pub const CALM: &str =
+    "[services]\nmask = [\"e2scrub_reap\", \"ldconfig\", \"modprobe@drm\", \"systemd-journal-catalog-update\"]\n\n";
 
 /// Reads a document beside an artifact.
 pub fn json(path: &Path) -> serde_json::Value {

@@ -117,15 +117,12 @@ impl Index {
     /// Finds the packages of a list and checks every field.
     pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
         u32::try_from(bytes.len()).map_err(|_| Error::TooLarge)?;
-        let text = std::str::from_utf8(bytes).map_err(|error| {
-            let before = &bytes[..error.valid_up_to()];
-            Error::NotUtf8 { line: 1 + memchr::memchr_iter(b'\n', before).count() }
-        })?;
+        let text = utf8(bytes)?;
         let mut blocks = Vec::new();
         each_block(text, |from, block, line| {
             read(block, line)?;
             blocks.push((from as u32, (from + block.len()) as u32));
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         Ok(Self { text: text.into(), blocks: blocks.into(), description: String::new() })
     }
@@ -157,11 +154,18 @@ impl Entry<'_> {
     }
 }
 
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Error> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        Error::NotUtf8 { line: 1 + memchr::memchr_iter(b'\n', before).count() }
+    })
+}
+
 /// Calls `tell(offset, block, line number)` for what lies between blank lines.
-fn each_block<'a>(
+pub(super) fn each_block<'a, E>(
     text: &'a str,
-    mut tell: impl FnMut(usize, &'a str, usize) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut tell: impl FnMut(usize, &'a str, usize) -> Result<(), E>,
+) -> Result<(), E> {
     let (mut from, mut first, mut at) = (0, 1, 0);
     let lines = text.split_inclusive('\n').map(Some).chain([None]);
     for (number, line) in (1..).zip(lines) {
@@ -178,7 +182,7 @@ fn each_block<'a>(
 }
 
 /// Reads one block, whose first line has the number `first`.
-fn read(block: &str, first: usize) -> Result<Entry<'_>, Error> {
+pub(super) fn read(block: &str, first: usize) -> Result<Entry<'_>, Error> {
     let mut entry = Entry::default();
     for (line, text) in (first..).zip(block.lines()) {
         let (field, value) = match text.as_bytes() {
@@ -200,7 +204,8 @@ fn read(block: &str, first: usize) -> Result<Entry<'_>, Error> {
 fn set<'a>(entry: &mut Entry<'a>, field: char, value: &'a str) -> Option<bool> {
     let words = || value.split_ascii_whitespace();
     match field {
-        'P' => entry.name = Some(value).filter(|name| relation::is_package_name(name))?,
+        // The leading dot is that of a virtual package, which installed databases alone have.
+        'P' => entry.name = Some(value).filter(|name| relation::is_package_name(name.trim_start_matches('.')))?,
         'V' => entry.version = Version::parse(value).ok()?.as_str(),
         'C' => entry.checksum = Some(value.parse().ok()?),
         'A' => entry.arch = Some(value).filter(|arch| arch.is_empty() || relation::is_tag(arch))?,

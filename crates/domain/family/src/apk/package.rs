@@ -101,6 +101,8 @@ pub struct File {
     pub member: Member,
     /// What `APK-TOOLS.checksum.…` says of its content; links have it of their target.
     pub checksum: Option<Checksum>,
+    /// What a database says of its extended attributes.
+    pub xattrs: Option<Checksum>,
 }
 
 impl Files<'_> {
@@ -122,7 +124,7 @@ impl Files<'_> {
         }
         let checksum = checksum(&member)?;
         member.apk.clear();
-        Ok(Some(File { member, checksum }))
+        Ok(Some(File { member, checksum, xattrs: None }))
     }
 
     /// Returns the next bytes of the current file; empty at its end.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kiln_family::apk::install::database::{self, Settings, Source, files};
-use kiln_family::apk::install::{Record, conflicts, triggers};
+use kiln_family::apk::install::{Record, conflicts, installed, scripts, triggers};
 use kiln_family::apk::{Limits, Package};
 use kiln_family::deb::package::Tar;
 use kiln_model::GuestPath;
@@ -25,7 +25,7 @@ fn the_database_is_in_apks_form() {
     let sources =
         [source("http://mirror.example/main", None), source("http://mirror.example/testing", Some("testing"))];
     let world = ["busybox".to_owned(), "a@testing>=1".to_owned()];
-    let settings = Settings { world: &world, sources: &sources, arch: "x86_64" };
+    let settings = Settings { world: &world, sources: &sources, arch: "x86_64", by_name: false };
     let files = files(&records, &owners, &settings).unwrap();
     let text = |path: &str| {
         let file = files.iter().find(|file| file.path.to_string() == path);
@@ -51,6 +51,68 @@ fn the_database_is_in_apks_form() {
     assert_eq!(first.path.to_string(), format!("/busybox-1.36.1-r2.{sum}.post-install"));
     assert_eq!((first.mode, tar.content().unwrap()), (0o755, b"#!/bin/sh\nexit 0\n".to_vec()));
     assert!(tar.next_member().unwrap().is_some() && tar.next_member().unwrap().is_none());
+}
+
+/// What kiln writes, kiln reads: from the database come the same files, byte for byte.
+#[test]
+fn what_is_written_is_read_back() {
+    let long = Apk::new(&"long".repeat(24), "1.0-r0").script("pre-deinstall", "#!/bin/sh\n").depends("busybox");
+    let more = Apk::new("more", "2").field("replaces", "old<1").field("replaces_priority", "7").field("origin", "src");
+    let records = [record(&sample()), record(&long), record(&more.dir("srv/more", 0o700).file("top", 0o644, "top"))];
+    let world = ["more".to_owned()];
+    let written = |records: &[Record], by_name: bool| {
+        let owners = conflicts::owners(records, &|_| None).unwrap();
+        let settings = Settings { world: &world, sources: &[], arch: "x86_64", by_name };
+        files(records, &owners, &settings).unwrap()
+    };
+    let first = written(&records, false);
+    let bytes = |path: &str| &first.iter().find(|file| file.path.to_string() == path).unwrap().bytes[..];
+    let mut read = installed::parse(bytes("/lib/apk/db/installed")).unwrap();
+    scripts::read(bytes("/lib/apk/db/scripts.tar"), &mut read).unwrap();
+    triggers::read(std::str::from_utf8(bytes("/lib/apk/db/triggers")).unwrap(), &mut read).unwrap();
+    assert_eq!(written(&read, false), first);
+    for (one, other) in records.iter().zip(&read) {
+        assert_eq!(
+            (&one.info.name, &one.info.version, one.identity),
+            (&other.info.name, &other.info.version, other.identity)
+        );
+        assert_eq!(
+            (&one.scripts, &one.info.triggers, &one.info.replaces),
+            (&other.scripts, &other.info.triggers, &other.info.replaces)
+        );
+        assert!(other.files.iter().filter(|file| file.checksum.is_some()).count() > 0 || other.info.name != "busybox");
+    }
+    // As apk orders them.
+    let names = |text: &[u8]| -> Vec<String> {
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        text.lines().filter_map(|line| line.strip_prefix("P:")).map(|name| name.chars().take(4).collect()).collect()
+    };
+    let turned: Vec<Record> = read.into_iter().rev().collect();
+    let sorted = written(&turned, true);
+    assert_eq!(names(&sorted[3].bytes), ["busy", "long", "more"]);
+    assert_eq!(sorted, first, "the order of the records does not matter");
+    let damaged = triggers::read("\nQ1 /bin\n", &mut []).unwrap_err();
+    assert_eq!(damaged.to_string(), "line 2: `Q1` is not a checksum: they are `Q1…`, `Q2…` or hexadecimal digits");
+    assert!(scripts::read(&bytes("/lib/apk/db/scripts.tar")[..700], &mut []).is_err());
+}
+
+/// What a tree has is settled: only what comes to it must say whom it replaces.
+#[test]
+fn the_files_of_a_tree_are_not_disputed_anew() {
+    let apk = |name: &str| Apk::new(name, "1.0").file("files/test-file", 0o644, name);
+    let records = [record(&apk("a")), record(&apk("b")), record(&apk("c"))];
+    let gone = [record(&Apk::new("d", "1").file("lib/old", 0o644, ""))];
+    let upon = |kept: usize, records: &[Record]| {
+        let tree = conflicts::Tree { kept, gone: &gone };
+        conflicts::owners_upon(records, tree, &|at| (*at == path("/lib")).then(|| b"usr/lib".to_vec()))
+    };
+    assert_eq!(upon(2, &records[..2]).unwrap().of(&path("/files/test-file")), Some(0));
+    assert_eq!(upon(2, &records).unwrap_err().late, "c-1.0");
+    // What is gone owns nothing, but it is known where it was.
+    let new = record(&Apk::new("e", "1").file("usr/lib/old", 0o644, ""));
+    let owners = upon(0, &[new]).unwrap();
+    assert_eq!((owners.of(&path("/lib/old")), owners.has_folder(&path("/lib"))), (Some(0), true));
+    assert!(!owners.has_folder(&path("/files")));
 }
 
 fn sum_of(text: &str) -> String {
@@ -123,4 +185,8 @@ fn triggers_fire_for_their_directories() {
     assert_eq!(told(0, &[]), [(0, vec!["/bin".to_owned(), "/lib/modules/6.1".to_owned()])]);
     assert_eq!(told(1, &["/bin"]), [(0, vec!["/lib/modules/6.1".to_owned()])]);
     assert_eq!(told(2, &["/bin"]), []);
+    // What went was changed, too.
+    let gone = BTreeSet::from(["/usr/bin".to_owned()]);
+    let fired = triggers::fired_by(&records, 2, &gone, &triggers::directories(&records));
+    assert_eq!(fired, [triggers::Fired { package: 0, directories: vec!["/usr/bin".into()] }]);
 }

@@ -47,6 +47,8 @@ proptest::proptest! {
         kiln_family::apk::index::fuzz(text.as_bytes());
         kiln_family::apk::index::fuzz(&bytes);
         kiln_family::apk::package::fuzz(&bytes);
+        let _ = kiln_family::apk::install::installed::parse(text.as_bytes());
+        let _ = kiln_family::apk::install::scripts::read(&bytes[..], &mut []);
         let _ = kiln_family::apk::Atom::parse_world(&text);
     }
 }

@@ -30,5 +30,8 @@ fn fresh(inputs: &Inputs<'_>) -> Vec<Action> {
         true => install_apk(inputs, true),
         false => install(inputs.base_packages(), &[], inputs.epoch()),
     };
-    folders.chain(links).chain(packages).collect()
+    let (unpack, configure): (Vec<_>, Vec<_>) =
+        packages.into_iter().partition(|action| matches!(action, Action::Unpack { .. }));
+    let (start, unpacked) = (scripts::at(inputs, Point::Start), scripts::at(inputs, Point::Unpack));
+    folders.chain(links).chain(start).chain(unpack).chain(unpacked).chain(configure).collect()
 }

@@ -38,7 +38,7 @@ fn built_in(locale: &str) -> bool {
 /// essential package has (`awk`) without saying so, and a changed locale leaves the base alone. Where the base is that of a tree, what
 /// is newer of it comes with them: they want the libc that they were made with.
 pub fn packages(inputs: &Inputs<'_>) -> Vec<PackageRef> {
-    if wanted(inputs).is_empty() {
+    if inputs.is_apk() || wanted(inputs).is_empty() {
         return vec![];
     }
     inputs.further(|locked| locked.base || ["locales", "libc-l10n"].contains(&locked.name.as_str()))

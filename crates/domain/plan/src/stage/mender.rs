@@ -20,6 +20,8 @@ pub const JSON_SECRET_PREFIX: &str = "kiln-json-secret:";
 
 /// The file with the variables, on the FAT, and its length in bytes.
 const ENVIRONMENT: &str = "mender.env";
+/// What it was when a confirmed root last started: no FAT replaces a file at once.
+const COPY: &str = "mender.old";
 const LENGTH: usize = 0x4000;
 const NAMES: &str = "mender_boot_part mender_boot_part_hex upgrade_available bootcount";
 
@@ -34,6 +36,7 @@ pub fn start(inputs: &Inputs<'_>, disk: &Disk) -> Vec<Action> {
         ("upgrade_available", "0"),
         ("bootcount", "0"),
     ];
+    let variables = u_boot::environment(&variables, LENGTH);
     let script = script(inputs.spec.base.architecture, &roots);
     let title = "which root starts";
     vec![
@@ -54,7 +57,8 @@ pub fn start(inputs: &Inputs<'_>, disk: &Disk) -> Vec<Action> {
         // What the hooks of kernel and initrd copied while nothing told them of U-Boot.
         Action::Remove { glob: format!("{fat}/vmlinuz-*") },
         Action::Remove { glob: format!("{fat}/initrd.img-*") },
-        write_bytes(&format!("{fat}/{ENVIRONMENT}"), &u_boot::environment(&variables, LENGTH)),
+        write_bytes(&format!("{fat}/{ENVIRONMENT}"), &variables),
+        write_bytes(&format!("{fat}/{COPY}"), &variables),
         // libubootenv's: the file, where in it the variables begin, and how long they are.
         write("/etc/fw_env.config", format!("{fat}/{ENVIRONMENT} 0x0000 {LENGTH:#x}\n")),
     ]
@@ -77,6 +81,7 @@ fn script(arch: Arch, roots: &[(usize, String); 2]) -> String {
     let [(a, id_a), (b, id_b)] = roots;
     let words = [
         ("@FILE@", ENVIRONMENT.to_owned()),
+        ("@COPY@", COPY.to_owned()),
         ("@LENGTH@", format!("{LENGTH:x}")),
         ("@NAMES@", NAMES.to_owned()),
         ("@A@", a.to_string()),

@@ -77,6 +77,16 @@ fn install_apk(inputs: &Inputs<'_>, base: bool) -> Vec<Action> {
     vec![Action::Install { packages, installed, world, env: script_environment(inputs.epoch()) }]
 }
 
+/// Brings the packages of the Alpine that is built upon to the lock's.
+fn upgrade_apk(inputs: &Inputs<'_>) -> Action {
+    Action::Upgrade {
+        packages: inputs.further_packages(),
+        names: inputs.lock.packages.iter().map(|locked| locked.name.clone()).collect(),
+        world: crate::apk::world(inputs.spec),
+        env: script_environment(inputs.epoch()),
+    }
+}
+
 /// Returns the environment of package scripts.
 fn script_environment(epoch: i64) -> std::collections::BTreeMap<String, String> {
     [

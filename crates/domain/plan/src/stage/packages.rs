@@ -3,7 +3,7 @@
 use kiln_model::{Action, Stage, StageKind};
 use kiln_recipe::spec::{Loader, Point};
 
-use super::{alpine, install, install_apk, of, openrc, scripts};
+use super::{alpine, install, install_apk, of, openrc, scripts, upgrade_apk};
 use crate::Inputs;
 
 /// Programs that package scripts call once each and that need to run only once: depmod at the end of this stage, the others in
@@ -15,7 +15,10 @@ pub fn packages(inputs: &Inputs<'_>) -> Option<Stage> {
     if inputs.is_apk() {
         // Alpine's kernels bring the indexes of their modules.
         let mut actions: Vec<_> = alpine::initrd(inputs).into_iter().collect();
-        actions.extend(install_apk(inputs, false));
+        match inputs.spec.base.tree {
+            Some(_) => actions.push(upgrade_apk(inputs)),
+            None => actions.extend(install_apk(inputs, false)),
+        }
         actions.extend(openrc::usual(inputs));
         actions.extend(scripts::at(inputs, Point::Packages));
         return of(StageKind::Packages, actions);

@@ -1,7 +1,7 @@
 //! The recipe's scripts, at their named points.
 
 use kiln_model::action::Content;
-use kiln_model::{Action, RunIn};
+use kiln_model::{Action, Digest, RunIn};
 use kiln_recipe::spec::{Point, Script};
 
 use super::script_environment;
@@ -24,7 +24,20 @@ fn action(inputs: &Inputs<'_>, script: &Script) -> Action {
     env.extend(script.secrets.iter().map(|(variable, secret)| (variable.clone(), secret_word(inputs, secret))));
     let stdin = Some(Content::Text(script.text.clone()));
     let files = script.files.as_ref().map(local);
-    Action::Run { name: script.name.clone(), r#in: RunIn::Target, argv, env, stdin, files }
+    let mut place = RunIn::Target;
+    if script.after == Point::Start {
+        place = RunIn::Tools;
+        env.insert(TOOLS.to_owned(), tools(inputs).to_string());
+    }
+    Action::Run { name: script.name.clone(), r#in: place, argv, env, stdin, files }
+}
+
+/// What tells the tools that a script ran with from others: part of the stage's id.
+const TOOLS: &str = "KILN_TOOLS";
+
+fn tools(inputs: &Inputs<'_>) -> Digest {
+    let archives = inputs.lock.tools.iter().map(|locked| locked.sha256.to_string());
+    Digest::of(archives.collect::<Vec<_>>().join("\n"))
 }
 
 /// How an environment variable stands for a secret until the command starts; the fingerprint is part of the stage's id.

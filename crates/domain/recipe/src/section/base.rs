@@ -8,7 +8,7 @@ use crate::desk::{Desk, Note};
 use crate::forms::{COMPONENT, FINGERPRINT, LOCAL_PATH, SNAPSHOT, URI};
 use crate::node::Span;
 use crate::shape::{Form, Shape, Table, Wrong, did_you_mean, key, nearest};
-use crate::spec::{Family, LocalFile};
+use crate::spec::LocalFile;
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
@@ -74,7 +74,7 @@ pub static KEYS: Table = Table {
             "tree",
             Shape::Text(&LOCAL_PATH),
             "A folder with a system of this distribution to build upon, such as an earlier output of format `dir`: it is copied as it \
-             is, what it has installed is upgraded, and the rest is added. Not for Alpine.",
+             is, what it has installed is upgraded, and the rest is added.",
         )
         .default("a new one, from the base set"),
         key("repository", Shape::Tables(&repository::KEYS), ""),
@@ -144,14 +144,8 @@ impl Ground {
 /// Returns the tree to build upon.
 pub fn tree(view: View<'_>, ground: &Ground, desk: &Desk<'_>) -> Option<LocalFile> {
     let said = view.text("tree")?;
-    if ground.release.family != Family::Deb {
-        let message = format!("kiln builds upon no tree of {}", ground.release.title);
-        let hint = "leave `tree` out: what has not changed since the last build comes from the cache by itself";
-        desk.say(Note::error(said.span, "contradiction", message).hint(hint));
-        return None;
-    }
     let host = desk.host_path(said.span, said.value);
-    match desk.sources.tree(&host) {
+    match desk.sources.tree(&host, ground.release.family) {
         Ok(digest) => Some(LocalFile { path: desk.spec_path(&host), digest }),
         Err(error) => {
             let note = Note::error(said.span, "unreadable", format!("cannot read the tree `{}`", said.value));

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::base::Ground;
 use super::files::{exactly_one, local};
 use super::secrets::Secrets;
 use crate::desk::{Desk, Note};
 use crate::forms::{LINE, LOCAL_PATH, NAME, TEXT, VARIABLE};
 use crate::shape::{Shape, Table, key};
-use crate::spec::{LocalFile, Point, Script};
+use crate::spec::{Family, LocalFile, Point, Script};
 use crate::view::{Said, View};
 
 pub static KEYS: Table = Table {
@@ -38,6 +39,15 @@ pub static KEYS: Table = Table {
 };
 
 static POINTS: &[(&str, &str)] = &[
+    (
+        "start",
+        "nothing is there yet: the program runs among Debian's bash, coreutils, findutils, grep, sed, tar, gzip and mawk, and finds the \
+         empty image at `/target`",
+    ),
+    (
+        "unpack",
+        "the base set is unpacked and not configured yet; not for Alpine, whose packages are installed one by one",
+    ),
     ("bootstrap", "the base set is installed"),
     ("packages", "all packages are installed"),
     ("kernel", "module indexes and initrd are made"),
@@ -46,8 +56,27 @@ static POINTS: &[(&str, &str)] = &[
     ("cleanup", "all is cleaned up: the last thing before the image is made"),
 ];
 
-pub fn read(root: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Vec<Script> {
-    root.tables("script").into_iter().enumerate().filter_map(|(at, view)| one(at + 1, view, secrets, desk)).collect()
+pub fn read(root: View<'_>, ground: &Ground, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Vec<Script> {
+    let tables = root.tables("script");
+    tables.iter().filter_map(|view| view.text("after")).for_each(|after| too_early(root, after, ground, desk));
+    tables.into_iter().enumerate().filter_map(|(at, view)| one(at + 1, view, secrets, desk)).collect()
+}
+
+/// Refuses a point that this image's making does not come by.
+fn too_early(root: View<'_>, after: Said<&str>, ground: &Ground, desk: &Desk<'_>) {
+    let refuse = |message: String, hint: &str| desk.say(Note::error(after.span, "contradiction", message).hint(hint));
+    let alpine = ground.release.family == Family::Apk;
+    match after.value {
+        "start" | "unpack" if root.section("base").text("tree").is_some() => {
+            let message = format!("what is built upon a tree does not come by `{}`", after.value);
+            refuse(message, "the tree is there at once: say `after = \"bootstrap\"`");
+        }
+        "unpack" if alpine => {
+            let message = format!("{} does not come by `unpack`", ground.release.title);
+            refuse(message, "its packages are installed one by one: say `after = \"bootstrap\"`");
+        }
+        _ => {}
+    }
 }
 
 fn one(number: usize, view: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> Option<Script> {
@@ -99,6 +128,8 @@ fn used(view: View<'_>, secrets: &Secrets<'_>, desk: &Desk<'_>) -> BTreeMap<Stri
 
 fn point(word: &str) -> Option<Point> {
     Some(match word {
+        "start" => Point::Start,
+        "unpack" => Point::Unpack,
         "bootstrap" => Point::Bootstrap,
         "packages" => Point::Packages,
         "kernel" => Point::Kernel,

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use kiln_model::Digest;
+use kiln_recipe::spec::Family;
 use kiln_recipe::{Local, Sources};
 
 /// Paths are from `root`.
@@ -29,8 +30,11 @@ impl Sources for Folder {
     }
 
     /// Of trees the name stands for all that they have.
-    fn tree(&self, path: &str) -> io::Result<Digest> {
-        let status = self.0.join(path).join("var/lib/dpkg/status");
+    fn tree(&self, path: &str, family: Family) -> io::Result<Digest> {
+        let status = match family {
+            Family::Deb => self.0.join(path).join("var/lib/dpkg/status"),
+            Family::Apk => self.0.join(path).join("lib/apk/db/installed"),
+        };
         status.metadata().map(|_| Digest::of(path)).map_err(plain)
     }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, AwsCredential};
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
+use super::Credentials;
 use crate::error::{Error, Result};
+use crate::watch::Watch;
 
 /// A bucket, and the part of it that is ours.
 #[derive(Clone)]
@@ -17,10 +20,14 @@ pub struct Address {
     /// What the names of our objects begin with.
     pub prefix: Path,
     settings: BTreeMap<String, String>,
+    /// A file that some of them are from, and those that were there before.
+    file: Option<(Watch, BTreeMap<String, String>)>,
 }
 
 /// Settings that must be there, or one of [`ELSEWHERE`].
 const KEYS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+/// Settings that change when keys do.
+const CHANGING: [&str; 4] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_TOKEN"];
 /// What says that keys come from the machine that we run on.
 const ELSEWHERE: [&str; 4] = [
     "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -43,7 +50,7 @@ impl Address {
             return Err(odd(format!("`{bucket}` is no name of a bucket")));
         }
         let prefix = Path::parse(prefix.trim_end_matches('/')).map_err(|error| odd(format!("`{prefix}`: {error}")))?;
-        Ok(Self { bucket: bucket.to_owned(), prefix, settings: BTreeMap::new() })
+        Ok(Self { bucket: bucket.to_owned(), prefix, settings: BTreeMap::new(), file: None })
     }
 
     /// Adds settings of the environment; of other programs' variables there are many, and they are left alone.
@@ -76,6 +83,47 @@ impl Address {
         Ok(self)
     }
 
+    /// Adds settings of a file that says `text`; a server takes other keys when they are in it later.
+    pub fn watching(self, file: Watch, text: &str) -> Result<Self> {
+        let known = Some((file, self.settings.clone()));
+        Ok(Self { file: known, ..self.with_file(text)? })
+    }
+
+    /// Returns the keys of its file, if it has one with keys in it.
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>> {
+        let Some((file, before)) = self.file.as_ref().filter(|_| self.has_keys()) else { return Ok(None) };
+        let without = Self { settings: before.clone(), file: None, ..self.clone() };
+        Credentials::of(file.clone(), without, self).map(Some)
+    }
+
+    fn has_keys(&self) -> bool {
+        KEYS.into_iter().all(|name| self.settings.contains_key(name))
+    }
+
+    /// Returns who we are.
+    pub(super) fn keys(&self) -> Result<AwsCredential> {
+        let said = |name: &str| self.settings.get(name).cloned();
+        let key = |name: &str| {
+            said(name).ok_or_else(|| {
+                Error::bad(format!("`{self}` wants a key, and {name} is not set")).hint(
+                    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or put them in a file: `--store-credentials-file FILE`",
+                )
+            })
+        };
+        let (key_id, secret_key) = (key(KEYS[0])?, key(KEYS[1])?);
+        Ok(AwsCredential { key_id, secret_key, token: said("AWS_SESSION_TOKEN").or_else(|| said("AWS_TOKEN")) })
+    }
+
+    /// Whether all that is said is the same but the keys.
+    pub(super) fn differs_in_keys_alone(&self, other: &Self) -> bool {
+        let lasting = |address: &Self| {
+            let mut settings = address.settings.clone();
+            settings.retain(|name, _| !CHANGING.contains(&name.as_str()));
+            settings
+        };
+        lasting(self) == lasting(other)
+    }
+
     /// Returns where the bucket is asked for.
     pub fn endpoint(&self) -> String {
         let said = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
@@ -89,8 +137,8 @@ impl Address {
         said.map_or("us-east-1", String::as_str)
     }
 
-    /// Returns a client of the bucket, which has spoken to nobody yet.
-    pub fn client(&self) -> Result<AmazonS3> {
+    /// Returns a client of the bucket, which has spoken to nobody yet; `credentials` go before the keys that are known now.
+    pub(super) fn client(&self, credentials: Option<Arc<Credentials>>) -> Result<AmazonS3> {
         self.sound()?;
         let settings = self.settings.iter().filter_map(|(name, value)| Some((key(name)?, value)));
         let builder = AmazonS3Builder::new().with_bucket_name(&self.bucket).with_retry(patience());
@@ -101,6 +149,7 @@ impl Address {
                 .with_read_timeout(SILENCE),
         );
         let builder = settings.fold(builder, |builder, (key, value)| builder.with_config(key, value));
+        let builder = credentials.into_iter().fold(builder, |builder, keys| builder.with_credentials(keys));
         // Not every store knows how to remove many at once.
         let client = builder.with_disable_bulk_delete(true).build();
         client.map_err(|error| Error::bad(format!("`{self}`: {error}")).hint("the variables AWS_… say how to reach it"))
@@ -108,13 +157,8 @@ impl Address {
 
     fn sound(&self) -> Result<()> {
         let there = |name: &str| self.settings.contains_key(name);
-        if !ELSEWHERE.into_iter().any(there)
-            && let Some(name) = KEYS.into_iter().find(|name| !there(name))
-        {
-            let why = format!("`{self}` wants a key, and {name} is not set");
-            return Err(Error::bad(why).hint(
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or put them in a file: `--store-credentials-file FILE`",
-            ));
+        if !ELSEWHERE.into_iter().any(there) {
+            self.keys()?;
         }
         let endpoint = self.endpoint();
         let plain = self.settings.get("AWS_ALLOW_HTTP").is_some_and(|said| matches!(said.as_str(), "true" | "1"));
@@ -171,7 +215,7 @@ mod tests {
 
     fn said(text: &str) -> String {
         let problem =
-            Address::parse("s3://b").unwrap().with_file(text).and_then(|address| address.client()).unwrap_err();
+            Address::parse("s3://b").unwrap().with_file(text).and_then(|address| address.client(None)).unwrap_err();
         problem.problem().title
     }
 
@@ -196,7 +240,7 @@ mod tests {
         assert!(said("hush").contains("line 1") && !said("hush").contains("hush"));
         let address = Address::parse("s3://b/p").unwrap().with_file(keys).unwrap();
         assert!(!format!("{address:?}").contains("hush"));
-        address.client().unwrap();
+        address.client(None).unwrap();
         let other = [("AWS_REGION", "eu"), ("AWS_PAGER", "less"), ("PATH", "/bin"), ("AWS_BUCKET", "x")];
         let address = address.with_environment(other.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert_eq!((address.region(), address.settings.len()), ("eu", 3));

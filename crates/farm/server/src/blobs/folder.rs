@@ -44,12 +44,12 @@ impl Folder {
 
     /// Puts an upload whose digest was found right into its place, where it stays through a crash of the machine.
     pub async fn place(&self, whole: Whole) -> Result<()> {
-        let path = self.path(whole.digest);
+        let path = self.path(whole.turn.digest);
         let placed = blocking(move || {
-            let folder = path.parent().expect("it is in a folder");
-            File::open(&whole.path)?.sync_all()?;
+            let (folder, upload) = (path.parent().expect("it is in a folder"), &whole.turn.path);
+            File::open(upload)?.sync_all()?;
             fs::create_dir_all(folder)?;
-            fs::rename(&whole.path, &path)?;
+            fs::rename(upload, &path)?;
             File::open(folder)?.sync_all()
         });
         placed.await.map_err(|error| Error::failed("place a blob", error))
@@ -140,6 +140,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How old, by its file's own clock, what no row speaks of must be before it goes.
 pub(super) const OLD: Duration = Duration::from_secs(24 * 3600);
 
+/// Whether nobody wrote to a file for a day.
+pub(super) fn is_old(meta: &fs::Metadata) -> io::Result<bool> {
+    Ok(meta.modified()?.elapsed().is_ok_and(|age| age > OLD))
+}
+
 /// Returns the digests that files of a folder are named after, of those that nobody wrote to for a day.
 pub(super) fn old(folder: &Path) -> io::Result<Vec<(Digest, u64)>> {
     let entries = match fs::read_dir(folder) {
@@ -151,7 +156,7 @@ pub(super) fn old(folder: &Path) -> io::Result<Vec<(Digest, u64)>> {
         let entry = entry?;
         let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Ok(meta) = entry.metadata() else { continue };
-        if meta.modified()?.elapsed().is_ok_and(|age| age > OLD) {
+        if is_old(&meta)? {
             found.push((digest, meta.len()));
         }
     }

@@ -1,12 +1,16 @@
 //! The artifact store: bytes under their SHA-256. A blob appears whole or not at all.
 //!
-//! What is on its way is in the folder `uploads` of the server ([`Uploads`]), whatever comes of it. What is whole goes into the bucket
-//! where the server has one, else into the folder `blobs` ([`Folder`], [`Bucket`]). The blob's row says where it went, so a farm that
-//! gets a bucket later still finds what it had before.
+//! What is on its way is in the folder `uploads` of the server ([`Uploads`]), whatever comes of it; one at a time goes on with an upload
+//! ([`Turn`]). What is whole goes into the bucket where the server has one, else into the folder `blobs` ([`Folder`], [`Bucket`]). The
+//! blob's row says where it went, so a farm that gets a bucket later still finds what it had before. With a bucket what came of an upload
+//! that is not whole goes there too, so that other servers can go on with it ([`crate::parking`]).
 
 mod address;
 mod bucket;
+mod credentials;
 mod folder;
+mod receive;
+mod turn;
 mod uploads;
 
 use std::io;
@@ -23,10 +27,12 @@ use crate::error::{Error, Result};
 use crate::metrics::Metrics;
 
 pub use address::Address;
-pub use bucket::Bucket;
+pub use bucket::{Bucket, away};
+pub use credentials::Credentials;
 pub use folder::{Folder, Hold, shard};
 pub(crate) use folder::{digest_of, place_of};
-pub use uploads::{Received, Uploads, Whole};
+pub use receive::Receiving;
+pub use uploads::{Turn, UnderWay, Uploads, Whole};
 
 /// Where the bytes of a blob are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,75 +1,51 @@
 //! Uploads on their way: the folder `uploads`, a file for each, which grows with every piece and stays through a restart.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
 use kiln_model::Digest;
-use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
 
 use super::folder::{blocking, digest_of, old};
+pub use super::turn::Turn;
 use crate::error::{Error, Result};
-use kiln_farm_api::points::{self, Point};
-
-/// How long an upload may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
-/// After so many bytes the disk is looked at again: others write to it too.
-const LOOK: u64 = 64 << 20;
 
 /// The folder of uploads.
 #[derive(Clone, Debug)]
 pub struct Uploads {
     folder: PathBuf,
-    busy: Arc<Mutex<HashSet<Digest>>>,
     /// Bytes that must stay free on its disk.
-    reserve: u64,
+    pub(super) reserve: u64,
+    ending: Arc<watch::Sender<bool>>,
 }
 
-/// What a piece made of an upload.
-#[derive(Debug)]
-pub enum Received {
-    /// It has come to this byte.
-    Part(u64),
-    Whole(Whole),
+/// An upload that the end of the server waits for, until dropped.
+#[derive(Clone, Debug)]
+pub struct UnderWay(watch::Receiver<bool>);
+
+impl UnderWay {
+    /// Returns when the server is told to end.
+    pub async fn ending(&mut self) {
+        drop(self.0.wait_for(|ends| *ends).await);
+    }
 }
 
-/// An upload all of whose bytes are here; nobody else touches it as long as this lives.
+/// An upload all of whose bytes are here, by the length that was said.
 #[derive(Debug)]
 pub struct Whole {
-    pub digest: Digest,
+    pub turn: Turn,
     pub length: u64,
-    pub path: PathBuf,
-    _busy: Busy,
 }
 
 impl Whole {
-    /// Refuses, and removes, bytes that are others than was said.
-    pub async fn check(&self) -> Result<()> {
-        let failed = |error| Error::failed("check an upload", error);
-        let (path, wanted) = (self.path.clone(), self.digest);
-        // A blob of no bytes has no piece that made its file.
-        let open = move || File::options().create(true).append(true).read(true).open(&path);
-        let found = blocking(move || digest_of(&open()?)).await.map_err(failed)?;
-        if found == wanted {
-            return Ok(());
-        }
-        self.forget().await?;
-        let why = format!("the bytes that came have the SHA-256 {found}, not {wanted}");
-        Err(Error::refused(StatusCode::UNPROCESSABLE_ENTITY, why).hint("upload it again from the beginning"))
-    }
-
-    /// Removes the upload.
-    pub async fn forget(&self) -> Result<()> {
-        match tokio::fs::remove_file(&self.path).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::failed("remove an upload", error)),
-            _ => Ok(()),
-        }
+    /// Returns the digest of what came.
+    pub async fn digest(&self) -> Result<Digest> {
+        let path = self.turn.path.clone();
+        let found = blocking(move || digest_of(&File::open(path)?)).await;
+        found.map_err(|error| Error::failed("check an upload", error))
     }
 }
 
@@ -77,71 +53,47 @@ impl Uploads {
     pub fn open(data: &Path, reserve: u64) -> Result<Self> {
         let folder = data.join("uploads");
         fs::create_dir_all(&folder).map_err(|error| Error::failed("make `uploads`", error))?;
-        Ok(Self { folder, busy: Arc::default(), reserve })
+        Ok(Self { folder, reserve, ending: Arc::new(watch::Sender::new(false)) })
     }
 
     fn path(&self, digest: Digest) -> PathBuf {
         self.folder.join(digest.to_string())
     }
 
-    /// Returns how far an upload has come.
+    /// Returns how far an upload has come here.
     pub fn offset(&self, digest: Digest) -> u64 {
         fs::metadata(self.path(digest)).map_or(0, |meta| meta.len())
     }
 
-    /// Appends a piece of a blob of `length` bytes. One that breaks off is kept as far as it came.
-    pub async fn append<E: std::error::Error + Send + Sync + 'static>(
-        &self,
-        digest: Digest,
-        offset: u64,
-        length: u64,
-        piece: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
-    ) -> Result<Received> {
-        let busy = self.alone(digest)?;
-        let have = self.offset(digest);
-        if have != offset {
-            return Err(Error::conflict(format!("this upload has come to byte {have}, not {offset}")));
-        }
-        let offset = self.receive(digest, offset, length, piece).await?;
-        if offset < length {
-            return Ok(Received::Part(offset));
-        }
-        Ok(Received::Whole(Whole { digest, length, path: self.path(digest), _busy: busy }))
+    /// Takes the turn at an upload, at this server and at all that share its folder.
+    pub async fn turn(&self, digest: Digest) -> Result<Turn> {
+        let path = self.path(digest);
+        blocking(move || Turn::take(digest, &path)).await.map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                Error::conflict("somebody uploads the same bytes now").hint("ask how far it has come a little later")
+            }
+            _ => Error::failed("open an upload", error),
+        })
     }
 
-    async fn receive<E: std::error::Error + Send + Sync + 'static>(
-        &self,
-        digest: Digest,
-        mut offset: u64,
-        length: u64,
-        mut piece: impl Stream<Item = Result<Bytes, E>> + Send + Unpin,
-    ) -> Result<u64> {
-        let failed = |error| Error::failed("write an upload", error);
-        if offset < length {
-            self.room(length - offset)?;
-        }
-        let opened = tokio::fs::OpenOptions::new().create(true).append(true).open(self.path(digest)).await;
-        let mut file = opened.map_err(failed)?;
-        let mut look = offset + LOOK;
-        // A line that is dead without a word would hold this upload for ever.
-        while let Ok(Some(Ok(bytes))) = tokio::time::timeout(SILENCE, piece.next()).await {
-            if offset >= look {
-                self.room(length.saturating_sub(offset))?;
-                look = offset + LOOK;
-            }
-            offset += bytes.len() as u64;
-            if offset > length {
-                return Err(Error::bad(format!("more than the {length} bytes that `Upload-Length` says")));
-            }
-            file.write_all(&bytes).await.map_err(failed)?;
-        }
-        file.flush().await.map_err(failed)?;
-        points::pass(Point::UploadWritten);
-        Ok(offset)
+    /// Lets the end of the server wait for an upload.
+    pub fn under_way(&self) -> UnderWay {
+        UnderWay(self.ending.subscribe())
+    }
+
+    /// Ends the uploads that the end of the server waits for.
+    pub fn end(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Returns when they have ended.
+    pub async fn ended(&self) {
+        self.end();
+        self.ending.closed().await;
     }
 
     /// Refuses bytes that the disk has no room for.
-    fn room(&self, bytes: u64) -> Result<()> {
+    pub fn room(&self, bytes: u64) -> Result<()> {
         let stat =
             rustix::fs::statvfs(&self.folder).map_err(|error| Error::failed("ask how full the disk is", error))?;
         let free = stat.f_bavail * stat.f_frsize;
@@ -162,67 +114,80 @@ impl Uploads {
 
     /// Removes an upload that nobody went on with; false: somebody does.
     pub async fn give_up(&self, digest: Digest) -> Result<bool> {
-        let Ok(_busy) = self.alone(digest) else { return Ok(false) };
-        if !self.abandoned().await?.iter().any(|(found, _)| *found == digest) {
+        let turn = match self.turn(digest).await {
+            Err(Error::Refused(_)) => return Ok(false),
+            other => other?,
+        };
+        if !turn.is_abandoned().map_err(|error| Error::failed("look at an upload", error))? {
             return Ok(false);
         }
-        let removed = tokio::fs::remove_file(self.path(digest)).await;
-        removed.map(|()| true).map_err(|error| Error::failed("remove an upload", error))
-    }
-
-    fn alone(&self, digest: Digest) -> Result<Busy> {
-        let fresh = self.busy.lock().expect("no panic while held").insert(digest);
-        let busy =
-            || Error::conflict("somebody uploads the same bytes now").hint("ask how far it has come a little later");
-        fresh.then(|| Busy { all: self.busy.clone(), digest }).ok_or_else(busy)
-    }
-}
-
-/// Somebody's turn at an upload.
-#[derive(Debug)]
-struct Busy {
-    all: Arc<Mutex<HashSet<Digest>>>,
-    digest: Digest,
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.all.lock().expect("no panic while held").remove(&self.digest);
+        turn.forget().await.map(|()| true)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+    use std::time::{Duration, SystemTime};
+
+    use bytes::Bytes;
+
+    use super::super::Receiving;
     use super::*;
 
-    fn piece(bytes: &'static [u8]) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + Unpin {
-        futures_util::stream::iter([Ok(Bytes::from_static(bytes))])
-    }
-
-    async fn whole(uploads: &Uploads, digest: Digest, offset: u64, bytes: &'static [u8]) -> Whole {
-        let length = offset + bytes.len() as u64;
-        match uploads.append(digest, offset, length, piece(bytes)).await.unwrap() {
-            Received::Whole(whole) => whole,
-            Received::Part(offset) => panic!("{offset} of {length}"),
+    #[tokio::test]
+    async fn whole_when_its_digest_is_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = Uploads::open(folder.path(), 0).unwrap();
+        for bytes in ["hello", ""] {
+            let turn = uploads.turn(Digest::of(bytes)).await.unwrap();
+            fs::write(&turn.path, bytes).unwrap();
+            assert_eq!((uploads.offset(turn.digest), turn.end().unwrap()), (bytes.len() as u64, bytes.len() as u64));
+            let refused = uploads.turn(turn.digest).await.unwrap_err().problem();
+            assert_eq!((refused.status, refused.title.as_str()), (409, "somebody uploads the same bytes now"));
+            let whole = Whole { length: bytes.len() as u64, turn };
+            assert_eq!(whole.digest().await.unwrap(), whole.turn.digest);
+            whole.turn.forget().await.unwrap();
         }
+        assert_eq!(fs::read_dir(folder.path().join("uploads")).unwrap().count(), 0);
     }
 
     #[tokio::test]
-    async fn in_pieces_and_checked() {
+    async fn given_up_when_nobody_goes_on() {
         let folder = tempfile::tempdir().unwrap();
         let uploads = Uploads::open(folder.path(), 0).unwrap();
         let digest = Digest::of("hello");
-        assert!(matches!(uploads.append(digest, 0, 5, piece(b"he")).await.unwrap(), Received::Part(2)));
-        assert!(uploads.append(digest, 0, 5, piece(b"hello")).await.is_err(), "not from there");
-        let held = whole(&uploads, digest, 2, b"llo").await;
-        held.check().await.unwrap();
-        assert_eq!(fs::read(&held.path).unwrap(), b"hello");
-        assert!(uploads.append(digest, 5, 5, piece(b"")).await.is_err(), "one at a time");
-        let other = Digest::of("other");
-        assert!(whole(&uploads, other, 0, b"wrong").await.check().await.is_err());
-        assert_eq!(uploads.offset(other), 0);
-        assert!(uploads.append(other, 0, 3, piece(b"other")).await.is_err(), "more than it said");
-        whole(&uploads, Digest::of(""), 0, b"").await.check().await.unwrap();
+        let path = uploads.path(digest);
+        fs::write(&path, "he").unwrap();
+        assert!(!uploads.give_up(digest).await.unwrap(), "it is young");
+        let then = SystemTime::now() - Duration::from_secs(25 * 3600);
+        File::options().append(true).open(&path).unwrap().set_modified(then).unwrap();
+        assert_eq!(uploads.abandoned().await.unwrap(), [(digest, 2)]);
+        let turn = uploads.turn(digest).await.unwrap();
+        assert!(!uploads.give_up(digest).await.unwrap(), "somebody has the turn");
+        File::options().append(true).open(&turn.path).unwrap().write_all(b"l").unwrap();
+        drop(turn);
+        assert!(!uploads.give_up(digest).await.unwrap(), "and went on");
+        File::options().append(true).open(&path).unwrap().set_modified(then).unwrap();
+        assert!(uploads.give_up(digest).await.unwrap());
+        assert!(!path.exists() && !uploads.give_up(digest).await.unwrap() && !path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_server_waits_for_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let uploads = Uploads::open(folder.path(), 0).unwrap();
+        uploads.ended().await;
+        let mut under_way = Uploads::open(folder.path(), 0).map(|uploads| (uploads.under_way(), uploads)).unwrap();
+        let mut never = Box::pin(under_way.0.ending());
+        assert!(futures_util::poll!(&mut never).is_pending());
+        drop(never);
+        let (mut one, uploads) = under_way;
+        let mut ended = Box::pin(uploads.ended());
+        assert!(futures_util::poll!(&mut ended).is_pending());
+        one.ending().await;
+        drop(one);
+        ended.await;
     }
 
     #[tokio::test]
@@ -236,11 +201,14 @@ mod tests {
         // There is room for what comes, and in the middle somebody else needs it.
         let mut uploads = Uploads::open(folder.path(), 0).unwrap();
         let digest = Digest::of("long");
-        let refused = uploads.append(digest, 0, u64::MAX, piece(b"x")).await.unwrap_err().problem();
+        let turn = uploads.turn(digest).await.unwrap();
+        let refused = Receiving::begin(&uploads, &turn, 0, u64::MAX).await.unwrap_err().problem();
         assert_eq!((refused.status, uploads.offset(digest)), (507, 0));
-        assert!(matches!(uploads.append(digest, 0, 9, piece(b"x")).await.unwrap(), Received::Part(1)));
+        let mut piece = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"x"))]);
+        let mut receiving = Receiving::begin(&uploads, &turn, 0, 9).await.unwrap();
+        assert!(!receiving.take(&mut piece, u64::MAX).await.unwrap());
         uploads.reserve = u64::MAX / 2;
-        let refused = uploads.append(digest, 1, 9, piece(b"y")).await.unwrap_err().problem();
+        let refused = Receiving::begin(&uploads, &turn, 1, 9).await.unwrap_err().problem();
         assert_eq!((refused.status, uploads.offset(digest)), (507, 1), "what came before stays");
     }
 }

@@ -257,6 +257,13 @@ impl Db {
         found.as_deref().map(text).transpose()
     }
 
+    /// Returns the newest build of this name in a project, whatever became of it.
+    pub async fn newest_build(&self, project: &Name, name: &str) -> Result<Option<BuildId>> {
+        let sql = "SELECT id FROM builds WHERE project = $1 AND name = $2 ORDER BY id DESC LIMIT 1";
+        let query = sqlx::query_scalar::<_, String>(sql).bind(project.as_str().to_owned()).bind(name.to_owned());
+        query.fetch_optional(self.reader()).await?.as_deref().map(text).transpose()
+    }
+
     /// Returns a page of builds, the newest first.
     pub async fn builds(&self, wanted: &Wanted) -> Result<Builds> {
         let sql = concat!(

@@ -13,6 +13,8 @@ pub struct Counts {
     pub oldest: Option<i64>,
     pub blobs: i64,
     pub bytes: i64,
+    /// Bytes of uploads that are not whole, in the bucket.
+    pub parked: i64,
 }
 
 impl Db {
@@ -25,6 +27,8 @@ impl Db {
         let oldest = sqlx::query_scalar(sql).fetch_one(self.reader()).await?;
         let sql = "SELECT count(*), CAST(coalesce(sum(size), 0) AS BIGINT) FROM blobs";
         let (blobs, bytes) = sqlx::query_as(sql).fetch_one(self.reader()).await?;
-        Ok(Counts { builds, tasks, oldest, blobs, bytes })
+        let sql = "SELECT CAST(coalesce(sum(ends - begins), 0) AS BIGINT) FROM parked";
+        let parked = sqlx::query_scalar(sql).fetch_one(self.reader()).await?;
+        Ok(Counts { builds, tasks, oldest, blobs, bytes, parked })
     }
 }

@@ -26,7 +26,7 @@ const TOGETHER: usize = 100;
 /// How long to wait before a connection that does not come about is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long nothing is heard before the database is asked whether it is still there, and how long it may take to say so.
-const QUIET: Duration = Duration::from_secs(30);
+pub const QUIET: Duration = Duration::from_secs(30);
 
 /// Says, within a transaction, whose logs it makes longer.
 pub async fn tell(conn: &mut PoolConnection<Any>, told: &[(BuildId, Entry)]) -> Result<(), sqlx::Error> {
@@ -53,6 +53,8 @@ pub struct Ear {
     pub url: String,
     /// What it calls itself: its own words about work it knows already.
     pub own: String,
+    /// How long nothing is heard before the database is asked whether it is still there: [`QUIET`], as a rule.
+    pub quiet: Duration,
 }
 
 impl Ear {
@@ -79,12 +81,12 @@ impl Ear {
         hub.wake();
         wake();
         loop {
-            let word = match timeout(QUIET, listener.try_recv()).await {
+            let word = match timeout(self.quiet, listener.try_recv()).await {
                 Ok(Ok(Some(word))) => word,
                 Ok(ended) => return ended.map(drop),
                 // A database that lost its power closes no line.
                 Err(_) => {
-                    let alive = timeout(QUIET, sqlx::query("SELECT 1").execute(&mut listener)).await;
+                    let alive = timeout(self.quiet, sqlx::query("SELECT 1").execute(&mut listener)).await;
                     alive.map_err(|_| sqlx::Error::PoolTimedOut)??;
                     continue;
                 }

@@ -16,6 +16,8 @@ pub mod elsewhere;
 pub mod hooks;
 mod identities;
 pub mod nodes;
+pub mod parked;
+pub mod repeats;
 pub mod retain;
 pub mod schedules;
 pub mod secrets;
@@ -93,7 +95,7 @@ impl Db {
             let copy = backup::before_update(&mut conn, MIGRATIONS.iter().count(), backups, now).await?;
             copy.iter().for_each(|copy| tracing::info!("the database as it was is `{}`", copy.display()));
         }
-        MIGRATIONS.run(&writer).await.map_err(|error| Error::failed("bring the database up to date", error))?;
+        migrate(kind, &writer).await?;
         let reader = pool(kind, 8).connect_with(options).await.map_err(|error| opening(no_url(error)))?;
         let (jobs, waiting) = mpsc::channel(1024);
         tokio::spawn(write(kind, writer, waiting, hub, metrics));
@@ -130,6 +132,19 @@ impl Db {
 }
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Brings the database up to date. PostgreSQL would say with each start, as news, that the table of migrations is there already.
+async fn migrate(kind: Kind, pool: &AnyPool) -> Result<()> {
+    let mut conn = pool.acquire().await?;
+    if kind == Kind::Postgres {
+        conn.execute("SET client_min_messages = warning").await?;
+    }
+    MIGRATIONS.run(&mut *conn).await.map_err(|error| Error::failed("bring the database up to date", error))?;
+    if kind == Kind::Postgres {
+        conn.execute("RESET client_min_messages").await?;
+    }
+    Ok(())
+}
 
 fn opening(error: sqlx::Error) -> Error {
     Error::failed("open the database", error)

@@ -13,6 +13,14 @@ use crate::blobs::{Place, Stray};
 use crate::decide::retain::{Blob, Ended};
 use crate::error::{Error, Result};
 
+/// Whether a schedule of the project's submits this build again: the newest of its name.
+macro_rules! again {
+    () => {
+        "(SELECT count(*) FROM repeats WHERE repeats.project = builds.project AND repeats.name = builds.name AND NOT EXISTS \
+         (SELECT 1 FROM builds AS newer WHERE newer.project = builds.project AND newer.name = builds.name AND newer.id > builds.id))"
+    };
+}
+
 type RulesRow = (String, Option<i64>, Option<i64>, Option<i64>);
 
 fn rules((project, builds, days, failed_days): RulesRow) -> Result<(Name, Retention)> {
@@ -45,9 +53,14 @@ impl Tx {
         }
     }
 
-    /// Removes an ended build with all rows of it, if it still is as it was seen: neither pinned nor tried again.
+    /// Removes an ended build with all rows of it, if it still is as it was seen: neither pinned nor tried again, and none that a schedule
+    /// submits again.
     pub async fn forget_build(&mut self, build: &Ended) -> Result<bool> {
-        let sql = "DELETE FROM builds WHERE id = $1 AND state = $2 AND ended = $3 AND pinned = 0";
+        let sql = concat!(
+            "DELETE FROM builds WHERE id = $1 AND state = $2 AND ended = $3 AND pinned = 0 AND ",
+            again!(),
+            " = 0"
+        );
         let query = sqlx::query(sql).bind(build.id.to_string()).bind(build.state.name()).bind(build.ended);
         Ok(query.execute(&mut *self.conn).await?.rows_affected() == 1)
     }
@@ -83,11 +96,15 @@ impl Db {
 
     /// Returns a project's builds that have ended.
     pub async fn ended_builds(&self, project: &Name) -> Result<Vec<Ended>> {
-        let sql = "SELECT id, state, ended, pinned FROM builds WHERE project = $1 AND ended IS NOT NULL";
-        let rows: Vec<(String, String, i64, i64)> =
+        let sql = concat!(
+            "SELECT id, state, ended, pinned, ",
+            again!(),
+            " FROM builds WHERE project = $1 AND ended IS NOT NULL"
+        );
+        let rows: Vec<(String, String, i64, i64, i64)> =
             sqlx::query_as(sql).bind(project.as_str().to_owned()).fetch_all(self.reader()).await?;
-        let one = |(id, name, ended, pinned): (String, String, i64, i64)| {
-            Ok(Ended { id: text(&id)?, state: state(&name)?, ended, pinned: pinned != 0 })
+        let one = |(id, name, ended, pinned, again): (String, String, i64, i64, i64)| {
+            Ok(Ended { id: text(&id)?, state: state(&name)?, ended, pinned: pinned != 0, again: again != 0 })
         };
         rows.into_iter().map(one).collect()
     }

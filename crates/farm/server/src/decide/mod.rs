@@ -10,6 +10,7 @@ pub mod estimate;
 pub mod expire;
 pub mod hear;
 pub mod output;
+pub mod park;
 pub mod push;
 pub mod retain;
 pub mod schedule;

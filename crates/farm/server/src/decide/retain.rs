@@ -19,6 +19,8 @@ pub struct Ended {
     pub state: BuildState,
     pub ended: i64,
     pub pinned: bool,
+    /// Whether a schedule submits it again.
+    pub again: bool,
 }
 
 /// Returns the builds of a project that its rules do not keep, the newest first.
@@ -30,7 +32,7 @@ pub fn over(builds: &[Ended], rules: &Retention, now: i64) -> Vec<Ended> {
     loose.retain(|build| {
         let rank = well;
         well += u32::from(build.state == BuildState::Done);
-        !keeps(build, rank, rules, now)
+        !build.again && !keeps(build, rank, rules, now)
     });
     loose
 }
@@ -104,7 +106,7 @@ mod tests {
     }
 
     fn ended(number: u128, state: BuildState, days_ago: i64) -> Ended {
-        Ended { id: id(number), state, ended: NOW - days_ago * DAY, pinned: false }
+        Ended { id: id(number), state, ended: NOW - days_ago * DAY, pinned: false, again: false }
     }
 
     /// 1 to 4 ended well, a day apart; 5 failed, 6 was cancelled; 7 is a release, 8 runs.
@@ -144,6 +146,20 @@ mod tests {
             });
             assert_eq!(gone, wanted, "{rules:?}");
         }
+    }
+
+    #[test]
+    fn what_a_schedule_submits_again_stays_and_counts() {
+        let rules = Retention { builds: Some(1), days: None, failed_days: Some(1) };
+        let again = |number: u128| {
+            let again = |build: Ended| Ended { again: build.id == id(number), ..build };
+            let builds: Vec<Ended> = builds().into_iter().map(again).collect();
+            over(&builds, &rules, NOW).iter().map(|build| build.id.0.as_u128()).collect::<Vec<_>>()
+        };
+        assert_eq!(again(9), [5, 2, 3, 4, 6].to_vec());
+        assert_eq!(again(1), [5, 2, 3, 4, 6].to_vec());
+        assert_eq!(again(5), [2, 3, 4, 6].to_vec());
+        assert_eq!(again(3), [5, 2, 4, 6].to_vec());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod limit;
 pub mod metrics;
 pub mod nodes;
 pub mod range;
+pub mod repeats;
 pub mod router;
 pub mod schedules;
 pub mod secrets;

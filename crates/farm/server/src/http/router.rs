@@ -13,7 +13,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, schedules, secrets, sources};
+use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, repeats, schedules, secrets, sources};
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
@@ -80,6 +80,8 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(sources::push))
         .routes(routes!(schedules::list, schedules::make))
         .routes(routes!(schedules::enable, schedules::forget))
+        .routes(routes!(repeats::list, repeats::make))
+        .routes(routes!(repeats::enable, repeats::forget))
         .routes(routes!(secrets::list))
         .routes(routes!(secrets::set, secrets::forget))
         .routes(routes!(nodes::list, nodes::enrol))

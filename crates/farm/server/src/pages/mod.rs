@@ -10,6 +10,7 @@ mod layout;
 mod oidc;
 mod people;
 mod project;
+mod repeats;
 mod schedules;
 mod secrets;
 mod session;
@@ -53,6 +54,9 @@ pub fn router() -> Router<Farm> {
         .route("/projects/{project}/retention", post(project::keep))
         .route("/projects/{project}/secrets", post(secrets::set))
         .route("/projects/{project}/secrets/{name}/drop", post(secrets::forget))
+        .route("/projects/{project}/schedules", post(repeats::make))
+        .route("/projects/{project}/schedules/{schedule}/enable", post(repeats::enable))
+        .route("/projects/{project}/schedules/{schedule}/drop", post(repeats::forget))
         .route("/projects/{project}/hooks", get(hooks::show).post(hooks::make))
         .route("/projects/{project}/hooks/{hook}/drop", post(hooks::forget))
         .route("/projects/{project}/hooks/{hook}/deliveries/{delivery}/again", post(hooks::again))

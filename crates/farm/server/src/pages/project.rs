@@ -1,15 +1,16 @@
-//! One project: who works in it, what its builds use, which of them stay.
+//! One project: who works in it, what its builds use, which are made again, which of them stay.
 
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::Redirect;
+use kiln_farm_api::schedule::Repeat;
 use kiln_farm_api::{Name, Project, Retention, Role, Secret};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::farm::name;
 use super::layout::page;
-use super::{NoPage, Page, Visitor, secrets};
+use super::{NoPage, Page, Visitor, repeats, secrets};
 use crate::error::Error;
 use crate::farm::Farm;
 
@@ -18,10 +19,11 @@ pub async fn show(State(farm): State<Farm>, Visitor(person): Visitor, Path(proje
     let found = farm.db.projects().await?.into_iter().find(|one| one.name == project);
     let project = found.ok_or_else(|| Error::missing("project", project))?;
     let secrets = farm.secrets(&project.name).await?;
-    Ok(page(project.name.as_str(), &person, body(&project, &secrets)))
+    let repeats = farm.db.repeats(&project.name).await?;
+    Ok(page(project.name.as_str(), &person, body(&project, &secrets, &repeats)))
 }
 
-fn body(project: &Project, secrets: &[Secret]) -> Markup {
+fn body(project: &Project, secrets: &[Secret], repeats: &[Repeat]) -> Markup {
     let at = format!("/projects/{}", project.name);
     let Retention { builds, days, failed_days } = project.retention;
     let number = |label: &str, name: &str, value: Option<u32>| {
@@ -45,8 +47,9 @@ fn body(project: &Project, secrets: &[Secret]) -> Markup {
             button { "Let in" }
         }
         (secrets::shown(&at, secrets))
+        (repeats::shown(&at, repeats))
         h2 { "Builds that stay" }
-        p { "Where nothing is said all of them stay. Pinned ones always do." }
+        p { "Where nothing is said all of them stay. Pinned ones always do, and the newest of a name that a schedule builds again." }
         form method="post" action={ (at) "/retention" } {
             (number("Of those that were done the last", "builds", builds))
             (number("and those of the last days:", "days", days))

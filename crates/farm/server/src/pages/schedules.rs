@@ -37,16 +37,26 @@ fn row(at: &str, schedule: &Schedule) -> Markup {
             td { (schedule.branch) }
             td { code { (schedule.cron) } }
             td { (schedule.zone) }
-            td { @if let Some(next) = schedule.next { (moment(next)) } @else if schedule.enabled { "never" } @else { "disabled" } }
+            td { (next(schedule.next, schedule.enabled)) }
             td { @if let Some(last) = schedule.last { (moment(last)) } }
-            td {
-                form method="post" action={ (at) "/enable" } {
-                    @if !schedule.enabled { input type="hidden" name="enabled" value="yes"; }
-                    button { @if schedule.enabled { "Disable" } @else { "Enable" } }
-                }
-                form method="post" action={ (at) "/drop" } { button { "Remove" } }
-            }
+            td { (buttons(&at, schedule.enabled)) }
         }
+    }
+}
+
+/// Returns when a schedule's next time is.
+pub fn next(next: Option<i64>, enabled: bool) -> Markup {
+    html! { @if let Some(next) = next { (moment(next)) } @else if enabled { "never" } @else { "disabled" } }
+}
+
+/// Returns what stops the schedule at `at` for a while, or for ever.
+pub fn buttons(at: &str, enabled: bool) -> Markup {
+    html! {
+        form method="post" action={ (at) "/enable" } {
+            @if !enabled { input type="hidden" name="enabled" value="yes"; }
+            button { @if enabled { "Disable" } @else { "Enable" } }
+        }
+        form method="post" action={ (at) "/drop" } { button { "Remove" } }
     }
 }
 
@@ -80,6 +90,12 @@ pub struct Enabled {
     enabled: String,
 }
 
+impl Enabled {
+    pub fn is(&self) -> bool {
+        !self.enabled.is_empty()
+    }
+}
+
 pub async fn enable(
     State(farm): State<Farm>,
     Visitor(person): Visitor,
@@ -88,7 +104,7 @@ pub async fn enable(
 ) -> Result<Redirect, NoPage> {
     person.may(&farm, &project, Role::Owner).await?;
     let kept = farm.db.source_of(&project, source).await?;
-    farm.enable_schedule(kept.source.id, schedule, !wanted.enabled.is_empty(), person.name()).await?;
+    farm.enable_schedule(kept.source.id, schedule, wanted.is(), person.name()).await?;
     Ok(back(&project))
 }
 

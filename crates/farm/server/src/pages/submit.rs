@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use kiln_farm_api::{Name, Order, Role, Submission, Work};
 use kiln_model::{Arch, Digest};
+use kiln_recipe::spec::Family;
 use kiln_recipe::{Completed, Diagnostic, Local, Options, Rejected, Severity, Sources, complete};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -91,7 +92,7 @@ impl Sources for Alone<'_> {
         Err(absent())
     }
 
-    fn tree(&self, _path: &str) -> io::Result<Digest> {
+    fn tree(&self, _path: &str, _family: Family) -> io::Result<Digest> {
         Err(absent())
     }
 }

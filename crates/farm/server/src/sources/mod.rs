@@ -7,7 +7,7 @@
 
 mod gather;
 mod make;
-mod schedule;
+pub(crate) mod schedule;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 pub use gather::{Gather, Gathered, Mistake, Packed, Read, Wish};
 use kiln_farm_api::source::{Origin, PushedRecipe};
-use kiln_farm_api::{Name, Order, Problem, Role, Submission, Work};
+use kiln_farm_api::{Order, Problem, Submission, Work};
 use kiln_model::{Fault, FaultKind};
 use tokio::sync::Semaphore;
 
@@ -129,12 +129,7 @@ async fn gathered(farm: &Farm, gather: Gather, kept: &Kept, due: &Due) -> Result
 
 /// Whether the source's owner may still build for the project.
 async fn may_build(farm: &Farm, kept: &Kept) -> Result<()> {
-    let found = farm.db.projects().await?.into_iter().find(|project| project.name == kept.project);
-    let members = found.map(|project| project.members).unwrap_or_default();
-    let known = farm.db.user_named(kept.source.owner.as_str()).await?;
-    let admin = known.is_some_and(|(user, _)| user.admin);
-    let member = |name: &Name| members.iter().any(|one| one.user == *name && one.role >= Role::Builder);
-    if admin || member(&kept.source.owner) {
+    if farm.may_build(&kept.source.owner, &kept.project).await? {
         return Ok(());
     }
     let why = format!("`{}`, whose source it is, may not build for `{}` any more", kept.source.owner, kept.project);

@@ -71,7 +71,8 @@ impl Farm {
     }
 }
 
-fn next(cron: &str, zone: &str, now: i64) -> Result<i64> {
+/// Returns when a schedule builds first.
+pub(crate) fn next(cron: &str, zone: &str, now: i64) -> Result<i64> {
     let times = Times::read(cron, zone).map_err(Error::bad)?;
     times.after(now).ok_or_else(|| Error::bad(format!("`{cron}` never comes")))
 }
@@ -80,16 +81,20 @@ fn next(cron: &str, zone: &str, now: i64) -> Result<i64> {
 pub async fn keep(farm: &Farm) -> Result<()> {
     let now = farm.now();
     for due in farm.db.due_schedules(now).await? {
-        let next = match Times::read(&due.cron, &due.zone).map(|times| times.turn(due.next, now)) {
-            Ok(Turn::Build { next }) => next,
-            Ok(Turn::Wait) => continue,
-            // The server knew the time zone once.
-            Err(why) => {
-                tracing::error!("schedule {} of source {} stops: {why}", due.id, due.source);
-                None
-            }
-        };
+        let Turn::Build { next } = turn(due.id, (&due.cron, &due.zone), due.next, now) else { continue };
         farm.db.write(move |tx| async move { tx.fire(&due, next, now).await }.boxed()).await?;
     }
     Ok(())
+}
+
+/// Decides about a schedule that was to build at `next`.
+pub(crate) fn turn(id: ScheduleId, (cron, zone): (&str, &str), next: i64, now: i64) -> Turn {
+    match Times::read(cron, zone) {
+        Ok(times) => times.turn(next, now),
+        // The server knew the time zone once.
+        Err(why) => {
+            tracing::error!("schedule {id} stops: {why}");
+            Turn::Build { next: None }
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -35,9 +34,6 @@ pub struct Shown {
     pub key: Arc<CertifiedKey>,
     pub until: i64,
 }
-
-/// What tells a file from the one that lies there later.
-pub type Stamp = [Option<(SystemTime, u64, u64)>; 2];
 
 impl Files {
     /// Reads both files, and checks that they are whole, belong together, and are good at `now`.
@@ -96,15 +92,6 @@ impl Files {
             return Ok((key, line));
         }
         Err(flaw(file, None, "there is no `BEGIN PRIVATE KEY` in it"))
-    }
-
-    /// Returns what changes when a file is replaced.
-    pub fn stamp(&self) -> Stamp {
-        use std::os::unix::fs::MetadataExt as _;
-        [&self.certificates, &self.key].map(|path| {
-            let meta = std::fs::metadata(path).ok()?;
-            Some((meta.modified().ok()?, meta.ino(), meta.len()))
-        })
     }
 }
 

@@ -5,7 +5,6 @@ mod files;
 mod pem;
 
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use files::moment;
 pub use files::{Files, Flaw};
@@ -13,14 +12,11 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::TlsAcceptor;
 
 use crate::error::{Error, Result, chain};
 use crate::farm::Clock;
-
-/// How often the files are looked at.
-const TICK: Duration = Duration::from_secs(2);
+use crate::watch::Watch;
 
 /// What is shown now.
 #[derive(Debug)]
@@ -35,15 +31,17 @@ impl ResolvesServerCert for Current {
 /// Certificates in use, and where they came from.
 pub struct Tls {
     files: Files,
+    watch: Watch,
     current: Arc<Current>,
     clock: Clock,
 }
 
 impl Tls {
     pub fn open(files: Files, clock: Clock) -> Result<Self> {
+        let watch = Watch::begin([files.certificates.clone(), files.key.clone()]);
         let shown = files.read(clock()).map_err(|flaw| Error::failed("read the certificate and its key", flaw))?;
         tracing::info!("the certificate is good until {}", moment(shown.until));
-        Ok(Self { files, current: Arc::new(Current(RwLock::new(shown.key))), clock })
+        Ok(Self { files, watch, current: Arc::new(Current(RwLock::new(shown.key))), clock })
     }
 
     /// Returns what greets clients.
@@ -58,19 +56,7 @@ impl Tls {
 
     /// Reads the files again when they change, and at SIGHUP. Those that cannot be used change nothing: of two files one is there first.
     pub async fn renew(self) -> Result<()> {
-        let mut hangup = signal(SignalKind::hangup()).map_err(|error| Error::failed("listen to SIGHUP", error))?;
-        let mut seen = self.files.stamp();
-        loop {
-            let asked = tokio::select! {
-                () = tokio::time::sleep(TICK) => false,
-                _ = hangup.recv() => true,
-            };
-            let found = self.files.stamp();
-            if asked || found != seen {
-                seen = found;
-                self.again();
-            }
-        }
+        self.watch.clone().each(|| self.again()).await
     }
 
     fn again(&self) {

@@ -222,6 +222,13 @@ impl TestFarm {
     }
 }
 
+/// Returns bytes that no part of repeats, and their digest.
+pub fn many(length: u32) -> (Vec<u8>, Digest) {
+    let bytes: Vec<u8> = (0..length / 4).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let digest = Digest::of(&bytes);
+    (bytes, digest)
+}
+
 /// Returns the part of a server's bucket that a farm under test has.
 pub fn bucket(s3: &S3) -> Address {
     Address::parse("s3://artifacts/farm").unwrap().with_environment(s3.environment())

@@ -228,7 +228,12 @@ fn put_back(before: &Path, lock: &Path) {
 }
 
 fn options(args: &Args, place: &Place) -> BuildOptions {
-    BuildOptions { out: PathBuf::from(&place.folder), keep_failed: args.keep_failed, no_verify: true, force: false }
+    BuildOptions {
+        out: PathBuf::from(&place.folder),
+        keep_failed: args.keep_failed,
+        no_verify: true,
+        ..BuildOptions::default()
+    }
 }
 
 fn success(place: &Place) -> String {

@@ -15,6 +15,17 @@ pub struct Owners {
     folders: HashMap<GuestPath, GuestPath>,
     /// By where a file really is: whose it is, under which name.
     files: BTreeMap<GuestPath, (usize, GuestPath)>,
+    /// Where all folders of the packages really are.
+    homes: BTreeSet<GuestPath>,
+}
+
+/// What the tree has before, where it has anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tree<'a> {
+    /// How many of the packages, from the first on, are in it: their files are settled among them.
+    pub kept: usize,
+    /// Packages whose files are looked for, and which own none.
+    pub gone: &'a [Record],
 }
 
 /// Two packages with the same file, neither of which may replace the other's.
@@ -42,6 +53,15 @@ impl From<Conflict> for Fault {
 
 /// Settles whose each file is. `link` says where a link of the tree leads to; those of the packages count, too.
 pub fn owners(records: &[Record], link: &dyn Fn(&GuestPath) -> Option<Vec<u8>>) -> Result<Owners, Conflict> {
+    owners_upon(records, Tree::default(), link)
+}
+
+/// Does so upon a tree that has packages.
+pub fn owners_upon(
+    records: &[Record],
+    tree: Tree<'_>,
+    link: &dyn Fn(&GuestPath) -> Option<Vec<u8>>,
+) -> Result<Owners, Conflict> {
     let members = || records.iter().flat_map(|record| &record.files).map(|file| &file.member);
     let links: HashMap<&GuestPath, &Vec<u8>> = members()
         .filter_map(|member| match &member.kind {
@@ -51,15 +71,21 @@ pub fn owners(records: &[Record], link: &dyn Fn(&GuestPath) -> Option<Vec<u8>>) 
         .collect();
     let either = |path: &GuestPath| links.get(path).map(|to| (*to).clone()).or_else(|| link(path));
     let mut owners = Owners::default();
-    for folder in members().filter_map(|member| member.path.parent()).collect::<BTreeSet<_>>() {
-        let place = real(&folder, &either);
-        if place != folder {
-            owners.folders.insert(folder, place);
+    let folders = |records: &[Record]| {
+        let parents = records.iter().flat_map(|record| &record.files).filter_map(|file| file.member.path.parent());
+        records.iter().flat_map(Record::folders).chain(parents).collect::<BTreeSet<_>>()
+    };
+    let own = folders(records);
+    for folder in own.iter().chain(&folders(tree.gone)) {
+        let place = real(folder, &either);
+        if place != *folder {
+            owners.folders.insert(folder.clone(), place);
         }
     }
+    owners.homes = own.iter().map(|folder| owners.home(folder).clone()).collect();
     for (at, record) in records.iter().enumerate() {
         for file in record.files.iter().filter(|file| file.member.kind != Kind::Dir) {
-            owners.add(records, at, &file.member.path)?;
+            owners.add(records, tree.kept, at, &file.member.path)?;
         }
     }
     Ok(owners)
@@ -71,17 +97,28 @@ impl Owners {
         self.files.get(&self.place(path)).map(|(owner, _)| *owner)
     }
 
-    fn place(&self, path: &GuestPath) -> GuestPath {
+    /// Returns where a file really is.
+    pub fn place(&self, path: &GuestPath) -> GuestPath {
         let folder = path.parent().and_then(|folder| self.folders.get(&folder));
         folder.and_then(|folder| folder.join(path.name()).ok()).unwrap_or_else(|| path.clone())
     }
 
-    fn add(&mut self, records: &[Record], at: usize, path: &GuestPath) -> Result<(), Conflict> {
+    /// Returns where a folder really is.
+    fn home<'a>(&'a self, folder: &'a GuestPath) -> &'a GuestPath {
+        self.folders.get(folder).unwrap_or(folder)
+    }
+
+    /// Whether a folder is one of the packages', under any name.
+    pub fn has_folder(&self, folder: &GuestPath) -> bool {
+        self.homes.contains(self.home(folder))
+    }
+
+    fn add(&mut self, records: &[Record], kept: usize, at: usize, path: &GuestPath) -> Result<(), Conflict> {
         let place = self.place(path);
         let known = self.files.get(&place).filter(|(early, _)| *early != at);
         let is_kept = known.map(|(early, known)| {
             let name = |at: usize| records[at].info.full_name();
-            let keeper = keeper(records, *early, at);
+            let keeper = keeper(records, *early, at).or((at < kept).then_some(*early));
             let conflict =
                 || Conflict { path: path.clone(), known: known.clone(), early: name(*early), late: name(at) };
             keeper.map(|keeper| keeper != at).ok_or_else(conflict)

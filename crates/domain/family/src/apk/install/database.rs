@@ -25,18 +25,25 @@ pub struct Settings<'a> {
     pub world: &'a [String],
     pub sources: &'a [Source],
     pub arch: &'a str,
+    /// Whether packages are listed by name, as apk does each time, rather than in the order of installation.
+    pub by_name: bool,
 }
 
 /// Returns all files of the database.
 pub fn files(records: &[Record], owners: &Owners, settings: &Settings<'_>) -> Result<Vec<Written>, NotARelation> {
+    let mut order: Vec<usize> = (0..records.len()).collect();
+    if settings.by_name {
+        order.sort_by_key(|&at| &records[at].info.name);
+    }
+    let all = || order.iter().map(|&at| &records[at]);
     Ok(vec![
         Written::new("/etc/apk/arch", format!("{}\n", settings.arch)),
         Written::new("/etc/apk/repositories", repositories(settings.sources)),
         Written::new("/etc/apk/world", world(settings.world)?),
-        Written::new("/lib/apk/db/installed", installed(records, owners)),
+        Written::new("/lib/apk/db/installed", listed(records, &order, owners)),
         Written { mode: 0o600, ..Written::new("/lib/apk/db/lock", "") },
-        Written::new("/lib/apk/db/scripts.tar", scripts::tar(records)),
-        Written::new("/lib/apk/db/triggers", triggers::database(records)),
+        Written::new("/lib/apk/db/scripts.tar", scripts::tar(all())),
+        Written::new("/lib/apk/db/triggers", triggers::database(all())),
     ])
 }
 
@@ -56,8 +63,12 @@ pub fn repositories(sources: &[Source]) -> String {
 
 /// Returns `lib/apk/db/installed`: for each package the fields of an index, then its directories and files.
 pub fn installed(records: &[Record], owners: &Owners) -> String {
+    listed(records, &(0..records.len()).collect::<Vec<_>>(), owners)
+}
+
+fn listed(records: &[Record], order: &[usize], owners: &Owners) -> String {
     let mut text = String::new();
-    for (at, record) in records.iter().enumerate() {
+    for (at, record) in order.iter().map(|&at| (at, &records[at])) {
         head(&mut text, record);
         paths(&mut text, record, |path| owners.of(path).is_none_or(|owner| owner == at));
         text.push('\n');
@@ -66,6 +77,10 @@ pub fn installed(records: &[Record], owners: &Owners) -> String {
 }
 
 fn head(text: &mut String, record: &Record) {
+    if let Some(listed) = &record.listed {
+        text.push_str(listed);
+        return;
+    }
     let info = &record.info;
     let mut line = |field: char, value: &str| {
         if !value.is_empty() {
@@ -107,7 +122,8 @@ fn paths(text: &mut String, record: &Record, keeps: impl Fn(&GuestPath) -> bool)
         let path = &file.member.path;
         let is_dir = file.member.kind == Kind::Dir;
         let folder = if is_dir { path.clone() } else { path.parent().unwrap_or_else(GuestPath::root) };
-        if !(folders.contains_key(&folder) || is_dir && path.relative().is_empty()) {
+        let unnamed = is_dir && path.relative().is_empty() && record.listed.is_none();
+        if !(folders.contains_key(&folder) || unnamed) {
             order.push(folder.clone());
         }
         let (own, files) = folders.entry(folder).or_default();
@@ -136,8 +152,9 @@ fn leaf(text: &mut String, file: &File) {
 /// Writes owner and mode where they are not root's and the usual ones.
 fn owner(text: &mut String, field: char, file: &File, usual: u32) {
     let member = &file.member;
-    if (member.uid, member.gid, member.mode) != (0, 0, usual) {
-        let _ = writeln!(text, "{field}:{}:{}:{:o}", member.uid, member.gid, member.mode);
+    if (member.uid, member.gid, member.mode) != (0, 0, usual) || file.xattrs.is_some() {
+        let xattrs = file.xattrs.map(|sum| format!(":{sum}")).unwrap_or_default();
+        let _ = writeln!(text, "{field}:{}:{}:{:o}{xattrs}", member.uid, member.gid, member.mode);
     }
 }
 

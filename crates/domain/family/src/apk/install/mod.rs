@@ -2,13 +2,17 @@
 //!
 //! The order of a native installation: [`conflicts::owners`] says which package keeps a file that several have; pre-install
 //! scripts run before a package's files are placed, post-install scripts after; [`database::files`] writes what apk would have
-//! written; [`triggers::fired`] says which triggers run at last, and for which directories.
+//! written; [`triggers::fired`] says which triggers run at last, and for which directories. Upon a tree that has packages already,
+//! [`installed::parse`] reads what apk wrote, and [`change::Change`] says what comes, goes and stays.
 
+pub mod change;
 pub mod conflicts;
 pub mod database;
 mod glob;
-mod scripts;
+pub mod installed;
+pub mod scripts;
 pub mod triggers;
+pub mod world;
 
 use std::collections::BTreeMap;
 
@@ -19,8 +23,9 @@ use super::checksum::Checksum;
 use super::error::BadArchive;
 use super::package::{File, Package};
 use super::pkginfo::PkgInfo;
+use crate::deb::package::Kind;
 
-/// A package that was unpacked natively.
+/// A package that was unpacked natively, or that a database lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub info: PkgInfo,
@@ -33,6 +38,8 @@ pub struct Record {
     pub files: Vec<File>,
     /// By their names without the dot, as `post-install`.
     pub scripts: BTreeMap<&'static str, ControlFile>,
+    /// The lines by which a database lists it, where it was read from one.
+    pub listed: Option<String>,
 }
 
 impl Record {
@@ -49,6 +56,32 @@ impl Record {
             tag: tag.map(str::to_owned),
             files: names,
             scripts: package.scripts.clone(),
+            listed: None,
+        })
+    }
+
+    /// Returns what apk has noted of its state, a letter for each: `f`, `s` and `x` where files, a script or attributes are missing, `S` where
+    /// files' sums are the first bytes of a SHA-256.
+    pub fn flags(&self) -> &str {
+        self.listed.iter().flat_map(|lines| lines.lines()).find_map(|line| line.strip_prefix("f:")).unwrap_or_default()
+    }
+
+    /// Whether a content is the one that a file of it came with.
+    pub fn is_content(&self, file: &File, bytes: &[u8]) -> bool {
+        match &file.checksum {
+            Some(Checksum::Sha1(short)) if self.flags().contains('S') => {
+                Checksum::sha256(bytes).as_bytes().starts_with(short)
+            }
+            Some(sum) => sum.fits(bytes),
+            None => false,
+        }
+    }
+
+    /// Returns its directories, those of its files among them.
+    pub fn folders(&self) -> impl Iterator<Item = GuestPath> {
+        self.files.iter().filter_map(|file| match file.member.kind {
+            Kind::Dir => Some(file.member.path.clone()),
+            _ => file.member.path.parent(),
         })
     }
 }

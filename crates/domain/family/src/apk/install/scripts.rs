@@ -1,15 +1,46 @@
 //! `lib/apk/db/scripts.tar`: the scripts of all packages, each named `NAME-VERSION.Q1….KIND`.
 
+use std::collections::HashMap;
+use std::io::Read;
+
+use kiln_model::GuestPath;
+
 use super::Record;
+use crate::apk::archive::ControlFile;
+use crate::apk::package::SCRIPTS;
+use crate::deb::package::{BadPackage, Kind, Tar};
 
 const BLOCK: usize = 512;
 
-pub(super) fn tar(records: &[Record]) -> Vec<u8> {
+/// Gives packages the scripts that an archive holds for them; those of others are passed over.
+pub fn read(archive: impl Read, records: &mut [Record]) -> Result<(), BadPackage> {
+    let mut wanted: HashMap<GuestPath, (usize, &'static str)> = HashMap::new();
+    for (at, record) in records.iter().enumerate() {
+        // The sum may have slashes; whoever reads the archive sees a path.
+        let paths = SCRIPTS.into_iter().map(|kind| (GuestPath::new(name(record, kind)), kind));
+        wanted.extend(paths.filter_map(|(path, kind)| Some((path.ok()?, (at, kind)))));
+    }
+    let mut tar = Tar::new(archive, "scripts.tar");
+    while let Some(member) = tar.next_member()? {
+        let Some(&(at, kind)) = wanted.get(&member.path).filter(|_| matches!(member.kind, Kind::File(_))) else {
+            continue;
+        };
+        let bytes = tar.content()?;
+        let script = ControlFile { name: format!(".{kind}"), mode: member.mode, mtime: member.mtime, bytes };
+        records[at].scripts.insert(kind, script);
+    }
+    Ok(())
+}
+
+fn name(record: &Record, kind: &str) -> String {
+    format!("{}.{}.{kind}", record.info.full_name(), record.identity)
+}
+
+pub(super) fn tar<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<u8> {
     let mut tar = Vec::new();
     for record in records {
         for (kind, script) in &record.scripts {
-            let name = format!("{}.{}.{kind}", record.info.full_name(), record.identity);
-            entry(&mut tar, name.as_bytes(), script.mtime, &script.bytes);
+            entry(&mut tar, name(record, kind).as_bytes(), script.mtime, &script.bytes);
         }
     }
     tar.resize(tar.len() + 2 * BLOCK, 0);

@@ -4,46 +4,40 @@ use kiln_model::action::FILES;
 
 use super::declare::Parameters;
 use super::pair::{HookFile, PairFiles};
-use super::sheets::Refused;
 use super::tree::Tree;
-use crate::desk::Note;
 use crate::node::Span;
 use crate::spec::Family;
 
-/// Hooks in the order in which they run, and the step that each follows; none where kiln has no step to follow.
-static HOOKS: &[(&str, Option<&str>)] = &[
-    ("pre-create-chroot", None),
-    ("pre-first-stage", None),
-    ("post-first-stage", None),
-    ("pre-second-stage", None),
-    ("post-second-stage", Some("bootstrap")),
-    ("post-create-chroot", Some("bootstrap")),
-    ("pre-update-indexes", Some("bootstrap")),
-    ("post-update-indexes", Some("bootstrap")),
-    ("pre-install", Some("bootstrap")),
-    ("post-install", Some("packages")),
-    ("pre-upgrade", Some("packages")),
-    ("post-upgrade", Some("packages")),
-    ("pre-kernel-installation", Some("packages")),
-    ("post-kernel-installation", Some("kernel")),
+/// Hooks in the order in which they run, and the step that each follows.
+static HOOKS: &[(&str, &str)] = &[
+    ("pre-create-chroot", START),
+    ("pre-first-stage", START),
+    ("post-first-stage", "unpack"),
+    ("pre-second-stage", "unpack"),
+    ("post-second-stage", "bootstrap"),
+    ("post-create-chroot", "bootstrap"),
+    ("pre-update-indexes", "bootstrap"),
+    ("post-update-indexes", "bootstrap"),
+    ("pre-install", "bootstrap"),
+    ("post-install", "packages"),
+    ("pre-upgrade", "packages"),
+    ("post-upgrade", "packages"),
+    ("pre-kernel-installation", "packages"),
+    ("post-kernel-installation", "kernel"),
 ];
 
+/// Here hooks run outside of the image, which is empty.
+const START: &str = "start";
+
 /// Adds every hook to the recipe, in the order in which Pieman runs them.
-pub fn write(
-    tree: &mut Tree,
-    parameters: &Parameters,
-    family: Family,
-    files: &PairFiles,
-    span: Span,
-) -> Result<(), Refused> {
+pub fn write(tree: &mut Tree, parameters: &Parameters, family: Family, files: &PairFiles, span: Span) {
     let hooks = &files.hooks;
     for (name, after) in HOOKS.iter().filter(|(name, _)| runs(parameters, family, name)) {
         let mut programs: Vec<&HookFile> = hooks.iter().filter(|hook| hook.hook == *name).collect();
         programs.sort_by_key(|hook| &hook.file);
         for hook in programs {
-            let after = after.ok_or_else(|| too_early(parameters, hook, span))?;
             let mut script = Tree::default();
-            script.set("after", after, span);
+            script.set("after", *after, span);
             script.set("name", format!("{name}/{}", hook.file), span);
             script.set("text", program(parameters, family, after, &hook.text), span);
             if OF_FOLDER.iter().any(|(name, _)| names(&hook.text, name)) {
@@ -53,7 +47,6 @@ pub fn write(
             tree.add("script", script, span);
         }
     }
-    Ok(())
 }
 
 /// Whether Pieman comes to a hook at all: a given tree is not created again, and Alpine is created at once.
@@ -67,22 +60,16 @@ fn runs(parameters: &Parameters, family: Family, hook: &str) -> bool {
     }
 }
 
-fn too_early(parameters: &Parameters, hook: &HookFile, span: Span) -> Refused {
-    let file = format!("{}/{}", hook.hook, hook.file);
-    let note = Note::error(span, "not-in-kiln", "hooks run inside the image, and at this point there is none")
-        .hint("move what it does to `post-create-chroot`, or into `base` of the definition");
-    parameters.sheets.refuse(format!("cannot run the hook {file}"), note)
-}
-
 /// Returns the hook with what it refers to; what it does not name would only make another build of the same.
 fn program(parameters: &Parameters, family: Family, after: &str, text: &str) -> String {
     let os = parameters.text("OS").split('-').map(quoted).collect::<Vec<_>>().join(" ");
     let distribution = parameters.text("OS").split('-').next().unwrap_or_default();
+    let root = if after == START { "/target" } else { "" };
     let mut known: Vec<(&str, String)> = vec![
-        ("R", "/".into()),
-        ("ETC", "/etc".into()),
-        ("USR_BIN", "/usr/bin".into()),
-        ("BOOT", "/boot/firmware".into()),
+        ("R", if root.is_empty() { "/".into() } else { root.into() }),
+        ("ETC", format!("{root}/etc")),
+        ("USR_BIN", format!("{root}/usr/bin")),
+        ("BOOT", format!("{root}/boot/firmware")),
         ("UBOOT_VER", "2019.01".into()),
         ("BUILD_TYPE", build_type(parameters).into()),
     ];
@@ -93,6 +80,7 @@ fn program(parameters: &Parameters, family: Family, after: &str, text: &str) -> 
         known.iter().filter(|(name, _)| names(text, name)).map(|(name, value)| format!("export {name}={value}\n"));
     // Alpine has no bash unless somebody asks for it, and its shell no lists.
     let bash = family == Family::Deb
+        || after == START
         || text.lines().next().is_some_and(|first| first.starts_with("#!") && first.contains("bash"));
     let (shell, pieces) =
         if bash { ("/bin/bash", format!("PIECES=({os})\n")) } else { ("/bin/sh", format!("PIECES={distribution}\n")) };
@@ -115,17 +103,18 @@ fn functions(family: Family, distribution: &str, after: &str, text: &str) -> Str
     };
     let installed = if apk { "apk info -e \"$package\" >/dev/null" } else { "dpkg -s \"$package\" >/dev/null 2>&1" };
     let lacking = match after {
-        "bootstrap" => "is not there yet: move this hook to post-install",
+        "unpack" | "bootstrap" => "is not there yet: move this hook to post-install",
         _ => "cannot be installed by a hook: name it in includes of pieman.yml",
     };
+    let inside = |body: &str| if after == START { NOTHING_YET.to_owned() } else { body.to_owned() };
     let all = [
         (
             "install_packages",
-            format!("for package; do {installed} || {{ fatal \"$package {lacking}\"; return 1; }}; done"),
+            inside(&format!("for package; do {installed} || {{ fatal \"$package {lacking}\"; return 1; }}; done")),
         ),
-        ("purge_packages", purge.to_owned()),
-        ("chroot_exec", "LANG=C LC_ALL=C \"$@\" >&2".into()),
-        ("chroot_exec_sh", "LANG=C LC_ALL=C sh -c \"$@\" >&2".into()),
+        ("purge_packages", inside(purge)),
+        ("chroot_exec", inside("LANG=C LC_ALL=C \"$@\" >&2")),
+        ("chroot_exec_sh", inside("LANG=C LC_ALL=C sh -c \"$@\" >&2")),
         (
             "check_if_variable_is_set",
             "local name; for name; do eval \"[ -n \\\"\\${$name+x}\\\" ]\" || return 1; done".into(),
@@ -143,9 +132,14 @@ fn functions(family: Family, distribution: &str, after: &str, text: &str) -> Str
         ("is_raspbian", is(matches!(distribution, "raspberrypios" | "raspbian")).into()),
         ("is_ubuntu", is(distribution == "ubuntu").into()),
     ];
-    let named = |name: &str| names(text, name) || (name == "fatal" && names(text, "install_packages"));
-    all.iter().filter(|(name, _)| named(name)).map(|(name, body)| format!("{name}() {{ {body}; }}\n")).collect()
+    let named = |name: &str| names(text, name);
+    let fatal = all.iter().any(|(name, body)| named(name) && names(body, "fatal"));
+    let taken = all.iter().filter(|(name, _)| named(name) || (fatal && *name == "fatal"));
+    taken.map(|(name, body)| format!("{name}() {{ {body}; }}\n")).collect()
 }
+
+/// What functions do that need an image, where there is none.
+const NOTHING_YET: &str = "fatal 'there is no image yet: move this hook to post-second-stage'; return 1";
 
 /// What a hook knows of the folder of its pair.
 const OF_FOLDER: [(&str, &str); 2] = [("SOURCE_DIR", ""), ("YML_FILE", "/pieman.yml")];

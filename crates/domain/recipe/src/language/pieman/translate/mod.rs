@@ -123,7 +123,7 @@ impl Work<'_> {
         self.mender()?;
         if let (Some(files), Some(pair)) = (&self.surroundings.pair, self.pair) {
             let family = self.target.release.family;
-            hooks::write(&mut self.tree, self.parameters, family, files, pair.kernel.span)?;
+            hooks::write(&mut self.tree, self.parameters, family, files, pair.kernel.span);
             self.boot_of(pair)?;
         }
         self.image();

@@ -1,0 +1,3 @@
+mkdir -p "${R}"
+echo "${OS}" > "${ETC}/early"
+install_packages mc
