@@ -1,4 +1,4 @@
-//! What the tests of all crates share: small signed archives, a web server with faults on demand, Redis, PostgreSQL, S3, a certificate
+//! What the tests of all crates share: small signed archives, a web server with faults on demand, the mirror, Redis, PostgreSQL, S3, a certificate
 //! authority, a browser, goldens.
 
 mod apk;
@@ -8,6 +8,7 @@ mod browser;
 mod deb;
 mod golden;
 mod key;
+mod mirror;
 mod postgres;
 mod redis;
 #[cfg(feature = "s3")]
@@ -21,6 +22,7 @@ pub use browser::Browser;
 pub use deb::{Deb, Pack};
 pub use golden::golden;
 pub use key::{Key, Says};
+pub use mirror::{debian_mirrors, detour, whole_suite};
 pub use postgres::Postgres;
 pub use redis::{Listener, Redis, eventually, free_port};
 #[cfg(feature = "s3")]

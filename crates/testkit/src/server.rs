@@ -57,6 +57,8 @@ struct State {
     files: Mutex<HashMap<String, Arc<[u8]>>>,
     /// Per path: the fault, and how many requests it still meets.
     faults: Mutex<HashMap<String, (Fault, usize)>>,
+    /// Beginnings of paths, and of the addresses that answer for them.
+    forwards: Mutex<Vec<(String, String)>>,
     seen: Mutex<Vec<Seen>>,
     streams: Mutex<Vec<TcpStream>>,
     stop: AtomicBool,
@@ -88,6 +90,11 @@ impl Server {
     /// Serves `bytes` under `path`.
     pub fn put(&self, path: &str, bytes: impl Into<Arc<[u8]>>) {
         self.state.files.lock().expect("no panic while held").insert(path.to_owned(), bytes.into());
+    }
+
+    /// Sends everybody who asks for a path with this beginning to an address with another; of several, the longest counts.
+    pub fn forward(&self, from: &str, to: &str) {
+        self.state.forwards.lock().expect("no panic while held").push((from.to_owned(), to.to_owned()));
     }
 
     /// Makes every request of `path` meet `fault`.
@@ -207,6 +214,9 @@ impl Peer<'_> {
             Some(Fault::Garbage) => return self.garbage(request, b"220 mail.invalid ESMTP\r\n\r\n"),
             _ => {}
         }
+        if let Some(to) = self.forwarded(&path) {
+            return self.redirect(request, &to);
+        }
         match self.file(&path) {
             Some(bytes) => self.send(request, &bytes, fault),
             None => self.status(request, 404),
@@ -218,6 +228,12 @@ impl Peer<'_> {
         let (fault, left) = faults.get_mut(path).filter(|(_, left)| *left > 0)?;
         *left -= 1;
         Some(fault.clone())
+    }
+
+    fn forwarded(&self, path: &str) -> Option<String> {
+        let forwards = self.state.forwards.lock().expect("no panic while held");
+        let fitting = forwards.iter().filter_map(|(from, to)| Some((to, path.strip_prefix(from.as_str())?)));
+        fitting.min_by_key(|(_, rest)| rest.len()).map(|(to, rest)| format!("{to}{rest}"))
     }
 
     fn file(&self, path: &str) -> Option<Arc<[u8]>> {

@@ -15,6 +15,8 @@ pub struct Bench {
     folder: tempfile::TempDir,
     cache: PathBuf,
     jobs: Option<usize>,
+    /// Where Debian comes from, if not from the mirror of this machine.
+    mirror: Option<String>,
 }
 
 /// How many threads a test of the boot ring may use: nextest runs two at once (`.config/nextest.toml`), and two emulators that share
@@ -37,14 +39,14 @@ impl Bench {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for the test");
         let cache = folder.path().join("cache");
-        Self { folder, cache, jobs: None }
+        Self { folder, cache, jobs: None, mirror: None }
     }
 
-    /// A bench whose cache is shared by the tests of the boot ring and kept between runs.
+    /// A bench whose cache is shared by the tests of the boot ring and kept between runs. Each builds from the same state of the mirror.
     pub fn shared() -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boot-ring");
         fs::create_dir_all(&cache).expect("the shared cache");
-        Self { cache, jobs: Some(share()), ..Self::new() }
+        Self { cache, jobs: Some(share()), mirror: kiln_testkit::detour(), ..Self::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -78,6 +80,7 @@ impl Bench {
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("KILN_CACHE", &self.cache).env_remove("SOURCE_DATE_EPOCH").env_remove("KILN_JOBS");
         // Nothing of the ring is to be collected while another test of it works.
+        self.mirror.as_ref().map(|mirror| command.env("KILN_MIRROR_DEBIAN", mirror));
         self.jobs.map(|jobs| command.env("KILN_JOBS", jobs.to_string()).env("KILN_CACHE_LIMIT", "60G"));
         command
     }

@@ -10,11 +10,12 @@ use std::time::{Duration, SystemTime};
 use kiln_family::deb::packages::Index;
 use kiln_family::deb::solve::{Pin, Repository, Source, Universe};
 use kiln_model::{Arch, Digest};
+use kiln_testkit::{debian_mirrors, whole_suite};
 
 use crate::Packages;
 use crate::sets::Set;
 
-/// All but the first are left out where the mirror is in the middle of an update of them, as it may be for days.
+/// Where the mirror is in the middle of an update of one, as it may be for days, the release alone is read, by the name that is whole.
 const SUITES: [&str; 3] = ["trixie", "trixie-updates", "trixie-security"];
 
 /// An archive for a native and some foreign architectures, as apt and as kiln see it.
@@ -126,7 +127,7 @@ fn set_up(folder: &Path, architectures: &[Arch]) {
     }
     let empty = folder.join("status-empty");
     fs::write(&empty, "").unwrap();
-    let (main, security) = mirrors();
+    let (main, security) = debian_mirrors();
     let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let line = |suite: &str| {
         let uri = if suite.ends_with("-security") { &security } else { &main };
@@ -152,7 +153,7 @@ fn set_up(folder: &Path, architectures: &[Arch]) {
         fs::write(folder.join("sources.list"), SUITES.map(line).concat()).unwrap();
         if let Err(said) = update(folder, &empty) {
             assert!(said.contains("Mirror sync in progress"), "apt-get update: {said}");
-            fs::write(folder.join("sources.list"), line(SUITES[0])).unwrap();
+            fs::write(folder.join("sources.list"), line(whole_suite())).unwrap();
             update(folder, &empty).unwrap_or_else(|said| panic!("apt-get update: {said}"));
         }
         fs::write(&stamp, "").unwrap();
@@ -177,35 +178,17 @@ fn apt(folder: &Path, status: &Path, program: &str, words: &[&str]) -> Output {
     command.output().unwrap_or_else(|error| panic!("{program}: {error}; this test needs Debian's package `apt`"))
 }
 
-/// Returns the mirror of this machine, and the one for security updates.
-fn mirrors() -> (String, String) {
-    let files =
-        fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let text: String = files
-        .chain([PathBuf::from("/etc/apt/sources.list")])
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .collect();
-    let uris: Vec<&str> = text.split_whitespace().filter(|word| word.starts_with("http")).collect();
-    let uris: Vec<&str> = uris.into_iter().filter(|uri| uri.contains("debian") && !uri.contains("snapshot")).collect();
-    let main = uris.iter().find(|uri| !uri.contains("security")).copied().unwrap_or("http://ftp.debian.org/debian");
-    let security = uris.iter().find(|uri| uri.contains("security")).copied();
-    let security = security.map_or_else(|| format!("{}-security", main.trim_end_matches('/')), str::to_owned);
-    (main.to_owned(), security)
-}
-
 /// Returns the lists in the order in which apt reads them.
 fn sources(lists: &Path, architectures: &[Arch]) -> (Vec<Source>, Digest) {
     let (mut sources, mut all) = (Vec::new(), String::new());
-    for suite in SUITES {
+    let list = fs::read_to_string(lists.with_file_name("sources.list")).unwrap();
+    for suite in list.lines().filter_map(|line| line.split(' ').nth(3)) {
         for arch in architectures {
             let ending = format!("_dists_{suite}_main_binary-{arch}_Packages");
             let file = fs::read_dir(lists)
                 .unwrap()
                 .map(|entry| entry.unwrap().path())
                 .find(|path| path.to_string_lossy().ends_with(&ending));
-            if file.is_none() && suite != SUITES[0] {
-                continue;
-            }
             let bytes = fs::read(file.unwrap_or_else(|| panic!("no list `*{ending}`"))).unwrap();
             all.push_str(&Digest::of(&bytes).to_string());
             let repository =
