@@ -31,6 +31,8 @@ pub struct BuildOptions {
     pub update: bool,
     /// Whether the cache of stages is passed over.
     pub force: bool,
+    /// Whether the document of the contents is written, by which artifacts can be compared that are no longer there.
+    pub contents: bool,
 }
 
 impl Kiln {

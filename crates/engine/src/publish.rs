@@ -5,11 +5,15 @@ use std::path::Path;
 
 use kiln_model::fault::OrFault as _;
 use kiln_model::report::Report;
-use kiln_model::{Artifact, Digest, EventKind, Fault, StageKind};
+use kiln_model::{Artifact, Digest, EventKind, Fault, StageKind, view};
 use kiln_plan::companions::{self, Facts, Whole};
 
+use crate::diff::open;
 use crate::run::{Made, Run, remove};
 use crate::sums::{self, Sums};
+
+/// How hard zstd tries with a document of contents.
+const LEVEL: i32 = 9;
 
 /// Puts artifacts, block maps, SBOMs, provenance, report and checksums into the output folder. Each file appears whole.
 pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result<(), Fault> {
@@ -27,6 +31,10 @@ pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result
         made.place(run)?;
         fresh.push((artifact.name.clone(), artifact.sha256));
         run.events.tell(EventKind::ArtifactWritten { artifact });
+    }
+    if let Some((name, packed)) = contents(run, report)? {
+        put(out, &name, &packed)?;
+        fresh.push((name, Digest::of(&packed)));
     }
     let list = (!systems.is_empty())
         .then(|| (format!("{}.os_list.json", run.plan.name), pretty(&serde_json::json!({ "os_list": systems }))));
@@ -74,6 +82,23 @@ fn documents(run: &Run<'_>, report: &Report) -> Vec<(String, String)> {
         (format!("{name}.provenance.json"), pretty(&companions::provenance(&facts))),
         (format!("{name}.report.json"), pretty(&serde_json::to_value(report).expect("reports serialise"))),
     ]
+}
+
+/// Returns the document of what the artifacts contain, read from the first of them that can be, if it is wished; one of an earlier build
+/// goes, as it is not of these.
+fn contents(run: &Run<'_>, report: &Report) -> Result<Option<(String, Vec<u8>)>, Fault> {
+    let name = format!("{}{}", run.plan.name, view::ENDING);
+    remove(&run.options.out.join(&name));
+    if !run.options.contents {
+        return Ok(None);
+    }
+    // One that is not compressed is read where it lies.
+    let read = || report.artifacts.iter().filter(|artifact| artifact.format != "mender");
+    let plain = read().find(|artifact| artifact.name.ends_with(&artifact.format));
+    let Some(artifact) = plain.or_else(|| read().next()) else { return Ok(None) };
+    let json = open(&run.options.out.join(&artifact.name))?.to_json();
+    let packed = zstd::encode_all(&*json, LEVEL).farm(|| format!("compress `{name}`"))?;
+    Ok(Some((name, packed)))
 }
 
 /// Writes a file beside its place and renames it there.

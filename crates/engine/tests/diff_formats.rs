@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use kiln_disk::btrfs;
-use kiln_engine::diff::{PartitionView, View, first_difference, open};
+use kiln_engine::diff::{first_difference, open};
+use kiln_model::View;
 use kiln_model::action::{Size, Subvolume};
 use kiln_model::tree::Body;
+use kiln_model::view::PartitionView;
 use kiln_model::{Digest, Entry, GuestPath, Kind, Source, Tree};
 use uuid::Uuid;
 

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use kiln_engine::diff::view::{PartitionView, UnitState};
-use kiln_engine::diff::{View, diff, open, text};
+use kiln_engine::diff::open;
+use kiln_model::View;
+use kiln_model::diff::{Diff, diff, text};
+use kiln_model::view::{PartitionView, UnitState};
 
 enum Member {
     Dir(&'static str),
@@ -145,7 +147,7 @@ fn scripts_read_json() {
         "sizes": [{ "path": "/", "before": 1, "after": 2 }],
     });
     assert_eq!(serde_json::to_value(&found).unwrap(), wanted);
-    assert_eq!(serde_json::from_value::<kiln_engine::diff::Diff>(wanted).unwrap(), found);
+    assert_eq!(serde_json::from_value::<Diff>(wanted).unwrap(), found);
 }
 
 #[test]

@@ -80,16 +80,20 @@ fn boot_the_example_comes_up_and_is_what_others_think_a_disk_is() {
 fn boot_a_changed_hostname_runs_nothing_before_the_network() {
     let bench = Bench::shared();
     bench.example("debian-minimal.toml");
-    bench.ok(&["build", "debian-minimal.toml", "--no-verify"]);
-    let first = bench.path("first.raw");
-    fs::copy(bench.path("out/debian-minimal.raw"), &first).unwrap();
+    bench.ok(&["build", "debian-minimal.toml", "--no-verify", "--contents"]);
+    let (image, contents) = ("out/debian-minimal.raw", "out/debian-minimal.contents.json.zst");
+    assert_eq!(bench.ok(&["diff", contents, image]).stdout, "no differences\n");
+    assert!(fs::read_to_string(bench.path("out/SHA256SUMS")).unwrap().contains("debian-minimal.contents.json.zst"));
+    let first = bench.path("first.contents.json.zst");
+    fs::copy(bench.path(contents), &first).unwrap();
     // The cache is kept between runs: a name that no run before had.
     let name = format!("changed-{}", std::time::UNIX_EPOCH.elapsed().unwrap().as_secs());
     bench.ok(&["build", "debian-minimal.toml", "--no-verify", "--set", &format!("system.hostname={name}")]);
     let (cached, ran) = stages(&json(&bench.path("out/debian-minimal.report.json")));
     assert!(cached.contains(&"bootstrap".into()) && cached.contains(&"kernel".into()), "{cached:?}");
     assert!(ran.contains(&"network".into()), "{ran:?}");
-    let differs = bench.run(&["diff", "first.raw", "out/debian-minimal.raw"]).ended(1).stdout;
+    assert!(!bench.path(contents).exists(), "it was of the first image");
+    let differs = bench.run(&["diff", "first.contents.json.zst", image]).ended(1).stdout;
     assert!(differs.contains("/etc/hostname") && !differs.contains("packages:"), "{differs}");
 }
 

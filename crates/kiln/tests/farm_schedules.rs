@@ -10,8 +10,8 @@ use common::{Done, json};
 use kiln_farm_api::{Build, BuildState, Order, Submission};
 use serde_json::Value;
 
-/// Submits that task in a build of its own, and returns the version of `tool` that it took.
-fn version(farm: &Farm, order: Order) -> String {
+/// Submits that task in a build of its own, and returns it with the version of `tool` that it took.
+fn built(farm: &Farm, order: Order) -> (Build, String) {
     let tasks = vec![order];
     let submission =
         Submission { project: "default".parse().unwrap(), name: "edge".into(), priority: 0, tasks, once: None };
@@ -20,7 +20,7 @@ fn version(farm: &Farm, order: Order) -> String {
     let report = build.artifacts.iter().find(|artifact| artifact.name.ends_with("report.json")).expect("a report");
     let path = farm.bench.path("report.json");
     farm.runtime.block_on(farm.client.artifact(build.id, &report.name, None, &path)).unwrap();
-    tool(&json(&path))
+    (build, tool(&json(&path)))
 }
 
 fn ended(farm: &Farm, build: &Build) -> Build {
@@ -55,9 +55,16 @@ fn a_build_again_takes_the_packages_of_its_day_or_those_of_its_lock() {
     let again = |anew: bool| Order { work: order.work.clone().updated(anew), ..order.clone() };
 
     farm.publish("1.1-r0");
-    assert_eq!(version(&farm, again(false)), "1.0-r0", "its lock went along");
-    assert_eq!(version(&farm, again(true)), "1.1-r0");
-    assert_eq!(version(&farm, again(false)), "1.0-r0");
+    assert_eq!(built(&farm, again(false)).1, "1.0-r0", "its lock went along");
+    let (newer, version) = built(&farm, again(true));
+    assert_eq!(version, "1.1-r0");
+    let at = format!("{}/builds/{}/contents/edge.contents.json.zst", farm.address(), newer.id);
+    let token = fs::read_to_string(farm.bench.path("farm/admin.token")).unwrap();
+    let page = common::tool("curl", &["-sS", "-H", &format!("Authorization: Bearer {}", token.trim()), &at]);
+    for line in ["~ tool 1.0-r0 → 1.1-r0", "~ /usr/lib/apk/db/installed: content"] {
+        assert!(page.contains(&format!("<code>{line}</code>")), "{line}: {page}");
+    }
+    assert_eq!(built(&farm, again(false)).1, "1.0-r0");
 
     // At home it is a word on the command line.
     farm.bench.ok(&["build", "edge.toml", "--out", "out", "--update"]);

@@ -4,6 +4,7 @@
 
 pub mod action;
 pub mod arch;
+pub mod diff;
 pub mod digest;
 pub mod event;
 pub mod extents;
@@ -13,6 +14,7 @@ pub mod plan;
 pub mod report;
 pub mod stage;
 pub mod tree;
+pub mod view;
 
 pub use action::{Action, Content, Owner, RunIn};
 pub use arch::Arch;
@@ -25,3 +27,4 @@ pub use plan::Plan;
 pub use report::{Artifact, Outcome, Report, StageOutcome};
 pub use stage::{Stage, StageId, StageKind};
 pub use tree::{Entry, Kind, Tree};
+pub use view::View;

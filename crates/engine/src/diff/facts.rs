@@ -2,29 +2,44 @@
 
 use std::collections::BTreeMap;
 
+use kiln_family::apk::install::installed;
 use kiln_model::tree::{Body, Place};
+use kiln_model::view::UnitState;
 use kiln_model::{GuestPath, Kind, Tree};
-
-use super::view::UnitState;
 
 /// Where dpkg keeps what is installed; a folder of such files in trees without dpkg.
 const STATUS: &str = "/var/lib/dpkg/status";
 const STATUS_FOLDER: &str = "/var/lib/dpkg/status.d";
+/// Where apk does; below `/usr` in trees whose `/lib` is a link.
+const APKS: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
 const UNITS: &str = "/etc/systemd/system";
 
 /// Returns whether a file's content is needed for the facts.
 pub(super) fn wanted(path: &GuestPath) -> bool {
     let bytes = path.as_bytes();
-    bytes == STATUS.as_bytes() || (bytes.starts_with(STATUS_FOLDER.as_bytes()) && !bytes.ends_with(b".md5sums"))
+    bytes == STATUS.as_bytes()
+        || is_apks(path)
+        || (bytes.starts_with(STATUS_FOLDER.as_bytes()) && !bytes.ends_with(b".md5sums"))
+}
+
+fn is_apks(path: &GuestPath) -> bool {
+    APKS.iter().any(|known| known.as_bytes() == path.as_bytes())
 }
 
 /// Returns the installed packages: name (with `:arch` where another architecture's of the same name is there) → version.
 pub(super) fn of_packages(tree: &Tree) -> BTreeMap<String, String> {
-    let content = |entry: &kiln_model::Entry| match &entry.kind {
-        Kind::File(Body { place: Place::Inline(bytes), .. }) if wanted(&entry.path) => Some(bytes.clone()),
-        _ => None,
+    let listed = |entry: &kiln_model::Entry| match &entry.kind {
+        Kind::File(Body { place: Place::Inline(bytes), .. }) if is_apks(&entry.path) => apks(bytes),
+        Kind::File(Body { place: Place::Inline(bytes), .. }) if wanted(&entry.path) => packages(bytes),
+        _ => BTreeMap::new(),
     };
-    tree.entries.iter().filter_map(content).flat_map(|bytes| packages(&bytes)).collect()
+    tree.entries.iter().flat_map(listed).collect()
+}
+
+/// Reads apk's database; one that is damaged names no package, and differs as a file.
+fn apks(database: &[u8]) -> BTreeMap<String, String> {
+    let records = installed::parse(database).unwrap_or_default();
+    records.into_iter().map(|record| (record.info.name, record.info.version)).collect()
 }
 
 /// Reads a dpkg status file; packages that are not unpacked (removed, configuration left) do not count.

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use kiln_model::diff::{self, What};
 use kiln_model::fault::OrFault;
 use kiln_model::{Fault, GuestPath};
 
-use super::compare::{self, What};
 use super::open::open;
 
 /// Where two artifacts part.
@@ -64,7 +64,7 @@ pub fn first_difference(a: &Path, b: &Path) -> Result<Option<Difference>, Fault>
         _ => None,
     };
     let places = match (open(a), open(b)) {
-        (Ok(before), Ok(after)) => places(&compare::diff(&before, &after)),
+        (Ok(before), Ok(after)) => places(&diff::diff(&before, &after)),
         // Files that are no artifacts differ in bytes only.
         (Err(_), _) | (_, Err(_)) if offset.is_some() => Vec::new(),
         (Err(fault), _) | (_, Err(fault)) => return Err(fault),
@@ -72,7 +72,7 @@ pub fn first_difference(a: &Path, b: &Path) -> Result<Option<Difference>, Fault>
     Ok((offset.is_some() || !places.is_empty()).then_some(Difference { offset, places }))
 }
 
-fn places(diff: &compare::Diff) -> Vec<Place> {
+fn places(diff: &diff::Diff) -> Vec<Place> {
     let partitions = diff.partitions.iter().flat_map(|partition| {
         partition.fields.iter().map(|field| Place::Partition {
             number: partition.number,
@@ -86,7 +86,7 @@ fn places(diff: &compare::Diff) -> Vec<Place> {
     partitions.chain(files).take(NAMED).collect()
 }
 
-fn said(file: &compare::FileDiff) -> String {
+fn said(file: &diff::FileDiff) -> String {
     match file.what {
         What::Added => "only in the second".into(),
         What::Removed => "only in the first".into(),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use kiln_model::fault::OrFault;
 use kiln_model::tree::{Body, Place};
-use kiln_model::{Entry, Fault, FaultKind, GuestPath, Kind, Report, Tree};
+use kiln_model::view::PartitionView;
+use kiln_model::{Entry, Fault, FaultKind, GuestPath, Kind, Report, Tree, View};
 
 use super::block::{self, Bytes, Window};
-use super::view::{PartitionView, View};
 use super::{dir, facts, fat, filesystem, packed, table, tar, walk};
 
-/// Reads an artifact: a raw or qcow2 disk, a tar, squashfs or erofs (each also compressed), a folder, a `report.json`.
+/// Reads an artifact: a raw or qcow2 disk, a tar, squashfs or erofs (each also compressed), a folder, a `report.json`, or the document
+/// of an artifact's contents.
 pub fn open(path: &Path) -> Result<View, Fault> {
     let doing = || format!("read `{}`", path.display());
     if path.is_dir() {
@@ -26,7 +27,7 @@ pub fn open(path: &Path) -> Result<View, Fault> {
         return Ok(view("tar", Vec::new(), entries));
     }
     if head.first() == Some(&b'{') {
-        return report(path);
+        return document(path);
     }
     if packed::compression(path)?.is_some() {
         return open_packed(path);
@@ -76,7 +77,7 @@ fn bare(path: &Path, bytes: Arc<dyn Bytes>) -> Result<View, Fault> {
     identify(&mut partition, bytes.clone());
     if partition.filesystem.is_empty() {
         return Err(Fault::recipe("it is no disk, filesystem, archive or report that kiln knows")
-            .hint("diff reads raw, qcow2, tar, squashfs, erofs, folders and report.json"));
+            .hint("diff reads raw, qcow2, tar, squashfs, erofs, folders, report.json and contents.json"));
     }
     let read = files(&partition, bytes, &GuestPath::root(), path);
     let entries = read.fault(FaultKind::Recipe, || format!("read its {}", partition.filesystem))?;
@@ -166,11 +167,22 @@ fn view(format: &str, partitions: Vec<PartitionView>, entries: Vec<Entry>) -> Vi
     View { format: format.to_owned(), partitions, tree, packages, units }
 }
 
-/// A report shows its artifacts as files, and the packages of its lock.
-fn report(path: &Path) -> Result<View, Fault> {
+/// Reads what was written of an artifact.
+fn document(path: &Path) -> Result<View, Fault> {
     let doing = || format!("read `{}`", path.display());
-    let text = std::fs::read_to_string(path).farm(doing)?;
-    let report: Report = serde_json::from_str(&text).fault(FaultKind::Recipe, doing)?;
+    let mut text = Vec::new();
+    let mut reader = packed::reader(path)?;
+    std::io::Read::read_to_end(&mut reader, &mut text).fault(FaultKind::Recipe, doing)?;
+    match View::from_json(&text).fault(FaultKind::Recipe, doing)? {
+        Some(view) => Ok(view),
+        None => report(path, &text),
+    }
+}
+
+/// A report shows its artifacts as files, and the packages of its lock.
+fn report(path: &Path, text: &[u8]) -> Result<View, Fault> {
+    let doing = || format!("read `{}`", path.display());
+    let report: Report = serde_json::from_slice(text).fault(FaultKind::Recipe, doing)?;
     let mut entries = vec![Entry::dir(GuestPath::root(), 0o755, 0)];
     for artifact in &report.artifacts {
         let mut entry = Entry::dir(GuestPath::new(&artifact.name).fault(FaultKind::Recipe, doing)?, 0o644, 0);

@@ -5,8 +5,8 @@ use std::io;
 use uuid::Uuid;
 
 use super::block::Bytes;
-use super::view::PartitionView;
 use super::walk::broken;
+use kiln_model::view::PartitionView;
 
 const SECTOR: u64 = 512;
 const MAX_ENTRIES: usize = 1024;

@@ -70,7 +70,7 @@ pub async fn run(config: &Config, work: &Work, place: &Place<'_>, story: &mut St
 fn order<'a>(config: &'a Config, work: &Work, place: &Place<'a>) -> Order<'a> {
     let Work::Image { recipe, profiles, set, epoch, no_verify, update, .. } = work;
     let mut arguments: Vec<OsString> = vec!["build".into(), "--out".into(), place.out.into()];
-    arguments.extend(["--events", "json", "--plain", "--tether", "--within"].map(OsString::from));
+    arguments.extend(["--contents", "--events", "json", "--plain", "--tether", "--within"].map(OsString::from));
     arguments.push(place.bundle.into());
     if let Some(socket) = place.stages {
         arguments.extend(["--stages".into(), socket.into()]);

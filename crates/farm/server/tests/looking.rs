@@ -6,7 +6,7 @@ use common::{On, TestFarm};
 use kiln_farm_api::access::Invitation;
 use kiln_farm_api::{Complete, NewUser, Stored, TaskState, Tell};
 use kiln_farm_server::decide::Terms;
-use kiln_model::{Arch, Event, EventKind, StageKind};
+use kiln_model::{Arch, Entry, Event, EventKind, GuestPath, StageKind, Tree, View};
 use kiln_testkit::Postgres;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -126,12 +126,20 @@ async fn artifacts_of_several_tasks_and_packages() {
             let packages = json!([{ "name": "bash", "versionInfo": version }, { "name": "edge.raw" }]);
             json!({ "packages": packages }).to_string().into_bytes()
         };
+        let contents = |version: &str| {
+            let file = Entry::inline("/etc/version".parse().unwrap(), 0o644, 0, version.as_bytes());
+            let tree = Tree { entries: vec![Entry::dir(GuestPath::root(), 0o755, 0), file] };
+            let view = View { format: "tar".into(), tree, ..View::default() };
+            zstd::encode_all(&*view.to_json(), 1).unwrap()
+        };
         let mut builds = vec![];
-        for (one, other) in [("5.2", "5.2"), ("5.2", "5.3")] {
+        for (one, other) in [("5.1", "5.2"), ("5.1", "5.3")] {
             let id = farm.submit("edge", &["one", "two"]).await.id;
             for (task, version) in [("one", one), ("two", other)] {
                 let bytes = document(version);
                 let sha256 = farm.upload(&bytes).await;
+                let contents = contents(version);
+                let listed = farm.upload(&contents).await;
                 let console = farm.upload(b"\x1b[1mDebian\x1b[0m login:\r\n").await;
                 let node = farm.nodes.get_mut("n").unwrap();
                 let lease = loop {
@@ -141,8 +149,11 @@ async fn artifacts_of_several_tasks_and_packages() {
                     }
                 };
                 let file = |name: &str, size, sha256| Stored { name: name.into(), size, sha256, task: None };
-                let artifacts =
-                    vec![file("edge.spdx.json", bytes.len() as u64, sha256), file("edge.console.log", 23, console)];
+                let artifacts = vec![
+                    file("edge.spdx.json", bytes.len() as u64, sha256),
+                    file("edge.console.log", 23, console),
+                    file("edge.contents.json.zst", contents.len() as u64, listed),
+                ];
                 node.client
                     .complete(lease.task, &Complete { epoch: lease.epoch, failure: None, artifacts })
                     .await
@@ -154,7 +165,7 @@ async fn artifacts_of_several_tasks_and_packages() {
         let (build, path) = (&builds[1], farm.folder.path().join("to"));
         let unclear = farm.admin.artifact(build.id, "edge.spdx.json", None, &path).await.unwrap_err();
         assert_eq!(unclear.status(), Some(409), "{unclear}");
-        for (task, version) in build.tasks.iter().zip(["5.2", "5.3"]) {
+        for (task, version) in build.tasks.iter().zip(["5.1", "5.3"]) {
             farm.admin.artifact(build.id, "edge.spdx.json", Some(task.id), &path).await.unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), document(version));
         }
@@ -170,6 +181,11 @@ async fn artifacts_of_several_tasks_and_packages() {
         assert!(console.contains("Debian login:"), "{console}");
         let packages = farm.page(&at("packages/edge.spdx.json", 1)).await;
         assert!(packages.contains("Against") && packages.contains("bash"), "{packages}");
+        // Of two tasks, each is compared with the one that was called the same.
+        let same = farm.page(&at("contents/edge.contents.json.zst", 0)).await;
+        assert!(same.contains("2 names and 3 B of content") && same.contains("Nothing differs"), "{same}");
+        let other = farm.page(&at("contents/edge.contents.json.zst", 1)).await;
+        assert!(other.contains("<code>~ /etc/version: content</code>"), "{other}");
         let (first, task) = (builds[0].id, builds[0].tasks[0].id);
         let first = farm.page(&format!("/builds/{first}/packages/edge.spdx.json?task={task}")).await;
         assert!(first.contains("no earlier build"));

@@ -42,6 +42,9 @@ pub struct Args {
     /// Run every stage, also those whose result is in the cache
     #[arg(long)]
     force: bool,
+    /// Also write NAME.contents.json.zst: every file of the image, with which `kiln diff` compares in the image's place
+    #[arg(long)]
+    contents: bool,
     /// Stop when standard input ends, as if told to by SIGTERM; for whoever starts kiln and may die
     #[arg(long, hide = true)]
     tether: bool,
@@ -132,6 +135,7 @@ fn options(args: &Args) -> BuildOptions {
         no_verify: args.no_verify,
         update: args.update,
         force: args.force,
+        contents: args.contents,
     }
 }
 

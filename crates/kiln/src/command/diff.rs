@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use kiln_engine::diff;
+use kiln_engine::diff::open;
+use kiln_model::diff;
 
 use crate::command::Outcome;
 use crate::out;
@@ -13,7 +14,7 @@ use crate::out;
 /// The exit code is 1 when they differ.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// An image, an archive, a folder or a report.json
+    /// An image, an archive, a folder, a report.json or a contents.json
     #[arg(value_name = "A")]
     old: PathBuf,
     /// Another one
@@ -28,7 +29,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args) -> Outcome {
-    let found = diff::diff(&diff::open(&args.old)?, &diff::open(&args.new)?);
+    let found = diff::diff(&open(&args.old)?, &open(&args.new)?);
     if args.json {
         out::json(&found)?;
     } else {

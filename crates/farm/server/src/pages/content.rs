@@ -1,10 +1,17 @@
 //! What a build made, looked into: its packages, how they differ from the build before, what a guest said when it was booted.
 
+use std::io::{self, Read as _};
+
 use anstream::adapter::strip_str;
 use axum::extract::{Path, Query, State};
-use kiln_farm_api::{Build, BuildId, Role, Stored, TaskId, routes};
+use kiln_farm_api::{Build, BuildId, Name, Role, Stored, TaskId, routes};
+use kiln_model::diff::text::{self, Group};
+use kiln_model::diff::{self, Diff};
+use kiln_model::{View, view};
 use maud::{Markup, html};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use super::layout::page;
 use super::words::{moment, size};
@@ -38,16 +45,16 @@ pub async fn packages(
     let build = farm.db.build(id, farm.now()).await?;
     let stored = farm.db.artifact(id, &name, of.task).await?;
     let here = read(&farm, &stored).await?;
-    let before = match farm.db.build_before(&project, &build.name, id).await? {
-        Some(before) => earlier(&farm, before, &name).await?,
+    let before = match earlier(&farm, &project, &build, &stored).await? {
+        Some((before, stored)) => Some((before, read(&farm, &stored).await?)),
         None => None,
     };
     let body = html! {
         h1 { "Packages of " a href={ "/builds/" (id) } { (build.name) } }
         @match &before {
-            None => p { "There is no earlier build of it that was done, to compare it with." },
+            None => (alone()),
             Some((before, packages)) => {
-                p { "Against " a href={ "/builds/" (before.id) } { "the build of " (moment(before.created)) } ":" }
+                (against(before))
                 (differences(&bom::changes(packages, &here)))
                 (sizes(before, &build))
             }
@@ -62,12 +69,25 @@ pub async fn packages(
     Ok(page(&format!("Packages of {}", build.name), &person, body))
 }
 
-/// Returns an earlier build with its packages; none: it has no such list any more.
-async fn earlier(farm: &Farm, id: BuildId, name: &str) -> Result<Option<(Build, Vec<Package>)>> {
-    let build = farm.db.build(id, farm.now()).await?;
-    let Some(stored) = build.artifacts.iter().find(|artifact| artifact.name == name) else { return Ok(None) };
-    let packages = read(farm, stored).await?;
-    Ok(Some((build, packages)))
+/// Returns the build before a build with its artifact of the same name, of the task that is called the same if there is one; none: there is
+/// none, or it has no such artifact any more.
+async fn earlier(farm: &Farm, project: &Name, build: &Build, now: &Stored) -> Result<Option<(Build, Stored)>> {
+    let Some(before) = farm.db.build_before(project, &build.name, build.id).await? else { return Ok(None) };
+    let before = farm.db.build(before, farm.now()).await?;
+    let of = |build: &Build, stored: &Stored| {
+        build.tasks.iter().find(|task| Some(task.id) == stored.task).map(|task| task.order.name.clone())
+    };
+    let called = || before.artifacts.iter().filter(|artifact| artifact.name == now.name);
+    let same = called().find(|artifact| of(&before, artifact) == of(build, now)).or_else(|| called().next()).cloned();
+    Ok(same.map(|stored| (before, stored)))
+}
+
+fn alone() -> Markup {
+    html! { p { "There is no earlier build of it that was done, to compare it with." } }
+}
+
+fn against(before: &Build) -> Markup {
+    html! { p { "Against " a href={ "/builds/" (before.id) } { "the build of " (moment(before.created)) } ":" } }
 }
 
 async fn read(farm: &Farm, stored: &Stored) -> Result<Vec<Package>> {
@@ -113,6 +133,104 @@ fn sizes(before: &Build, now: &Build) -> Markup {
     }
 }
 
+/// Lines of a list that are shown at most.
+const LINES: usize = 5000;
+/// Longest document of contents when it is unpacked, bytes.
+const UNPACKED: u64 = 256 << 20;
+/// Such documents are large: only one page at a time has them in memory.
+static COMPARING: Semaphore = Semaphore::const_new(1);
+
+pub async fn contents(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path((id, name)): Path<(BuildId, String)>,
+    Query(of): Query<Of>,
+) -> Page {
+    let project = seen(&farm, &person, id, Role::Viewer).await?;
+    let build = farm.db.build(id, farm.now()).await?;
+    let stored = farm.db.artifact(id, &name, of.task).await?;
+    let before = earlier(&farm, &project, &build, &stored).await?;
+    let compared = {
+        let _turn = COMPARING.acquire().await.expect("it is never closed");
+        let here = packed(&farm, &stored).await?;
+        let old = match &before {
+            Some((_, stored)) => Some(packed(&farm, stored).await?),
+            None => None,
+        };
+        spawn_blocking(move || compare(old.as_deref(), &here))
+            .await
+            .map_err(|error| Error::failed("compare", error))??
+    };
+    let Compared { files, bytes, format, diff } = compared;
+    let body = html! {
+        h1 { "Contents of " a href={ "/builds/" (id) } { (build.name) } }
+        p { (files) " names and " (size(bytes)) " of content in a " code { (format) } "." }
+        @match before.as_ref().zip(diff.as_ref()) {
+            None => (alone()),
+            Some(((before, _), diff)) => {
+                (against(before))
+                @if let Some(formats) = text::format(diff) { p { "Format: " (formats) } }
+                @if diff.is_empty() { p { "Nothing differs." } }
+                @for group in text::groups(diff, false) { (grouped(&group)) }
+            }
+        }
+        p { a href=(routes::artifact(id, &name, of.task)) download { "All of it, for " code { "kiln diff" } } }
+    };
+    Ok(page(&format!("Contents of {}", build.name), &person, body))
+}
+
+/// What a page says of an image's contents.
+struct Compared {
+    files: usize,
+    bytes: u64,
+    format: String,
+    diff: Option<Diff>,
+}
+
+async fn packed(farm: &Farm, stored: &Stored) -> Result<Vec<u8>> {
+    if !stored.name.ends_with(view::ENDING) {
+        return Err(Error::bad(format!("`{}` is no document of contents", stored.name)));
+    }
+    farm.whole(stored.sha256, DOCUMENT).await
+}
+
+fn compare(before: Option<&[u8]>, here: &[u8]) -> Result<Compared> {
+    let here = unpack(here)?;
+    let diff = before.map(|before| Ok::<_, Error>(diff::diff(&unpack(before)?, &here))).transpose()?;
+    Ok(Compared { files: here.tree.entries.len(), bytes: here.tree.content_size(), format: here.format, diff })
+}
+
+fn unpack(packed: &[u8]) -> Result<View> {
+    let failed = |error: io::Error| Error::failed("read the document of contents", error);
+    let mut json = vec![];
+    let decoder = zstd::Decoder::with_buffer(packed).map_err(failed)?;
+    decoder.take(UNPACKED + 1).read_to_end(&mut json).map_err(failed)?;
+    if json.len() as u64 > UNPACKED {
+        return Err(Error::bad(format!("the document of contents is longer than the {UNPACKED} bytes that are shown")));
+    }
+    let view = View::from_json(&json).map_err(|error| failed(error.into()))?;
+    view.ok_or_else(|| Error::bad("the document of contents is of a form that this server does not know"))
+}
+
+fn grouped(group: &Group) -> Markup {
+    html! {
+        h2 { (group.title) }
+        @if !group.counts.is_empty() { p { (group.counts) } }
+        @for lines in group.lists.iter().filter(|lines| !lines.is_empty()) {
+            @let (short, rest) = lines.split_at(group.short.min(lines.len()));
+            (listed(short))
+            @if !rest.is_empty() { details { summary { (rest.len()) " more" } (listed(rest)) } }
+        }
+    }
+}
+
+fn listed(lines: &[String]) -> Markup {
+    html! {
+        ul.changes { @for line in lines.iter().take(LINES) { li { code { (line) } } } }
+        @if lines.len() > LINES { p { "… and " (lines.len() - LINES) " more." } }
+    }
+}
+
 pub async fn console(
     State(farm): State<Farm>,
     Visitor(person): Visitor,
@@ -141,6 +259,7 @@ pub async fn console(
 pub fn look(build: BuildId, artifact: &Stored) -> Option<(String, &'static str)> {
     let (page, words) = match &artifact.name {
         name if name.ends_with(bom::ENDING) => ("packages", "packages"),
+        name if name.ends_with(view::ENDING) => ("contents", "files"),
         name if name.ends_with(ENDING) => ("console", "console"),
         _ => return None,
     };

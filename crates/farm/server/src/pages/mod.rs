@@ -41,6 +41,7 @@ pub fn router() -> Router<Farm> {
         .route("/builds/{build}/pin", post(build::pin))
         .route("/builds/{build}/unpin", post(build::unpin))
         .route("/builds/{build}/packages/{name}", get(content::packages))
+        .route("/builds/{build}/contents/{name}", get(content::contents))
         .route("/builds/{build}/console/{name}", get(content::console))
         .route("/submit", get(submit::form).post(submit::submit))
         .route("/queue", get(farm::queue))

@@ -2,8 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use kiln_model::Tree;
 use serde::{Deserialize, Serialize};
+
+use crate::tree::{Body, Place};
+use crate::{Kind, Tree};
+
+/// What ends the name of the document that holds a view, kept beside an artifact or in its place; compressed as zstd.
+pub const ENDING: &str = ".contents.json.zst";
+
+/// The form of such a document.
+const EDITION: u32 = 1;
 
 /// What an artifact holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,4 +56,38 @@ pub struct PartitionView {
 pub enum UnitState {
     Enabled,
     Masked,
+}
+
+/// A view as a document.
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    /// [`EDITION`]; tells such a document from others.
+    contents: u32,
+    view: View,
+}
+
+impl View {
+    /// Returns the view as JSON: what is said of files, and none of their bytes.
+    pub fn to_json(mut self) -> Vec<u8> {
+        for entry in &mut self.tree.entries {
+            if let Kind::File(Body { token, place, .. }) = &mut entry.kind {
+                (*token, *place) = (None, Place::Host("".into()));
+            }
+        }
+        serde_json::to_vec(&Contents { contents: EDITION, view: self }).expect("views serialise")
+    }
+
+    /// Reads back what [`to_json`](Self::to_json) gave; none: it is another document.
+    pub fn from_json(json: &[u8]) -> serde_json::Result<Option<Self>> {
+        #[derive(Deserialize)]
+        struct Head {
+            contents: Option<u32>,
+        }
+        if serde_json::from_slice::<Head>(json)?.contents != Some(EDITION) {
+            return Ok(None);
+        }
+        let mut view = serde_json::from_slice::<Contents>(json)?.view;
+        view.tree.sort();
+        Ok(Some(view))
+    }
 }

@@ -2,30 +2,61 @@
 
 use std::fmt::{self, Display, Write as _};
 
-use super::compare::{Change, Diff, FileDiff, Named, PartitionDiff, SizeDiff, What};
-use super::view::UnitState;
+use super::{Change, Diff, FileDiff, Named, PartitionDiff, SizeDiff, What};
+use crate::view::UnitState;
 
-/// How many lines of a group are shown when not all are.
+/// How many lines of a list are shown when not all are.
 const SHOWN: usize = 20;
 /// How many directories are.
 const DIRECTORIES: usize = 10;
 
+/// What differs of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// `packages`, `units`, `partitions`, `files` or `directories`.
+    pub title: &'static str,
+    /// How many; empty for directories.
+    pub counts: String,
+    /// Lines that belong together; each begins with `+`, `-` or `~`, those of directories with their path.
+    pub lists: Vec<Vec<String>>,
+    /// How many lines of a list are enough at first.
+    pub short: usize,
+}
+
 /// Returns the difference as text; the empty difference as one line.
 pub fn render(diff: &Diff, all: bool) -> String {
     let mut out = String::new();
-    if let Some(Change { before: Some(before), after: Some(after) }) = &diff.format {
-        let _ = writeln!(out, "format: {before} → {after}");
+    if let Some(format) = format(diff) {
+        let _ = writeln!(out, "format: {format}");
     }
     if diff.is_empty() {
         out.push_str("no differences\n");
         return out;
     }
-    named(&mut out, "packages", &diff.packages, all);
-    named(&mut out, "units", &diff.units, all);
-    partitions(&mut out, &diff.partitions);
-    files(&mut out, &diff.files, all);
-    sizes(&mut out, &diff.sizes, all);
+    for Group { title, counts, lists, short } in groups(diff, all) {
+        let _ = writeln!(out, "{}", format!("{title}: {counts}").trim_end());
+        lists.iter().for_each(|lines| list(&mut out, lines, if all { usize::MAX } else { short }));
+    }
     out
+}
+
+/// Returns the formats where they differ.
+pub fn format(diff: &Diff) -> Option<String> {
+    let Some(Change { before: Some(before), after: Some(after) }) = &diff.format else { return None };
+    Some(format!("{before} → {after}"))
+}
+
+/// Returns what differs, kind by kind; kinds without a difference are left out. With `all`, files that differ only in their time are
+/// among the lines.
+pub fn groups(diff: &Diff, all: bool) -> Vec<Group> {
+    let groups = [
+        named("packages", &diff.packages),
+        named("units", &diff.units),
+        partitions(&diff.partitions),
+        files(&diff.files, all),
+        sizes(&diff.sizes),
+    ];
+    groups.into_iter().flatten().collect()
 }
 
 impl Display for UnitState {
@@ -55,14 +86,10 @@ impl What {
     }
 }
 
-fn named<T: Display>(out: &mut String, title: &str, items: &[Named<T>], all: bool) {
-    if items.is_empty() {
-        return;
-    }
-    let _ = writeln!(out, "{title}: {}", counts(items.iter().map(|item| What::of(&item.change))));
-    let lines =
-        items.iter().map(|item| format!("{} {} {}", What::of(&item.change).sign(), item.name, arrow(&item.change)));
-    list(out, lines, if all { usize::MAX } else { SHOWN });
+fn named<T: Display>(title: &'static str, items: &[Named<T>]) -> Option<Group> {
+    let counts = counts(items.iter().map(|item| What::of(&item.change)));
+    let line = |item: &Named<T>| format!("{} {} {}", What::of(&item.change).sign(), item.name, arrow(&item.change));
+    (!items.is_empty()).then(|| Group { title, counts, lists: vec![items.iter().map(line).collect()], short: SHOWN })
 }
 
 /// Returns `before → after`, or the one there is.
@@ -74,16 +101,14 @@ fn arrow<T: Display>(change: &Change<T>) -> String {
     }
 }
 
-fn partitions(out: &mut String, partitions: &[PartitionDiff]) {
-    if partitions.is_empty() {
-        return;
-    }
-    let _ = writeln!(out, "partitions: {}", counts(partitions.iter().map(|partition| partition.what)));
-    let lines = partitions.iter().map(|partition| {
+fn partitions(partitions: &[PartitionDiff]) -> Option<Group> {
+    let line = |partition: &PartitionDiff| {
         let name = if partition.name.is_empty() { String::new() } else { format!(" `{}`", partition.name) };
         format!("{} {}{name}: {}", partition.what.sign(), partition.number, fields(&partition.fields))
-    });
-    list(out, lines, usize::MAX);
+    };
+    let counts = counts(partitions.iter().map(|partition| partition.what));
+    let lists = vec![partitions.iter().map(line).collect()];
+    (!partitions.is_empty()).then_some(Group { title: "partitions", counts, lists, short: usize::MAX })
 }
 
 fn fields(fields: &[Named<String>]) -> String {
@@ -105,10 +130,7 @@ fn is_long(change: &Change<String>) -> bool {
     [&change.before, &change.after].into_iter().flatten().any(|value| value.len() > 64)
 }
 
-fn files(out: &mut String, files: &[FileDiff], all: bool) {
-    if files.is_empty() {
-        return;
-    }
+fn files(files: &[FileDiff], all: bool) -> Option<Group> {
     let timed = |file: &&FileDiff| file.what == What::Changed && file.fields.iter().all(|field| field.name == "mtime");
     let times = files.iter().filter(timed).count();
     let told: Vec<&FileDiff> = files.iter().filter(|file| all || !timed(file)).collect();
@@ -117,11 +139,10 @@ fn files(out: &mut String, files: &[FileDiff], all: bool) {
     parts.extend((!counted.is_empty()).then_some(counted));
     parts.extend((times > 0).then(|| format!("{times} differ only in time")));
     let grew: i64 = files.iter().map(|file| file.grew).sum();
-    let _ = writeln!(out, "files: {} ({})", parts.join(", "), signed(grew));
-    for what in [What::Added, What::Removed, What::Changed] {
-        let lines = told.iter().filter(|file| file.what == what).map(|file| line(file, all));
-        list(out, lines, if all { usize::MAX } else { SHOWN });
-    }
+    let counts = format!("{} ({})", parts.join(", "), signed(grew));
+    let list = |what| told.iter().filter(|file| file.what == what).map(|file| line(file, all)).collect();
+    let lists = [What::Added, What::Removed, What::Changed].map(list).into();
+    (!files.is_empty()).then_some(Group { title: "files", counts, lists, short: SHOWN })
 }
 
 fn line(file: &FileDiff, all: bool) -> String {
@@ -131,20 +152,16 @@ fn line(file: &FileDiff, all: bool) -> String {
     format!("{} {}{more}", file.what.sign(), file.path)
 }
 
-fn sizes(out: &mut String, sizes: &[SizeDiff], all: bool) {
-    if sizes.is_empty() {
-        return;
-    }
-    out.push_str("directories:\n");
-    let lines = sizes.iter().map(|size| {
+fn sizes(sizes: &[SizeDiff]) -> Option<Group> {
+    let line = |size: &SizeDiff| {
         let grew = size.after as i64 - size.before as i64;
         format!("{} {} ({} → {})", size.path, signed(grew), bytes(size.before), bytes(size.after))
-    });
-    list(out, lines, if all { usize::MAX } else { DIRECTORIES });
+    };
+    let lists = vec![sizes.iter().map(line).collect()];
+    (!sizes.is_empty()).then_some(Group { title: "directories", counts: String::new(), lists, short: DIRECTORIES })
 }
 
-fn list(out: &mut String, lines: impl Iterator<Item = String>, shown: usize) {
-    let lines: Vec<String> = lines.collect();
+fn list(out: &mut String, lines: &[String], shown: usize) {
     for line in lines.iter().take(shown) {
         let _ = writeln!(out, "  {}", line.trim_end());
     }

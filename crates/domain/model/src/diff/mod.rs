@@ -1,12 +1,14 @@
-//! The difference of two views; pure.
+//! The difference of two views.
+
+pub mod text;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use kiln_model::tree::Body;
-use kiln_model::{Entry, GuestPath, Kind, Tree};
 use serde::{Deserialize, Serialize};
 
-use super::view::{PartitionView, UnitState, View};
+use crate::tree::{self, Body};
+use crate::view::{PartitionView, UnitState, View};
+use crate::{Entry, GuestPath, Kind, Tree};
 
 /// What differs from one artifact to another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +164,7 @@ fn files(a: &Tree, b: &Tree) -> Vec<FileDiff> {
             all.push(diff);
         }
     }
-    all.sort_by(|x, y| kiln_model::tree::by_parts(&x.path, &y.path));
+    all.sort_by(|x, y| tree::by_parts(&x.path, &y.path));
     all
 }
 
