@@ -45,9 +45,11 @@ pub fn detour() -> Option<String> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
         let suite = Some(whole_suite()).filter(|suite| *suite != NAMES[0])?;
-        let (mirror, _) = debian_mirrors();
+        let (mirror, security) = debian_mirrors();
         let server = Server::start(Path::new("/nonexistent"));
         server.forward("/debian/", &format!("{mirror}/"));
+        // Whoever names a mirror is taken to have the security updates beside it.
+        server.forward("/debian-security/", &format!("{security}/"));
         server.forward(&format!("/debian/dists/{}/", NAMES[0]), &format!("{mirror}/dists/{suite}/"));
         Some(server)
     });
