@@ -7,6 +7,7 @@ use kiln_model::fault::OrFault as _;
 use kiln_model::report::Report;
 use kiln_model::{Artifact, Digest, EventKind, Fault, StageKind, view};
 use kiln_plan::companions::{self, Facts, Whole};
+use kiln_recipe::spec::Format;
 
 use crate::diff::open;
 use crate::run::{Made, Run, remove};
@@ -18,6 +19,9 @@ const LEVEL: i32 = 9;
 /// Puts artifacts, block maps, SBOMs, provenance, report and checksums into the output folder. Each file appears whole.
 pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result<(), Fault> {
     let out = &run.options.out;
+    let listed = format!("{}{}", run.plan.name, view::ENDING);
+    // One of an earlier build is not of these.
+    remove(&out.join(&listed));
     let mut fresh = vec![];
     let mut systems = vec![];
     for mut made in made {
@@ -32,9 +36,9 @@ pub(crate) fn publish(run: &Run<'_>, made: Vec<Made>, report: &Report) -> Result
         fresh.push((artifact.name.clone(), artifact.sha256));
         run.events.tell(EventKind::ArtifactWritten { artifact });
     }
-    if let Some((name, packed)) = contents(run, report)? {
-        put(out, &name, &packed)?;
-        fresh.push((name, Digest::of(&packed)));
+    if let Some(packed) = run.options.contents.then(|| contents(run, &listed)).flatten() {
+        put(out, &listed, &packed)?;
+        fresh.push((listed, Digest::of(&packed)));
     }
     let list = (!systems.is_empty())
         .then(|| (format!("{}.os_list.json", run.plan.name), pretty(&serde_json::json!({ "os_list": systems }))));
@@ -84,21 +88,18 @@ fn documents(run: &Run<'_>, report: &Report) -> Vec<(String, String)> {
     ]
 }
 
-/// Returns the document of what the artifacts contain, read from the first of them that can be, if it is wished; one of an earlier build
-/// goes, as it is not of these.
-fn contents(run: &Run<'_>, report: &Report) -> Result<Option<(String, Vec<u8>)>, Fault> {
-    let name = format!("{}{}", run.plan.name, view::ENDING);
-    remove(&run.options.out.join(&name));
-    if !run.options.contents {
-        return Ok(None);
-    }
-    // One that is not compressed is read where it lies.
-    let read = || report.artifacts.iter().filter(|artifact| artifact.format != "mender");
-    let plain = read().find(|artifact| artifact.name.ends_with(&artifact.format));
-    let Some(artifact) = plain.or_else(|| read().next()) else { return Ok(None) };
-    let json = open(&run.options.out.join(&artifact.name))?.to_json();
-    let packed = zstd::encode_all(&*json, LEVEL).farm(|| format!("compress `{name}`"))?;
-    Ok(Some((name, packed)))
+/// Returns the document of what the image contains, read from its best artifact, if it is wished. The image is good without it.
+fn contents(run: &Run<'_>, name: &str) -> Option<Vec<u8>> {
+    let outputs = &run.loaded.completed.spec.outputs;
+    // A disk tells most, and one that is not compressed is read where it lies.
+    let read = outputs.iter().filter(|output| output.format != Format::Mender);
+    let best = read.min_by_key(|output| (!output.format.is_disk(), output.compression.is_some()));
+    let missing = || Fault::recipe("a Mender artifact alone is not read");
+    let packed = best.ok_or_else(missing).and_then(|output| {
+        let json = open(&run.options.out.join(&output.file))?.to_json();
+        zstd::encode_all(&*json, LEVEL).farm(|| "compress".into())
+    });
+    packed.inspect_err(|fault| run.events.warn(format!("`{name}` is not written: {}", fault.chain()))).ok()
 }
 
 /// Writes a file beside its place and renames it there.

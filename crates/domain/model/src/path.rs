@@ -147,8 +147,14 @@ impl std::str::FromStr for GuestPath {
 }
 
 impl Serialize for GuestPath {
+    /// As `Display`, but names that hold `\xNN` as text, as those of systemd's units do, are read back as they are.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let mut text = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            text.push_str(&chunk.valid().replace("\\x", "\\x5cx"));
+            chunk.invalid().iter().for_each(|byte| text.push_str(&format!("\\x{byte:02x}")));
+        }
+        serializer.serialize_str(&text)
     }
 }
 
@@ -185,6 +191,17 @@ mod tests {
     fn display_reads_back() {
         let path = GuestPath::new(b"/caf\xe9/x").unwrap();
         assert_eq!(path.to_string().parse(), Ok(path));
+    }
+
+    #[test]
+    fn every_name_reads_back_from_json() {
+        for name in ["/caf\u{e9}", r"/system-a\x2db.slice", r"/a\x00b", r"/\x2e\x2e/\\x5c", r"/\"] {
+            let path = GuestPath::new(name).unwrap();
+            let json = serde_json::to_string(&path).unwrap();
+            assert_eq!(serde_json::from_str::<GuestPath>(&json).unwrap(), path, "{json}");
+        }
+        let odd = GuestPath::new(b"/\\\xe9\\x2d\xff").unwrap();
+        assert_eq!(serde_json::from_value::<GuestPath>(serde_json::to_value(&odd).unwrap()).unwrap(), odd);
     }
 
     #[test]

@@ -66,6 +66,24 @@ struct Contents {
     view: View,
 }
 
+/// Why a document of contents is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum BadContents {
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    #[error("it is of the edition {0}, and this kiln knows {EDITION}")]
+    Edition(u32),
+    #[error("it has {0} than any image")]
+    TooMuch(&'static str),
+}
+
+/// Most partitions of a document.
+const PARTITIONS: usize = 1024;
+/// Most bytes of content of all files together.
+const CONTENT: u64 = 1 << 60;
+/// Most bytes of all directories' paths, counted for each name below them; a million names eight deep have half of it.
+const PATHS: u64 = 1 << 29;
+
 impl View {
     /// Returns the view as JSON: what is said of files, and none of their bytes.
     pub fn to_json(mut self) -> Vec<u8> {
@@ -77,17 +95,100 @@ impl View {
         serde_json::to_vec(&Contents { contents: EDITION, view: self }).expect("views serialise")
     }
 
-    /// Reads back what [`to_json`](Self::to_json) gave; none: it is another document.
-    pub fn from_json(json: &[u8]) -> serde_json::Result<Option<Self>> {
+    /// Reads back what [`to_json`](Self::to_json) gave; none: it is another document. The JSON may be anybody's; what to compare would take
+    /// no end of memory is refused.
+    pub fn from_json(json: &[u8]) -> Result<Option<Self>, BadContents> {
         #[derive(Deserialize)]
         struct Head {
             contents: Option<u32>,
         }
-        if serde_json::from_slice::<Head>(json)?.contents != Some(EDITION) {
-            return Ok(None);
+        match serde_json::from_slice::<Head>(json)?.contents {
+            None => return Ok(None),
+            Some(EDITION) => {}
+            Some(other) => return Err(BadContents::Edition(other)),
         }
         let mut view = serde_json::from_slice::<Contents>(json)?.view;
+        view.bounded()?;
         view.tree.sort();
+        view.tree.entries.dedup_by(|b, a| a.path == b.path);
         Ok(Some(view))
+    }
+
+    fn bounded(&self) -> Result<(), BadContents> {
+        let (mut content, mut paths) = (0_u64, 0_u64);
+        for entry in &self.tree.entries {
+            let path = entry.path.as_bytes();
+            let depth = path.iter().filter(|&&byte| byte == b'/').count();
+            paths = paths.saturating_add(depth as u64 * path.len() as u64);
+            if let Kind::File(body) = &entry.kind {
+                content = content.saturating_add(body.size);
+            }
+        }
+        let bounds = [
+            (self.partitions.len() > PARTITIONS, "more partitions"),
+            (content > CONTENT, "more content"),
+            (paths > PATHS, "more and deeper names"),
+        ];
+        bounds.into_iter().find(|(beyond, _)| *beyond).map_or(Ok(()), |(_, what)| Err(BadContents::TooMuch(what)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Entry, GuestPath};
+
+    fn view() -> View {
+        let path = |bytes: &[u8]| GuestPath::new(bytes).unwrap();
+        let mut device = Entry::dir(path(b"/dev/null"), 0o666, 0);
+        device.kind = Kind::Char { major: 1, minor: 3 };
+        device.xattrs.insert("security.x".into(), vec![0, 255]);
+        let mut link = Entry::dir(path(b"/z"), 0o644, 7);
+        link.kind = Kind::Hardlink(path(br"/a\x2db"));
+        let mut entries = vec![
+            Entry::dir(GuestPath::root(), 0o755, 0),
+            Entry::inline(path(br"/a\x2db"), 0o644, 7, *b"text"),
+            Entry::inline(path(b"/caf\xe9"), 0o600, 7, *b""),
+            device,
+            link,
+        ];
+        entries.sort_by(|a, b| crate::tree::by_parts(&a.path, &b.path));
+        let partition = PartitionView { number: 1, size: 512, ..PartitionView::default() };
+        View { format: "raw".into(), partitions: vec![partition], tree: Tree { entries }, ..View::default() }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let back = View::from_json(&view().to_json()).unwrap().unwrap();
+        assert!(crate::diff::diff(&view(), &back).is_empty());
+        assert_eq!(back.clone().to_json(), view().to_json());
+        assert_eq!(back.tree.content_size(), 4);
+    }
+
+    #[test]
+    fn other_documents_are_told_apart_and_no_end_is_refused() {
+        assert!(View::from_json(b"{\"edition\": 1}").unwrap().is_none());
+        assert!(matches!(View::from_json(b"{\"contents\": 2}"), Err(BadContents::Edition(2))));
+        assert!(matches!(View::from_json(b"{\"contents\": 1}"), Err(BadContents::Json(_))));
+        let refused = |change: fn(&mut View)| {
+            let mut view = view();
+            change(&mut view);
+            View::from_json(&view.to_json()).unwrap_err().to_string()
+        };
+        let many = |view: &mut View| view.partitions = vec![PartitionView::default(); PARTITIONS + 1];
+        assert_eq!(refused(many), "it has more partitions than any image");
+        let large = |view: &mut View| {
+            for entry in &mut view.tree.entries {
+                if let Kind::File(body) = &mut entry.kind {
+                    body.size = u64::MAX;
+                }
+            }
+        };
+        assert_eq!(refused(large), "it has more content than any image");
+        let deep = |view: &mut View| {
+            let names = (0..100).map(|at| GuestPath::new(format!("/{at}{}", "/a".repeat(2000))).unwrap());
+            view.tree.entries = names.map(|path| Entry::dir(path, 0o755, 0)).collect();
+        };
+        assert_eq!(refused(deep), "it has more and deeper names than any image");
     }
 }

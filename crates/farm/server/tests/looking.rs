@@ -6,6 +6,7 @@ use common::{On, TestFarm};
 use kiln_farm_api::access::Invitation;
 use kiln_farm_api::{Complete, NewUser, Stored, TaskState, Tell};
 use kiln_farm_server::decide::Terms;
+use kiln_model::view::UnitState;
 use kiln_model::{Arch, Entry, Event, EventKind, GuestPath, StageKind, Tree, View};
 use kiln_testkit::Postgres;
 use reqwest::{Method, StatusCode};
@@ -129,7 +130,8 @@ async fn artifacts_of_several_tasks_and_packages() {
         let contents = |version: &str| {
             let file = Entry::inline("/etc/version".parse().unwrap(), 0o644, 0, version.as_bytes());
             let tree = Tree { entries: vec![Entry::dir(GuestPath::root(), 0o755, 0), file] };
-            let view = View { format: "tar".into(), tree, ..View::default() };
+            let units = |unit| (format!("{version}-{unit:02}.service"), UnitState::Enabled);
+            let view = View { format: "tar".into(), tree, units: (0..25).map(units).collect(), ..View::default() };
             zstd::encode_all(&*view.to_json(), 1).unwrap()
         };
         let mut builds = vec![];
@@ -172,9 +174,12 @@ async fn artifacts_of_several_tasks_and_packages() {
         // The page leads to both.
         let page = farm.page(&format!("/builds/{}", build.id)).await;
         let at = |what: &str, task: usize| format!("/builds/{}/{what}?task={}", build.id, build.tasks[task].id);
-        for (what, task) in
-            [("packages/edge.spdx.json", 0), ("packages/edge.spdx.json", 1), ("console/edge.console.log", 1)]
-        {
+        for (what, task) in [
+            ("packages/edge.spdx.json", 0),
+            ("packages/edge.spdx.json", 1),
+            ("console/edge.console.log", 1),
+            (LISTED, 1),
+        ] {
             assert!(page.contains(&at(what, task)), "{page}");
         }
         let console = farm.page(&at("console/edge.console.log", 1)).await;
@@ -182,15 +187,63 @@ async fn artifacts_of_several_tasks_and_packages() {
         let packages = farm.page(&at("packages/edge.spdx.json", 1)).await;
         assert!(packages.contains("Against") && packages.contains("bash"), "{packages}");
         // Of two tasks, each is compared with the one that was called the same.
-        let same = farm.page(&at("contents/edge.contents.json.zst", 0)).await;
+        let same = farm.page(&at(LISTED, 0)).await;
         assert!(same.contains("2 names and 3 B of content") && same.contains("Nothing differs"), "{same}");
-        let other = farm.page(&at("contents/edge.contents.json.zst", 1)).await;
-        assert!(other.contains("<code>~ /etc/version: content</code>"), "{other}");
+        let other = farm.page(&at(LISTED, 1)).await;
+        for wanted in ["<code>~ /etc/version: content</code>", "25 added, 25 removed", "<summary>30 more</summary>"] {
+            assert!(other.contains(wanted), "{wanted}: {other}");
+        }
         let (first, task) = (builds[0].id, builds[0].tasks[0].id);
         let first = farm.page(&format!("/builds/{first}/packages/edge.spdx.json?task={task}")).await;
         assert!(first.contains("no earlier build"));
     })
     .await;
+}
+
+const LISTED: &str = "contents/edge.contents.json.zst";
+
+/// What a node says of contents may be nonsense.
+#[tokio::test(flavor = "multi_thread")]
+async fn contents_that_cannot_be_read() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let packed = |json: &str| zstd::encode_all(json.as_bytes(), 1).unwrap();
+    let whole = zstd::encode_all(&*View { format: "tar".into(), ..View::default() }.to_json(), 1).unwrap();
+    let documents = [
+        b"no zstd".to_vec(),
+        packed("{"),
+        packed("{}"),
+        packed("{\"contents\": 2}"),
+        packed(&" ".repeat(257 << 20)),
+        whole,
+    ];
+    let mut told = vec![];
+    for document in documents {
+        let build = farm.submit("edge", &["image"]).await;
+        let sha256 = farm.upload(&document).await;
+        let node = farm.nodes.get_mut("n").unwrap();
+        let lease = node.poll(1, 2000).await.unwrap().begin.remove(0);
+        let artifacts =
+            vec![Stored { name: "edge.contents.json.zst".into(), size: document.len() as u64, sha256, task: None }];
+        let complete = Complete { epoch: lease.epoch, failure: None, artifacts };
+        node.client.complete(lease.task, &complete).await.unwrap();
+        node.forget(&lease);
+        let ask = [("authorization", &*format!("Bearer {}", farm.token))];
+        let answer = farm.get(&format!("/builds/{}/{LISTED}", build.id), &ask).await;
+        told.push((answer.status, answer.body));
+    }
+    let reasons = ["", "EOF", "another kind", "edition 2", "longer than"];
+    for ((status, body), reason) in told.iter().zip(reasons) {
+        assert!(
+            *status == 400 && body.contains("cannot be read") && body.contains(reason),
+            "{status} {reason}: {body}"
+        );
+    }
+    let (status, body) = told.last().unwrap();
+    assert!(
+        *status == 200 && body.contains("0 names") && body.contains("longer than"),
+        "the older one is no matter: {body}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 pub mod text;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -152,20 +152,21 @@ fn fields_of_partition(partition: PartitionView) -> BTreeMap<String, String> {
 }
 
 fn files(a: &Tree, b: &Tree) -> Vec<FileDiff> {
-    let index = |tree: &'_ Tree| {
-        tree.entries.iter().map(|entry| (entry.path.clone(), entry.clone())).collect::<HashMap<_, _>>()
-    };
     let (before, after) = (index(a), index(b));
     let removed = a.entries.iter().filter(|entry| !after.contains_key(&entry.path)).map(|entry| (entry, None));
     let mut all: Vec<FileDiff> = removed.map(|(entry, none)| file(a, b, Some(entry), none)).collect();
     for entry in &b.entries {
-        let diff = file(a, b, before.get(&entry.path), Some(entry));
+        let diff = file(a, b, before.get(&entry.path).copied(), Some(entry));
         if diff.what != What::Changed || !diff.fields.is_empty() {
             all.push(diff);
         }
     }
     all.sort_by(|x, y| tree::by_parts(&x.path, &y.path));
     all
+}
+
+fn index(tree: &Tree) -> HashMap<&GuestPath, &Entry> {
+    tree.entries.iter().map(|entry| (&entry.path, entry)).collect()
 }
 
 fn file(a: &Tree, b: &Tree, before: Option<&Entry>, after: Option<&Entry>) -> FileDiff {
@@ -224,31 +225,40 @@ fn fields_of_file(tree: &Tree, entry: &Entry) -> BTreeMap<String, String> {
 
 fn sizes(a: &Tree, b: &Tree) -> Vec<SizeDiff> {
     let (before, after) = (weights(a), weights(b));
-    let paths: BTreeSet<&GuestPath> = before.keys().chain(after.keys()).collect();
-    let get = |map: &HashMap<GuestPath, u64>, path: &GuestPath| map.get(path).copied().unwrap_or(0);
-    let all = paths.into_iter().map(|path| SizeDiff {
-        path: path.clone(),
-        before: get(&before, path),
-        after: get(&after, path),
-    });
-    let changed: Vec<SizeDiff> = all.filter(|size| size.before != size.after).collect();
-    let grew = |size: &SizeDiff| size.after as i64 - size.before as i64;
-    let carried: BTreeSet<(Option<GuestPath>, i64)> =
-        changed.iter().map(|size| (size.path.parent(), grew(size))).collect();
-    let mut shown: Vec<SizeDiff> =
-        changed.into_iter().filter(|size| !carried.contains(&(Some(size.path.clone()), grew(size)))).collect();
-    shown.sort_by_key(|size| (std::cmp::Reverse(grew(size).abs()), size.path.clone()));
+    let paths: BTreeSet<&[u8]> = before.keys().chain(after.keys()).copied().collect();
+    let get = |map: &HashMap<&[u8], u64>, path: &[u8]| map.get(path).copied().unwrap_or(0);
+    let all = paths.into_iter().map(|path| (path, get(&before, path), get(&after, path)));
+    let changed: Vec<(&[u8], u64, u64)> = all.filter(|(_, before, after)| before != after).collect();
+    let grew = |before: u64, after: u64| after as i64 - before as i64;
+    let carried: HashSet<(&[u8], i64)> =
+        changed.iter().filter_map(|&(path, before, after)| Some((holder(path)?, grew(before, after)))).collect();
+    let shown = changed.into_iter().filter(|&(path, before, after)| !carried.contains(&(path, grew(before, after))));
+    let mut shown: Vec<SizeDiff> = shown
+        .map(|(path, before, after)| SizeDiff {
+            path: GuestPath::new(path).expect("the beginning of a path is a path"),
+            before,
+            after,
+        })
+        .collect();
+    shown.sort_by_key(|size| (std::cmp::Reverse(grew(size.before, size.after).abs()), size.path.clone()));
     shown
 }
 
-fn weights(tree: &Tree) -> HashMap<GuestPath, u64> {
+/// Returns what the files below each directory weigh.
+fn weights(tree: &Tree) -> HashMap<&[u8], u64> {
     let mut all = HashMap::new();
     for entry in &tree.entries {
-        let mut path = entry.path.parent();
+        let mut path = holder(entry.path.as_bytes());
         while let Some(dir) = path {
-            *all.entry(dir.clone()).or_insert(0) += weight(Some(entry));
-            path = dir.parent();
+            *all.entry(dir).or_insert(0) += weight(Some(entry));
+            path = holder(dir);
         }
     }
     all
+}
+
+/// Returns the directory that holds a path.
+fn holder(path: &[u8]) -> Option<&[u8]> {
+    let cut = path.iter().rposition(|&byte| byte == b'/').filter(|_| path != b"/")?;
+    Some(&path[..cut.max(1)])
 }

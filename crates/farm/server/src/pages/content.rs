@@ -1,12 +1,13 @@
 //! What a build made, looked into: its packages, how they differ from the build before, what a guest said when it was booted.
 
-use std::io::{self, Read as _};
+use std::fmt::Display;
+use std::io::Read as _;
 
 use anstream::adapter::strip_str;
 use axum::extract::{Path, Query, State};
 use kiln_farm_api::{Build, BuildId, Name, Role, Stored, TaskId, routes};
+use kiln_model::diff;
 use kiln_model::diff::text::{self, Group};
-use kiln_model::diff::{self, Diff};
 use kiln_model::{View, view};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -83,7 +84,7 @@ async fn earlier(farm: &Farm, project: &Name, build: &Build, now: &Stored) -> Re
 }
 
 fn alone() -> Markup {
-    html! { p { "There is no earlier build of it that was done, to compare it with." } }
+    html! { p { "There is no earlier build of it that was done and has such a document, to compare it with." } }
 }
 
 fn against(before: &Build) -> Markup {
@@ -135,6 +136,8 @@ fn sizes(before: &Build, now: &Build) -> Markup {
 
 /// Lines of a list that are shown at most.
 const LINES: usize = 5000;
+/// How much of a line is, characters.
+const LINE: usize = 1000;
 /// Longest document of contents when it is unpacked, bytes.
 const UNPACKED: u64 = 256 << 20;
 /// Such documents are large: only one page at a time has them in memory.
@@ -150,28 +153,34 @@ pub async fn contents(
     let build = farm.db.build(id, farm.now()).await?;
     let stored = farm.db.artifact(id, &name, of.task).await?;
     let before = earlier(&farm, &project, &build, &stored).await?;
-    let compared = {
-        let _turn = COMPARING.acquire().await.expect("it is never closed");
-        let here = packed(&farm, &stored).await?;
-        let old = match &before {
-            Some((_, stored)) => Some(packed(&farm, stored).await?),
-            None => None,
-        };
-        spawn_blocking(move || compare(old.as_deref(), &here))
-            .await
-            .map_err(|error| Error::failed("compare", error))??
+    let turn = COMPARING.acquire().await.expect("it is never closed");
+    let here = packed(&farm, &stored).await?;
+    let old = match &before {
+        Some((_, stored)) => Some(packed(&farm, stored).await),
+        None => None,
     };
-    let Compared { files, bytes, format, diff } = compared;
+    // Whoever goes away in the middle leaves the work to its end, and the turn with it.
+    let compared = spawn_blocking(move || {
+        let _turn = turn;
+        compare(old, &here)
+    });
+    let Compared { files, bytes, format, changes } =
+        compared.await.map_err(|error| Error::failed("compare", error))??;
     let body = html! {
         h1 { "Contents of " a href={ "/builds/" (id) } { (build.name) } }
         p { (files) " names and " (size(bytes)) " of content in a " code { (format) } "." }
-        @match before.as_ref().zip(diff.as_ref()) {
+        @match before.as_ref().zip(changes.as_ref()) {
             None => (alone()),
-            Some(((before, _), diff)) => {
+            Some(((before, _), changes)) => {
                 (against(before))
-                @if let Some(formats) = text::format(diff) { p { "Format: " (formats) } }
-                @if diff.is_empty() { p { "Nothing differs." } }
-                @for group in text::groups(diff, false) { (grouped(&group)) }
+                @match changes {
+                    Err(why) => p.failure { (why.to_string()) },
+                    Ok(changes) => {
+                        @if let Some(formats) = &changes.formats { p { "Format: " (formats) } }
+                        @if changes.groups.is_empty() { p { "Nothing differs." } }
+                        @for group in &changes.groups { (grouped(group)) }
+                    }
+                }
             }
         }
         p { a href=(routes::artifact(id, &name, of.task)) download { "All of it, for " code { "kiln diff" } } }
@@ -184,7 +193,13 @@ struct Compared {
     files: usize,
     bytes: u64,
     format: String,
-    diff: Option<Diff>,
+    /// Against the build before, if there is one; or why that one's are not read.
+    changes: Option<Result<Changes>>,
+}
+
+struct Changes {
+    formats: Option<String>,
+    groups: Vec<Group>,
 }
 
 async fn packed(farm: &Farm, stored: &Stored) -> Result<Vec<u8>> {
@@ -194,22 +209,32 @@ async fn packed(farm: &Farm, stored: &Stored) -> Result<Vec<u8>> {
     farm.whole(stored.sha256, DOCUMENT).await
 }
 
-fn compare(before: Option<&[u8]>, here: &[u8]) -> Result<Compared> {
+fn compare(before: Option<Result<Vec<u8>>>, here: &[u8]) -> Result<Compared> {
     let here = unpack(here)?;
-    let diff = before.map(|before| Ok::<_, Error>(diff::diff(&unpack(before)?, &here))).transpose()?;
-    Ok(Compared { files: here.tree.entries.len(), bytes: here.tree.content_size(), format: here.format, diff })
+    let changes = |before: View| {
+        let diff = diff::diff(&before, &here);
+        let mut groups = text::groups(&diff, false);
+        for lines in groups.iter_mut().flat_map(|group| &mut group.lists).filter(|lines| lines.len() > LINES) {
+            let more = lines.len() - LINES;
+            lines.truncate(LINES);
+            lines.push(format!("… and {more} more"));
+        }
+        Changes { formats: text::format(&diff), groups }
+    };
+    let changes = before.map(|before| unpack(&before?).map(changes));
+    Ok(Compared { files: here.tree.entries.len(), bytes: here.tree.content_size(), changes, format: here.format })
 }
 
+/// Reads a document that some node sent.
 fn unpack(packed: &[u8]) -> Result<View> {
-    let failed = |error: io::Error| Error::failed("read the document of contents", error);
+    let bad = |why: &dyn Display| Error::bad(format!("the document of contents cannot be read: {why}"));
     let mut json = vec![];
-    let decoder = zstd::Decoder::with_buffer(packed).map_err(failed)?;
-    decoder.take(UNPACKED + 1).read_to_end(&mut json).map_err(failed)?;
+    let decoder = zstd::Decoder::with_buffer(packed).map_err(|error| bad(&error))?;
+    decoder.take(UNPACKED + 1).read_to_end(&mut json).map_err(|error| bad(&error))?;
     if json.len() as u64 > UNPACKED {
-        return Err(Error::bad(format!("the document of contents is longer than the {UNPACKED} bytes that are shown")));
+        return Err(bad(&format!("it is longer than {UNPACKED} bytes")));
     }
-    let view = View::from_json(&json).map_err(|error| failed(error.into()))?;
-    view.ok_or_else(|| Error::bad("the document of contents is of a form that this server does not know"))
+    View::from_json(&json).map_err(|error| bad(&error))?.ok_or_else(|| bad(&"it is of another kind"))
 }
 
 fn grouped(group: &Group) -> Markup {
@@ -225,10 +250,10 @@ fn grouped(group: &Group) -> Markup {
 }
 
 fn listed(lines: &[String]) -> Markup {
-    html! {
-        ul.changes { @for line in lines.iter().take(LINES) { li { code { (line) } } } }
-        @if lines.len() > LINES { p { "… and " (lines.len() - LINES) " more." } }
-    }
+    let cut = |line: &str| {
+        line.char_indices().nth(LINE).map_or_else(|| line.to_owned(), |(at, _)| format!("{}…", &line[..at]))
+    };
+    html! { ul.changes { @for line in lines { li { code { (cut(line)) } } } } }
 }
 
 pub async fn console(
