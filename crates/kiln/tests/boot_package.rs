@@ -44,7 +44,8 @@ fn boot_the_package_of_kiln() {
     let mut making = Command::new(env!("CARGO"));
     let package = bench.path("kiln.deb").display().to_string();
     making.args(["xtask", "deb", "--binary", env!("CARGO_BIN_EXE_kiln"), "--out", &package]).current_dir(&root);
-    let made = making.env("KILN_CACHE", bench.cache()).env("KILN_CACHE_LIMIT", "60G").output().unwrap();
+    bench.lend(&mut making);
+    let made = making.output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let about = tool("dpkg-deb", &["--info", &package]);
     assert!(about.contains("Package: kiln") && about.contains("uidmap"), "{about}");

@@ -69,14 +69,18 @@ fn is_whole(suite: &str) -> bool {
             is_list.then(|| format!("{suite}/{path} {size}"))
         })
         .collect();
-    let mut words = vec!["--head", "--write-out", "%{url_effective} %header{content-length}\n"];
+    let mut words = vec!["--head", "--write-out", "%{url} %header{content-length}\n"];
     words.extend(wanted.iter().filter_map(|line| line.split(' ').next()));
     let heads = curl(&words);
     !wanted.is_empty() && heads.lines().filter(|line| wanted.contains(*line)).count() == wanted.len()
 }
 
 fn curl(words: &[&str]) -> String {
-    let output = Command::new("curl").args(["--silent", "--max-time", "60"]).args(words).stdin(Stdio::null()).output();
+    let output = Command::new("curl")
+        .args(["--silent", "--location", "--connect-timeout", "5", "--max-time", "60"])
+        .args(words)
+        .stdin(Stdio::null())
+        .output();
     let output = output.unwrap_or_else(|error| panic!("run curl ({error}); `scripts/setup --tests` installs it"));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

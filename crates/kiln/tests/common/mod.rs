@@ -78,11 +78,20 @@ impl Bench {
     pub fn program(&self, kiln: &Path, words: &[&str]) -> Command {
         let mut command = Command::new(kiln);
         command.args(words).current_dir(self.folder.path()).stdin(Stdio::null());
-        command.env("KILN_CACHE", &self.cache).env_remove("SOURCE_DATE_EPOCH").env_remove("KILN_JOBS");
-        // Nothing of the ring is to be collected while another test of it works.
-        self.mirror.as_ref().map(|mirror| command.env("KILN_MIRROR_DEBIAN", mirror));
-        self.jobs.map(|jobs| command.env("KILN_JOBS", jobs.to_string()).env("KILN_CACHE_LIMIT", "60G"));
+        self.lend(&mut command);
         command
+    }
+
+    /// Lets a program, or what it starts, build as kiln does here.
+    pub fn lend(&self, command: &mut Command) {
+        command.env("KILN_CACHE", &self.cache).env_remove("SOURCE_DATE_EPOCH").env_remove("KILN_JOBS");
+        if let Some(mirror) = &self.mirror {
+            command.env("KILN_MIRROR_DEBIAN", mirror);
+        }
+        // Nothing of the ring is to be collected while another test of it works.
+        if let Some(jobs) = self.jobs {
+            command.env("KILN_JOBS", jobs.to_string()).env("KILN_CACHE_LIMIT", "60G");
+        }
     }
 
     /// Runs kiln to its end.
