@@ -108,14 +108,30 @@ impl Farm {
 
     pub async fn cancel(&self, build: BuildId, by: &str) -> Result<()> {
         let (by, now) = (by.to_owned(), self.now());
-        self.db.write(move |tx| tx.cancel(build, by, now).boxed()).await?;
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.note(now, &by, "cancel build", &build.to_string()).await?;
+                    tx.cancel(build, by, now).await
+                }
+                .boxed()
+            })
+            .await?;
         self.dispatch.wake();
         Ok(())
     }
 
     pub async fn retry(&self, build: BuildId, by: &str) -> Result<()> {
         let (by, now) = (by.to_owned(), self.now());
-        self.db.write(move |tx| tx.retry(build, by, now).boxed()).await?;
+        self.db
+            .write(move |tx| {
+                async move {
+                    tx.note(now, &by, "try build again", &build.to_string()).await?;
+                    tx.retry(build, by, now).await
+                }
+                .boxed()
+            })
+            .await?;
         self.dispatch.wake();
         Ok(())
     }

@@ -127,12 +127,17 @@ impl Tx {
         let sql = "INSERT INTO sessions (secret, owner, created, expires) VALUES ($1, $2, $3, $4)";
         let query = sqlx::query(sql).bind(secret.to_owned()).bind(user.to_string()).bind(now).bind(expires);
         query.execute(&mut *self.conn).await?;
-        Ok(())
+        let name = sqlx::query_scalar::<_, String>("SELECT name FROM users WHERE id = $1").bind(user.to_string());
+        let name = name.fetch_one(&mut *self.conn).await?;
+        self.note(now, &name, "log in", "").await
     }
 
-    pub async fn end_session(&mut self, secret: &str) -> Result<()> {
+    pub async fn end_session(&mut self, secret: &str, now: i64) -> Result<()> {
+        let sql = "SELECT users.name FROM sessions JOIN users ON users.id = sessions.owner WHERE sessions.secret = $1";
+        let name = sqlx::query_scalar::<_, String>(sql).bind(secret.to_owned()).fetch_optional(&mut *self.conn).await?;
+        let Some(name) = name else { return Ok(()) };
         sqlx::query("DELETE FROM sessions WHERE secret = $1").bind(secret.to_owned()).execute(&mut *self.conn).await?;
-        Ok(())
+        self.note(now, &name, "log out", "").await
     }
 
     /// Makes a project, whose first owner its maker is.

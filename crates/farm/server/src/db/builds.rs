@@ -11,6 +11,9 @@ use super::{Db, Tx};
 use crate::decide::{Change, Terms, estimate};
 use crate::error::{Error, Result};
 
+/// What takes about as long each time: a project, a build's name, a task's name.
+type Kind = (String, String, String);
+
 #[derive(Clone, Debug, FromRow)]
 struct Row {
     id: String,
@@ -306,16 +309,11 @@ impl Db {
     async fn foretell(&self, build: &mut Build, now: i64) -> Result<()> {
         let queue = self.queue().await?;
         let takes = self.durations().await?;
-        let usual = |build: &Name, task: &Name| takes.get(&(build.to_string(), task.to_string())).copied();
         let fallback = takes.values().sum::<i64>().checked_div(takes.len() as i64).unwrap_or(0);
-        let sql = "SELECT project, name, began FROM tasks WHERE state = 'running'";
-        let running: Vec<(String, String, Option<i64>)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
-        let left: Vec<i64> = running
-            .into_iter()
-            .map(|(project, name, began)| {
-                takes.get(&(project, name)).copied().unwrap_or(fallback) - (now - began.unwrap_or(now))
-            })
-            .collect();
+        let usual = |kind: &Kind| takes.get(kind).copied().unwrap_or(fallback);
+        let running = self.kinds("running").await?;
+        let left: Vec<i64> =
+            running.iter().map(|(_, kind, began)| usual(kind) - (now - began.unwrap_or(now))).collect();
         let slots: u32 = self
             .nodes(now)
             .await?
@@ -325,11 +323,10 @@ impl Db {
             .map(|resources| resources.slots)
             .sum();
         let free = slots.saturating_sub(left.len() as u32);
-        let projects = self.projects_of_queue().await?;
-        let times: Vec<i64> = queue
-            .iter()
-            .map(|task| projects.get(&task.id).and_then(|project| usual(project, &task.order.name)).unwrap_or(fallback))
-            .collect();
+        let kinds: BTreeMap<String, Kind> =
+            self.kinds("queued").await?.into_iter().map(|(id, kind, _)| (id, kind)).collect();
+        let times: Vec<i64> =
+            queue.iter().map(|task| kinds.get(&task.id.to_string()).map_or(fallback, usual)).collect();
         let expected = estimate::estimate(&left, free, &times, now);
         for task in &mut build.tasks {
             if let Some(at) = queue.iter().position(|queued| queued.id == task.id) {
@@ -341,18 +338,24 @@ impl Db {
         Ok(())
     }
 
-    async fn projects_of_queue(&self) -> Result<BTreeMap<TaskId, Name>> {
-        let sql = "SELECT id, project FROM tasks WHERE state = 'queued'";
-        let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
-        rows.iter().map(|(id, project)| Ok((text(id)?, text(project)?))).collect()
+    /// Returns the tasks of a state: what kind each is of, and when it began.
+    async fn kinds(&self, state: &'static str) -> Result<Vec<(String, Kind, Option<i64>)>> {
+        let sql = "SELECT tasks.id, tasks.project, builds.name, tasks.name, tasks.began FROM tasks \
+                   JOIN builds ON builds.id = tasks.build WHERE tasks.state = $1";
+        let rows: Vec<(String, String, String, String, Option<i64>)> =
+            sqlx::query_as(sql).bind(state).fetch_all(self.reader()).await?;
+        Ok(rows.into_iter().map(|(id, project, build, name, began)| (id, (project, build, name), began)).collect())
     }
 
-    /// Returns how long tasks of a project and name took of late, milliseconds.
-    async fn durations(&self) -> Result<BTreeMap<(String, String), i64>> {
-        let sql = "SELECT project, name, ended - began FROM tasks WHERE state = 'done' AND began IS NOT NULL ORDER BY id DESC LIMIT 500";
-        let rows: Vec<(String, String, i64)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
-        let mut all: BTreeMap<(String, String), Vec<i64>> = BTreeMap::new();
-        rows.into_iter().for_each(|(project, name, took)| all.entry((project, name)).or_default().push(took));
+    /// Returns how long tasks of each kind took of late, milliseconds.
+    async fn durations(&self) -> Result<BTreeMap<Kind, i64>> {
+        let sql = "SELECT tasks.project, builds.name, tasks.name, tasks.ended - tasks.began FROM tasks \
+                   JOIN builds ON builds.id = tasks.build WHERE tasks.state = 'done' AND tasks.began IS NOT NULL \
+                   ORDER BY tasks.id DESC LIMIT 500";
+        let rows: Vec<(String, String, String, i64)> = sqlx::query_as(sql).fetch_all(self.reader()).await?;
+        let mut all: BTreeMap<Kind, Vec<i64>> = BTreeMap::new();
+        rows.into_iter()
+            .for_each(|(project, build, name, took)| all.entry((project, build, name)).or_default().push(took));
         let mean = |took: Vec<i64>| took.iter().sum::<i64>() / took.len() as i64;
         Ok(all.into_iter().map(|(key, took)| (key, mean(took))).collect())
     }

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use futures_util::FutureExt as _;
 use kiln_farm_api::retention::{Retention, Swept};
 use kiln_farm_api::{Build, BuildId, Name, Problem, Project, Role};
 use serde::Deserialize;
@@ -61,6 +62,14 @@ pub struct How {
 pub async fn gc(State(farm): State<Farm>, person: Person, Query(how): Query<How>) -> Result<Json<Swept>> {
     person.administers()?;
     // It goes on to its end also when nobody waits for it any more.
-    let job = tokio::spawn(async move { crate::gc::gc(&farm, how.dry_run).await });
+    let by = person.name().to_owned();
+    let job = tokio::spawn(async move {
+        let swept = crate::gc::gc(&farm, how.dry_run).await?;
+        if !how.dry_run {
+            let now = farm.now();
+            farm.db.write(move |tx| async move { tx.note(now, &by, "gc", "").await }.boxed()).await?;
+        }
+        Ok::<_, Error>(swept)
+    });
     Ok(Json(job.await.map_err(|error| Error::failed("gc", error))??))
 }

@@ -9,6 +9,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,6 +19,9 @@ use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
 const BODY: usize = 16 << 20;
+
+/// How long whoever asks may take to ask, and the server to answer; logs, uploads and downloads take as long as they do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long browsers are to remember that there is TLS here.
 const STRICT: &str = "max-age=31536000";
@@ -32,7 +36,7 @@ pub fn router(farm: Farm, tls: bool) -> Router {
     };
     let router = Router::new()
         .nest(kiln_farm_api::routes::API, api.route("/openapi.json", shown))
-        .merge(crate::pages::router())
+        .merge(crate::pages::router().layer(patience()))
         .route("/health", get(async || "alive\n"))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics::show))
@@ -48,6 +52,10 @@ pub fn router(farm: Farm, tls: bool) -> Router {
         ))
         .with_state(farm);
     if tls { router.layer(header("strict-transport-security", STRICT)) } else { router }
+}
+
+fn patience() -> TimeoutLayer {
+    TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE)
 }
 
 /// Returns the API's description.
@@ -103,10 +111,7 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(access::drop_token))
         .routes(routes!(access::audit))
         .routes(routes!(blobs::state))
-        .layer(tower_http::timeout::TimeoutLayer::with_status_code(
-            StatusCode::REQUEST_TIMEOUT,
-            Duration::from_secs(60),
-        ))
+        .layer(patience())
         .layer(DefaultBodyLimit::max(BODY));
     let long = OpenApiRouter::new()
         .routes(routes!(builds::artifact))

@@ -59,6 +59,14 @@ pub async fn login(State(farm): State<Farm>, Form(Login { name, password }): For
             Ok(begin(&farm, user.id, "/").await?)
         }
         Ok(false) => {
+            if let Some((user, _)) = known {
+                let now = farm.now();
+                farm.db
+                    .write(move |tx| {
+                        async move { tx.note(now, user.name.as_str(), "wrong password", "").await }.boxed()
+                    })
+                    .await?;
+            }
             let form = login_form(&farm, Some("name or password is wrong"));
             Ok((StatusCode::UNAUTHORIZED, form).into_response())
         }
@@ -102,8 +110,8 @@ pub async fn begin(farm: &Farm, user: UserId, to: &str) -> Result<Response> {
 
 pub async fn logout(State(farm): State<Farm>, headers: HeaderMap) -> Result<Response, NoPage> {
     if let Some(session) = cookie(&headers) {
-        let digest = secret::digest(session);
-        farm.db.write(move |tx| async move { tx.end_session(&digest).await }.boxed()).await?;
+        let (digest, now) = (secret::digest(session), farm.now());
+        farm.db.write(move |tx| async move { tx.end_session(&digest, now).await }.boxed()).await?;
     }
     Ok((set_cookie(format!("{COOKIE}=; Path=/; Max-Age=0")), Redirect::to("/login")).into_response())
 }
