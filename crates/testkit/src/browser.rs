@@ -70,6 +70,28 @@ impl Browser {
         self.script(&format!("document.querySelector({selector:?}).click()")).await;
     }
 
+    /// Strikes keys one after the other, as a keyboard does, at what has the focus; `Tab` is `\u{E004}`, `Enter` `\u{E007}`.
+    pub async fn keys(&self, keys: &str) {
+        let strike = |key: char| [json!({"type": "keyDown", "value": key}), json!({"type": "keyUp", "value": key})];
+        let all: Vec<Value> = keys.chars().flat_map(strike).collect();
+        self.call("actions", json!({"actions": [{"type": "key", "id": "keyboard", "actions": all}]})).await;
+    }
+
+    /// Shows pages as whoever prefers `light` or `dark` ones sees them.
+    pub async fn prefer(&self, scheme: &str) {
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.devtools("Emulation.setEmulatedMedia", json!({"features": features})).await;
+    }
+
+    /// Runs no scripts of pages from now on.
+    pub async fn without_script(&self) {
+        self.devtools("Emulation.setScriptExecutionDisabled", json!({"value": true})).await;
+    }
+
+    async fn devtools(&self, command: &str, params: Value) {
+        self.call("goog/cdp/execute", json!({"cmd": command, "params": params})).await;
+    }
+
     /// Returns what the browser complained of.
     pub async fn complaints(&self) -> Vec<String> {
         let said = self.call("se/log", json!({"type": "browser"})).await;

@@ -198,24 +198,57 @@ function words(entry) {
   }
 }
 
-// Colours of the terminal; other escape sequences are left out. Text stays text: nothing of it becomes markup.
+// Colours of the terminal (ECMA-48, and those of xterm); other escape sequences are left out. Text stays text: nothing of it becomes markup.
 function coloured(into, text) {
-  let classes = [];
-  for (const part of text.split(/(\x1b\[[0-9;?]*[A-Za-z])/)) {
-    const escape = /^\x1b\[([0-9;]*)m$/.exec(part);
+  let look = { on: new Set(), ink: "", paper: "" };
+  for (const part of text.split(/(\x1b\[[0-9;:?]*[A-Za-z])/)) {
+    const escape = /^\x1b\[([0-9;:]*)m$/.exec(part);
     if (escape) {
-      for (const code of (escape[1] || "0").split(";")) {
-        if (Number(code) === 0) classes = [];
-        else if (code === "39") classes = classes.filter((name) => name.length < 3);
-        else classes.push(`a${Number(code)}`);
-      }
+      look = dressed(look, escape[1].split(/[;:]/).map(Number));
     } else if (!part.startsWith("\x1b[")) {
       const span = document.createElement("span");
-      span.className = classes.join(" ");
+      span.className = [...look.on].map((code) => `a${code}`).join(" ");
+      wear(span, look.ink, "a", "color");
+      wear(span, look.paper, "b", "backgroundColor");
       span.textContent = part.replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "");
       into.append(span);
     }
   }
+}
+
+function dressed({ on, ink, paper }, codes) {
+  on = new Set(on);
+  while (codes.length) {
+    const code = codes.shift();
+    if (code === 0) { on.clear(); ink = paper = ""; }
+    else if (code < 10) on.add(code);
+    else if (code === 22) { on.delete(1); on.delete(2); }
+    else if (code > 22 && code < 30) on.delete(code - 20);
+    else if (code === 38) ink = other(codes);
+    else if (code === 48) paper = other(codes);
+    else if (code === 39) ink = "";
+    else if (code === 49) paper = "";
+    else if ((code >= 30 && code < 38) || (code >= 90 && code < 98)) ink = code;
+    else if ((code >= 40 && code < 48) || (code >= 100 && code < 108)) paper = code - 10;
+  }
+  return { on, ink, paper };
+}
+
+// One of 256 colours, or any: takes what belongs to it.
+function other(codes) {
+  const form = codes.shift();
+  if (form === 2) return `rgb(${codes.splice(0, 3).join(" ")})`;
+  if (form !== 5) return "";
+  const code = codes.shift();
+  if (code < 16) return code < 8 ? 30 + code : 82 + code;
+  const grey = 8 + (code - 232) * 10;
+  const part = (weight) => [0, 95, 135, 175, 215, 255][Math.floor((code - 16) / weight) % 6];
+  return code >= 232 ? `rgb(${grey} ${grey} ${grey})` : `rgb(${part(36)} ${part(6)} ${part(1)})`;
+}
+
+function wear(span, colour, letter, property) {
+  if (typeof colour === "number") span.classList.add(letter + colour);
+  else if (colour) span.style[property] = colour;
 }
 
 let renewing = false;

@@ -2,7 +2,11 @@
 
 mod common;
 
-use common::{On, TestFarm};
+use std::time::{Duration, Instant};
+
+use common::{On, TestFarm, TestNode};
+use kiln_farm_api::Lease;
+use kiln_farm_server::decide::Terms;
 use kiln_model::Arch;
 use kiln_testkit::Browser;
 use serde_json::json;
@@ -45,15 +49,27 @@ async fn from_the_first_link_to_a_live_build() {
     let node = farm.nodes.get_mut("n1").unwrap();
     let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
     browser.until("document.querySelector('#state').innerText == 'running'").await;
-    node.tell(&lease, 1, &["\u{1b}[31mred\u{1b}[0m plain <b>not bold</b>"]).await.unwrap();
+    node.tell(&lease, 1, &[COLOURED]).await.unwrap();
     browser.until("document.querySelector('kiln-log .a31')?.innerText == 'red'").await;
+    let dressed = "return [...document.querySelectorAll('kiln-log .row:last-child span')].filter((span) => span.innerText)\
+                   .map((span) => [span.innerText, span.className, span.style.color, span.style.backgroundColor].join('|'))";
+    let wanted = [
+        "[node] |||",
+        "red|a1 a31||",
+        "still red|a31||",
+        " plain|||",
+        "1|a31||",
+        "208||rgb(255, 135, 0)|",
+        "on|b34|rgb(1, 2, 3)|",
+        " <b>not bold</b>|||",
+    ];
+    assert_eq!(browser.script(dressed).await, json!(wanted));
     assert_eq!(browser.script("return document.querySelector('kiln-log b')").await, json!(null), "text stays text");
-    let lines: Vec<String> = (0..20_000).map(|line| format!("line {line}")).collect();
-    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    for (at, part) in lines.chunks(2000).enumerate() {
-        node.tell(&lease, 2 + at as u64 * 2000, part).await.unwrap();
-    }
-    browser.until("document.querySelector('kiln-log .window').innerText.includes('line 19999')").await;
+    let count = 20_000;
+    tell_lines(node, &lease, 2, count, "line").await;
+    browser
+        .until(&format!("document.querySelector('kiln-log .window').innerText.includes('line {}')", count - 1))
+        .await;
     let drawn = browser.script("return document.querySelectorAll('kiln-log .row').length").await;
     assert!(drawn.as_u64().unwrap() < 200, "only what is in sight is drawn: {drawn}");
     browser.script("document.querySelector('kiln-log .window').scrollTop = 0").await;
@@ -77,6 +93,171 @@ async fn from_the_first_link_to_a_live_build() {
     let complaints: Vec<_> = browser.complaints().await.into_iter().filter(|line| !meant(line)).collect();
     assert_eq!(complaints, Vec::<String>::new());
 }
+
+/// Bold and red, red alone, one of the 16, one of the 256, any colour upon one of the 16.
+const COLOURED: &str = "\u{1b}[1;31mred\u{1b}[22mstill red\u{1b}[0m plain\u{1b}[38;5;1m1\u{1b}[38;5;208m208\
+                        \u{1b}[38;2;1;2;3;44mon\u{1b}[0m <b>not bold</b>";
+
+/// Tells so many lines, numbered from zero, from that event on.
+async fn tell_lines(node: &TestNode, lease: &Lease, first: u64, count: u64, text: &str) {
+    for from in (0..count).step_by(2000) {
+        let lines: Vec<String> = (from..count.min(from + 2000)).map(|line| format!("{text} {line}")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        node.tell(lease, first + from, &lines).await.unwrap();
+    }
+}
+
+/// A log of `KILN_LOG_MB` megabytes, 200 where it is asked for by hand: any place of it shows at once, and few rows are drawn.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_log_is_in_sight_wherever_one_looks() {
+    let megabytes: u64 = std::env::var("KILN_LOG_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
+    let terms = Terms { output: 1 << 30, ..Terms::default() };
+    let mut farm = TestFarm::with(On::Sqlite, terms).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let node = farm.nodes.get_mut("n1").unwrap();
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    let count = megabytes * 10_000;
+    tell_lines(node, &lease, 1, count, &"x".repeat(90)).await;
+    let browser = Browser::start().await;
+    enter(&browser, &farm).await;
+    browser.open(&format!("http://{}/builds/{}", farm.address, build.id)).await;
+    let shows = |line: u64| format!("document.querySelector('kiln-log .window')?.innerText.includes('x {line}')");
+    browser.until(&shows(count - 1)).await;
+    let mut slowest = Duration::ZERO;
+    for part in [0, 1, 2, 3, 4] {
+        let place = "const log = document.querySelector('kiln-log .window'); log.scrollTop =";
+        let began = Instant::now();
+        browser.script(&format!("{place} (log.scrollHeight - log.clientHeight) * {part} / 4")).await;
+        // What is in the middle of the window is what is as far in the log.
+        let seen = "(() => { const rows = [...document.querySelectorAll('kiln-log .row')].map((row) => /x (\\d+)$/.exec(row.innerText))\
+                    .filter(Boolean).map((found) => Number(found[1])); return rows.length > 5 && ";
+        let (from, to) = (count * part / 4, count * part / 4);
+        browser
+            .until(&format!("{seen} Math.min(...rows) <= {to} + 200 && Math.max(...rows) >= {from} - 200 }})()"))
+            .await;
+        slowest = slowest.max(began.elapsed());
+    }
+    let drawn = browser.script("return document.querySelectorAll('kiln-log .row').length").await;
+    assert!(drawn.as_u64().unwrap() < 200, "only what is in sight is drawn: {drawn}");
+    let heap = browser.script("return performance.memory.usedJSHeapSize").await.as_u64().unwrap();
+    println!("{megabytes} MB: a place shows after {slowest:?} at most, the page takes {} MB", heap >> 20);
+    assert!(heap < 64 << 20, "the page keeps what is in sight: {heap} bytes");
+}
+
+/// Opens the pages by the link of the first start.
+async fn enter(browser: &Browser, farm: &TestFarm) {
+    browser.open(&farm.welcome).await;
+    browser.press("main button").await;
+    browser.until("location.pathname == '/account'").await;
+}
+
+const TAB: &str = "\u{E004}";
+const ENTER: &str = "\u{E007}";
+
+/// By keys alone, and in a browser that runs no scripts.
+#[tokio::test(flavor = "multi_thread")]
+async fn by_keyboard_and_without_script() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let (browser, server) = (Browser::start().await, format!("http://{}", farm.address));
+    browser.without_script().await;
+    browser.open(&farm.welcome).await;
+    browser.keys(ENTER).await;
+    browser.until("location.pathname == '/account'").await;
+    reach(&browser, "[name=password]").await;
+    browser.keys(&format!("correct horse{ENTER}")).await;
+    browser.until("location.pathname == '/login'").await;
+    browser.keys(&format!("admin{TAB}correct horse{ENTER}")).await;
+    browser.until("location.pathname == '/'").await;
+
+    // The first key leads past what stands on every page.
+    browser.keys(TAB).await;
+    browser
+        .until("document.activeElement.matches('.skip') && document.activeElement.getBoundingClientRect().left >= 0")
+        .await;
+    browser.open(&format!("{server}/submit")).await;
+    reach(&browser, "#recipe").await;
+    browser.keys("edition = 2").await;
+    reach(&browser, "[action='/submit'] button").await;
+    browser.keys(ENTER).await;
+    browser.until("document.querySelector('#mistakes')?.innerText.includes('edition')").await;
+    browser.script(&format!("document.querySelector('#recipe').value = {RECIPE:?}")).await;
+    reach(&browser, "[action='/submit'] button").await;
+    browser.keys(ENTER).await;
+    browser
+        .until("location.pathname.startsWith('/builds/') && document.querySelector('#state').innerText == 'queued'")
+        .await;
+    reach(&browser, "[action$='/cancel'] button").await;
+    let outline = browser.script("return getComputedStyle(document.activeElement).outlineStyle").await;
+    assert_eq!(outline, json!("solid"), "one sees where one is");
+    browser.keys(ENTER).await;
+    browser.until("document.querySelector('#state').innerText == 'cancelled'").await;
+    assert_eq!(browser.script("return customElements.get('kiln-log') === undefined").await, json!(true));
+}
+
+/// Goes from link to field to button until it is there.
+async fn reach(browser: &Browser, selector: &str) {
+    for _ in 0..60 {
+        if browser.script(&format!("return document.activeElement.matches({selector:?})")).await == json!(true) {
+            return;
+        }
+        browser.keys(TAB).await;
+    }
+    panic!("no key leads to `{selector}`");
+}
+
+/// Text stands out from its ground as WCAG 2.2 asks of level AA, by day and by night.
+#[tokio::test(flavor = "multi_thread")]
+async fn dark_and_light_can_be_read() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image", "other"]).await;
+    let node = farm.nodes.get_mut("n1").unwrap();
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    let basic: Vec<String> =
+        (30..38).chain(90..98).map(|code| format!("\u{1b}[{code}mcolour {code}\u{1b}[0m")).collect();
+    node.tell(&lease, 1, &basic.iter().map(String::as_str).collect::<Vec<_>>()).await.unwrap();
+    let (browser, server) = (Browser::start().await, format!("http://{}", farm.address));
+    enter(&browser, &farm).await;
+    let mut grounds = vec![];
+    for scheme in ["light", "dark"] {
+        browser.prefer(scheme).await;
+        for path in ["/", &format!("/builds/{}", build.id), "/submit", "/queue", "/nodes", "/projects", "/account"] {
+            browser.open(&format!("{server}{path}")).await;
+            if path.starts_with("/builds") {
+                browser.until("document.querySelector('kiln-log .a97')").await;
+            }
+            assert_eq!(browser.script(PALE).await, json!([]), "{scheme} {path}");
+        }
+        grounds.push(browser.script("return getComputedStyle(document.body).backgroundColor").await);
+    }
+    assert_ne!(grounds[0], grounds[1]);
+}
+
+/// Returns the texts of a page whose contrast is less than 4.5 to 1.
+const PALE: &str = "
+    const light = (colour) => {
+      const [red, green, blue] = colour.slice(0, 3).map((part) => part / 255)
+        .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+      return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const ground = (element) => {
+      for (let at = element; at; at = at.parentElement) {
+        const colour = parts(getComputedStyle(at).backgroundColor);
+        if (colour.length === 3 || colour[3] === 1) return colour;
+      }
+      return [255, 255, 255];
+    };
+    const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    return [...document.body.querySelectorAll('*')].filter((one) => own(one) && one.checkVisibility() && !one.matches('script, style, noscript, option'))
+      .map((one) => {
+        const [text, behind] = [light(parts(getComputedStyle(one).color)), light(ground(one))];
+        const ratio = (Math.max(text, behind) + 0.05) / (Math.min(text, behind) + 0.05);
+        return [ratio, `${ratio.toFixed(2)} ${one.tagName}.${one.className}: ${one.innerText.slice(0, 40)}`];
+      })
+      .filter(([ratio]) => ratio < 4.5).map(([, told]) => told);";
 
 async fn log_in(browser: &Browser) {
     browser.script("document.querySelector('[name=name]').value = 'admin'; document.querySelector('[name=password]').value = 'correct horse'").await;
