@@ -1,4 +1,4 @@
-//! The command line: every command with its arguments, as `kiln help` and docs/reference/cli.md show them.
+//! The command line: every command with its arguments, as `kiln --help` and docs/reference/cli.md show them.
 
 use clap::{Parser, Subcommand};
 

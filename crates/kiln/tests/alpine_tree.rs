@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use common::alpine::{House, KEY};
+use common::alpine::{House, KEY, shell};
 use common::{json, tool};
 use kiln_model::Arch;
 use kiln_testkit::{Apk, Listener, Redis};
@@ -52,15 +52,13 @@ fn usual() -> Vec<Apk> {
         0o644,
         "ID=alpine\nVERSION_ID=3.23.0\n",
     );
-    vec![base.depends("shell").depends("alpine-release"), release, package("alpine-keys"), package("tzdata"), shell()]
-}
-
-/// This machine's shell, with the libraries that it needs.
-fn shell() -> Apk {
-    let listed = tool("ldd", &["/bin/sh"]);
-    let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
-    let apk = package("shell").file("bin/sh", 0o755, fs::read("/bin/sh").unwrap());
-    libraries.fold(apk, |apk, file| apk.file(file.trim_start_matches('/'), 0o755, fs::read(file).unwrap()))
+    vec![
+        base.depends("shell").depends("alpine-release"),
+        release,
+        package("alpine-keys"),
+        package("tzdata"),
+        shell(package("shell"), &["/bin/sh"]),
+    ]
 }
 
 /// A script that notes how it was called.

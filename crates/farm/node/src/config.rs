@@ -1,5 +1,6 @@
 //! What the caller decides about a node.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct Config {
     pub data: PathBuf,
     /// Builds at once.
     pub slots: u32,
+    /// What it can do beyond what it finds out itself, by words that tasks may ask for.
+    pub capabilities: BTreeSet<String>,
     /// The kiln that builds, normally this program.
     pub kiln: PathBuf,
     /// The cache of the kilns that build.
@@ -43,6 +46,7 @@ impl Config {
             trust: Trust::default(),
             data,
             slots: 4,
+            capabilities: BTreeSet::new(),
             kiln,
             cache,
             min_disk: 5 << 30,

@@ -16,7 +16,7 @@ pub fn look(config: &Config) -> Resources {
     Resources {
         version: env!("CARGO_PKG_VERSION").into(),
         architectures: architectures(Arch::host()),
-        capabilities: capabilities(),
+        capabilities: capabilities(&config.capabilities),
         slots: config.slots,
         processors: std::thread::available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(1)),
         load: fs::read_to_string("/proc/loadavg").ok().and_then(|text| load(&text)).unwrap_or(0.0),
@@ -34,9 +34,9 @@ fn architectures(host: Arch) -> Vec<Arch> {
 }
 
 /// Whether guests really run under KVM is tried when one is booted; they run without it too, slowly.
-fn capabilities() -> BTreeSet<String> {
+fn capabilities(said: &BTreeSet<String>) -> BTreeSet<String> {
     let kvm = File::options().read(true).write(true).open("/dev/kvm").is_ok();
-    kvm.then(|| "kvm".to_owned()).into_iter().collect()
+    kvm.then(|| "kvm".to_owned()).into_iter().chain(said.iter().cloned()).collect()
 }
 
 /// Returns the load of the last minute.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use kiln_farm_api::Name;
 use kiln_farm_node::{Config, Wish};
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
@@ -37,6 +38,9 @@ pub struct Args {
     /// Builds at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: u32,
+    /// Something it can do that `kiln submit --capability` may ask for, beside `kvm`, which it finds out itself
+    #[arg(long = "capability", value_name = "WORD")]
+    capabilities: Vec<Name>,
     /// Memory that a build is thought to need
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
     build_memory: u64,
@@ -62,7 +66,9 @@ fn config(args: Args) -> Result<Config, Failure> {
     let data = args.data.unwrap_or_else(|| settings::data_folder().join("node"));
     let config = Config::new(server, credential, data, this_program()?, cache);
     let trust = args.authority.trust()?;
-    Ok(Config { slots: args.slots, trust, build_memory: args.build_memory, min_disk: args.keep_free, ..config })
+    let Args { slots, build_memory, keep_free: min_disk, .. } = args;
+    let capabilities = args.capabilities.iter().map(Name::to_string).collect();
+    Ok(Config { slots, capabilities, trust, build_memory, min_disk, ..config })
 }
 
 /// Returns the cache folder of a node's builds.

@@ -60,6 +60,12 @@ pub struct Args {
     /// Builds at once on this machine
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1024))]
     slots: u32,
+    /// Memory that a build on this machine is thought to need
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
+    build_memory: u64,
+    /// Space on the disk below which this machine begins no build
+    #[arg(long, value_name = "SIZE", default_value = "5G", value_parser = text::parse_bytes)]
+    build_keep_free: u64,
     /// Cache folder of builds on this machine [default: $KILN_CACHE, $XDG_CACHE_HOME/kiln, ~/.cache/kiln]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -173,7 +179,8 @@ pub fn run(args: Args) -> Outcome {
         vault: vault(args.secrets_key_file.as_deref())?,
         ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
     };
-    let own = if args.no_node { None } else { Some(Own::of(args.slots, args.cache)?) };
+    let own = || Own::of(args.slots, args.build_memory, args.build_keep_free, args.cache);
+    let own = if args.no_node { None } else { Some(own()?) };
     farm::log();
     farm::runtime()?.block_on(serve(config, own, args.invite, redis))?;
     Ok(ExitCode::SUCCESS)
@@ -190,14 +197,16 @@ fn vault(file: Option<&Path>) -> Result<Option<Vault>, Failure> {
 /// The node that lives in this process.
 struct Own {
     slots: u32,
+    build_memory: u64,
+    min_disk: u64,
     cache: PathBuf,
     kiln: PathBuf,
 }
 
 impl Own {
-    fn of(slots: u32, cache: Option<PathBuf>) -> Result<Self, Failure> {
+    fn of(slots: u32, build_memory: u64, min_disk: u64, cache: Option<PathBuf>) -> Result<Self, Failure> {
         let cache = node::cache(cache)?;
-        Ok(Self { slots, cache, kiln: node::this_program()? })
+        Ok(Self { slots, build_memory, min_disk, cache, kiln: node::this_program()? })
     }
 
     /// Returns how it works for the server beside it, which it speaks to as any other node does. Where several servers may share a
@@ -220,7 +229,8 @@ impl Own {
         let name = name.parse().farm(|| "name the node".into())?;
         let credential = server.farm.enrol_own(&name).await.farm(|| "let the node in".into())?;
         let config = kiln_farm_node::Config::new(address, credential, data, self.kiln, self.cache);
-        Ok(kiln_farm_node::Config { slots: self.slots, ..config })
+        let Self { slots, build_memory, min_disk, .. } = self;
+        Ok(kiln_farm_node::Config { slots, build_memory, min_disk, ..config })
     }
 }
 

@@ -49,6 +49,12 @@ pub struct Args {
     /// How long the build may run before it is stopped: `90m`, `6h`; the server has a limit of its own
     #[arg(long, value_name = "TIME", value_parser = text::parse_seconds)]
     timeout: Option<u64>,
+    /// Build only where a node has this capability: `kvm`, or what a node was given by `--capability`; for several, say it again
+    #[arg(long = "capability", value_name = "WORD")]
+    capabilities: Vec<Name>,
+    /// How many nodes may be lost over it before it is given up [default: the server's, 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    attempts: Option<u32>,
     /// Tell the server's Redis of the build under this name: Pieman's codes in `bscd-NAME`, `kiln watch NAME`
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,
@@ -134,7 +140,9 @@ fn submission(args: &Args, loaded: &Loaded, packed: &Packed) -> Result<Submissio
     };
     let spec = &loaded.completed.spec;
     let (arch, channel) = (Some(spec.base.architecture), args.channel.clone());
-    let image = Order { arch, timeout: args.timeout, channel, ..Order::image(work) };
+    let capabilities = args.capabilities.iter().map(Name::to_string).collect();
+    let Args { timeout, attempts, .. } = *args;
+    let image = Order { arch, capabilities, attempts, timeout, channel, ..Order::image(work) };
     let once = Some(Uuid::now_v7().to_string());
     let (project, name) = (args.project.clone(), spec.name.clone());
     Ok(Submission { project, name, priority: args.priority, tasks: vec![image], once })

@@ -3,6 +3,7 @@
 //! What Alpine takes from musl comes from Debian's glibc; busybox, OpenRC, kernel and boot loader are Debian's builds of the same
 //! programs. Scripts, triggers, services and initrd are written here, as small as will do.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -149,6 +150,17 @@ impl House {
             self.server.url("").trim_end_matches('/')
         )
     }
+}
+
+/// Puts programs of this machine into a package, `/bin/sh` among them as a rule, with the libraries that they need.
+pub fn shell(apk: Apk, programs: &[&str]) -> Apk {
+    let listed: String = programs.iter().map(|program| tool("ldd", &[program])).collect();
+    let libraries: BTreeSet<&str> = listed.split_whitespace().filter(|word| word.starts_with('/')).collect();
+    programs
+        .iter()
+        .copied()
+        .chain(libraries)
+        .fold(apk, |apk, file| apk.file(file.trim_start_matches('/'), 0o755, fs::read(file).unwrap()))
 }
 
 /// Writes packages and their signed list into a folder.

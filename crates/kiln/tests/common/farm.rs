@@ -25,28 +25,42 @@ impl Drop for Ending {
     }
 }
 
+/// A service upon a folder that is there already.
+pub struct Upon {
+    pub address: String,
+    _server: Ending,
+}
+
 /// A service without a node, and who asks it.
 pub struct Farm {
     pub bench: Bench,
     port: u16,
     pub client: Client,
     pub runtime: tokio::runtime::Runtime,
-    _server: Ending,
+    server: Ending,
 }
 
 impl Farm {
     pub fn start() -> Self {
         let (bench, port) = (Bench::new(), free_port());
-        let listen = format!("127.0.0.1:{port}");
-        let mut command =
-            bench.kiln(&["serve", "--listen", &listen, "--data", "farm", "--no-node", "--keep-free", "0"]);
-        command.stdout(Stdio::null()).stderr(log(&bench, "serve")).env_remove("DATABASE_URL");
-        let server = Ending(command.spawn().expect("kiln starts"));
-        let token = bench.path("farm/admin.token");
-        eventually("the server is up", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() && token.exists());
+        let (server, token) = (serve(&bench, port, "farm"), bench.path("farm/admin.token"));
+        eventually("there is an administrator", || token.exists());
         let token = fs::read_to_string(token).unwrap();
-        let client = Client::new(format!("http://{listen}").parse().unwrap(), token.trim());
-        Self { bench, port, client, runtime: tokio::runtime::Runtime::new().unwrap(), _server: server }
+        let client = Client::new(format!("http://127.0.0.1:{port}").parse().unwrap(), token.trim());
+        Self { bench, port, client, runtime: tokio::runtime::Runtime::new().unwrap(), server }
+    }
+
+    /// Starts another from a folder of a bench.
+    pub fn upon(bench: &Bench, data: &str) -> Upon {
+        let port = free_port();
+        Upon { address: format!("http://127.0.0.1:{port}"), _server: serve(bench, port, data) }
+    }
+
+    /// Returns how much memory the service has, bytes (`VmRSS` of proc(5)).
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server.0.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is listed");
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }
 
     pub fn address(&self) -> String {
@@ -71,7 +85,10 @@ impl Farm {
         let tool = package("tool", version).file("usr/bin/tool", 0o4755, "#!/bin/sh\n");
         let tool = tool.file("usr/share/tool", 0o600, "secret");
         let others = ["alpine-base", "alpine-keys", "tzdata"].map(|name| package(name, "1.0-r0"));
-        let all: Vec<_> = others.into_iter().chain([tool]).collect();
+        let folders = ["dev", "etc", "proc", "run", "sys", "tmp", "var"];
+        let shell = folders.into_iter().fold(package("shell", "1.0-r0"), |apk, folder| apk.dir(folder, 0o755));
+        let shell = super::alpine::shell(shell, &["/bin/sh", "/bin/sleep"]);
+        let all: Vec<_> = others.into_iter().chain([tool, shell]).collect();
         publish(&root.join("main/x86_64"), &all, &key);
         publish(&root.join("community/x86_64"), &[], &key);
     }
@@ -91,8 +108,14 @@ impl Farm {
 
     /// Starts a node that is known.
     pub fn run_node(&self, name: &str, environment: &[(&str, &str)]) -> Ending {
-        let words = ["node", "--server", &self.address(), "--keep-free", "0", "--slots", "1"];
-        let mut command = self.bench.kiln(&words);
+        self.run_node_with(name, &["--keep-free", "0"], environment)
+    }
+
+    /// The same with more words on its command line.
+    pub fn run_node_with(&self, name: &str, more: &[&str], environment: &[(&str, &str)]) -> Ending {
+        let address = self.address();
+        let words = ["node", "--server", &address, "--slots", "1"];
+        let mut command = self.bench.kiln(&[&words[..], more].concat());
         command.args(["--credential-file", &format!("{name}.credential"), "--data", name]);
         command.args(["--cache", &format!("{name}-cache")]).stdout(Stdio::null()).stderr(log(&self.bench, name));
         Ending(command.envs(environment.iter().copied()).spawn().expect("kiln starts"))
@@ -112,6 +135,16 @@ impl Farm {
     pub fn stage(&self, node: &Client, id: &str) -> StageFound {
         self.runtime.block_on(node.stage(id.parse().unwrap())).unwrap()
     }
+}
+
+/// Starts a service, and returns when it can be asked.
+fn serve(bench: &Bench, port: u16, data: &str) -> Ending {
+    let listen = format!("127.0.0.1:{port}");
+    let mut command = bench.kiln(&["serve", "--listen", &listen, "--data", data, "--no-node", "--keep-free", "0"]);
+    command.stdout(Stdio::null()).stderr(log(bench, "serve")).env_remove("DATABASE_URL");
+    let server = Ending(command.spawn().expect("kiln starts"));
+    eventually("the server is up", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    server
 }
 
 fn log(bench: &Bench, name: &str) -> fs::File {
