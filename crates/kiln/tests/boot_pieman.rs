@@ -7,7 +7,7 @@ use std::process::Command;
 
 use common::alpine::{KEY, Mirror, publish};
 use common::{Bench, Done, json, tool};
-use kiln_testkit::{Apk, Listener, Redis, Server};
+use kiln_testkit::{Apk, Listener, Redis, Server, debian_mirrors, detour};
 
 /// Runs `kiln pieman` with these parameters; it must end well.
 fn pieman(bench: &Bench, parameters: &[(&str, &str)]) -> Done {
@@ -126,11 +126,7 @@ fn boot_what_parameters_say() {
 #[test]
 fn a_board_of_ones_own_has_what_its_pair_says() {
     let bench = Bench::shared();
-    let mut sources = kiln_engine::load::host_sources().into_iter();
-    let mirror = sources
-        .find(|source| source.distribution == "debian" && !source.suite.contains("security"))
-        .map(|source| source.uri);
-    let mirror = mirror.unwrap_or_else(|| "http://ftp.debian.org/debian".into());
+    let mirror = detour().unwrap_or_else(|| debian_mirrors().0);
     fs::create_dir(bench.path("served")).unwrap();
     let server = Server::start(&bench.path("served"));
     server.put("/boot/start.elf", *b"firmware");
