@@ -1,7 +1,7 @@
 //! A farm whose server is killed again and again, at every point where it hurts: no task is lost, none is done twice, no artifact
 //! fails its digest, no log has a gap. And no code is missed where the Redis that is told of builds is killed.
 //!
-//! CI kills it a few times at each point; `KILN_KILLS=1000 cargo nextest run -p kiln --test farm_kills` does so for as long as asked.
+//! CI kills it a few times at each point; `KILN_KILLS=1000 cargo test --test farm_kills` does so for as long as asked.
 
 #[path = "farm_kills/redis.rs"]
 mod redis;

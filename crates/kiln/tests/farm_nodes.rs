@@ -1,6 +1,6 @@
 //! Nodes that are killed at every point where it hurts, builds of kiln's under them: each task is done once, and nothing of theirs is left.
 //!
-//! CI kills one at each point; `KILN_KILLS=100 cargo nextest run -p kiln --test farm_nodes` does so as often as asked.
+//! CI kills one at each point; `KILN_KILLS=100 cargo test --test farm_nodes` does so as often as asked.
 
 mod common;
 
