@@ -132,9 +132,9 @@ fn logs_tries_room_and_backups() {
     }
 }
 
-/// A command that does not hear signals is stopped within two seconds all the same.
+/// A command that does not hear signals is stopped all the same, long before the node would kill the kiln that runs it (10 s).
 #[test]
-fn a_cancelled_build_stops_within_two_seconds() {
+fn a_cancelled_build_stops_soon_whatever_its_command_hears() {
     let farm = Farm::start();
     let _mirror = farm.recipe();
     let (_node, _) = farm.node("one");
@@ -148,11 +148,11 @@ fn a_cancelled_build_stops_within_two_seconds() {
         let listed = tool("sh", &["-c", "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' '; true"]);
         listed.contains(&mark)
     };
-    assert!(is_there());
+    eventually("it sleeps", is_there);
     let began = Instant::now();
     say(&farm, &["cancel", &build.to_string()]).well();
     while is_there() {
-        assert!(began.elapsed() < Duration::from_secs(20), "it never stops");
+        assert!(began.elapsed() < Duration::from_secs(8), "it goes on");
         std::thread::sleep(Duration::from_millis(20));
     }
     let took = began.elapsed();
@@ -218,7 +218,7 @@ fn a_node_that_is_told_to_end_ends_its_build_first() {
     let farm = Farm::start();
     let _mirror = farm.recipe();
     let (mut node, _) = farm.node("one");
-    with_script(&farm, "echo it goes on; sleep 4; echo it has ended");
+    with_script(&farm, "echo it goes on; sleep 12; echo it has ended");
     let (build, next) = (submit(&farm), submit(&farm));
     eventually("the command runs", || say(&farm, &["log", &build.to_string()]).stdout.contains("it goes on"));
     tool("kill", &["-TERM", &node.0.id().to_string()]);

@@ -81,8 +81,12 @@ pub enum BadContents {
 const PARTITIONS: usize = 1024;
 /// Most bytes of content of all files together.
 const CONTENT: u64 = 1 << 60;
-/// Most bytes of all directories' paths, counted for each name below them; a million names eight deep have half of it.
+/// Most names.
+const NAMES: usize = 2_000_000;
+/// Most bytes of the paths of all directories, counted for each that is below them.
 const PATHS: u64 = 1 << 29;
+/// Most bytes of attributes and of targets of links, counted for each name that shows them.
+const SHOWN: u64 = 1 << 28;
 
 impl View {
     /// Returns the view as JSON: what is said of files, and none of their bytes.
@@ -108,26 +112,42 @@ impl View {
             Some(other) => return Err(BadContents::Edition(other)),
         }
         let mut view = serde_json::from_slice::<Contents>(json)?.view;
-        view.bounded()?;
         view.tree.sort();
         view.tree.entries.dedup_by(|b, a| a.path == b.path);
+        view.bounded()?;
         Ok(Some(view))
     }
 
     fn bounded(&self) -> Result<(), BadContents> {
-        let (mut content, mut paths) = (0_u64, 0_u64);
+        let (mut content, mut paths, mut shown) = (0_u64, 0_u64, 0_u64);
+        let mut before = None;
         for entry in &self.tree.entries {
-            let path = entry.path.as_bytes();
-            let depth = path.iter().filter(|&&byte| byte == b'/').count();
-            paths = paths.saturating_add(depth as u64 * path.len() as u64);
-            if let Kind::File(body) = &entry.kind {
-                content = content.saturating_add(body.size);
+            let folder = entry.path.parent();
+            if folder != before {
+                let path = folder.as_ref().map_or(&b""[..], |folder| folder.as_bytes());
+                let depth = path.iter().filter(|&&byte| byte == b'/').count();
+                paths = paths.saturating_add(depth as u64 * path.len() as u64);
+                before = folder;
+            }
+            // A hard link shows what its file shows.
+            let real = match &entry.kind {
+                Kind::Hardlink(target) => self.tree.get(target).unwrap_or(entry),
+                _ => entry,
+            };
+            let attributes = real.xattrs.iter().map(|(name, value)| name.len() + value.len());
+            shown = shown.saturating_add(attributes.sum::<usize>() as u64);
+            match &real.kind {
+                Kind::File(body) => content = content.saturating_add(body.size),
+                Kind::Symlink(target) => shown = shown.saturating_add(target.len() as u64),
+                _ => {}
             }
         }
         let bounds = [
+            (self.tree.entries.len() > NAMES, "more names"),
             (self.partitions.len() > PARTITIONS, "more partitions"),
             (content > CONTENT, "more content"),
-            (paths > PATHS, "more and deeper names"),
+            (paths > PATHS, "more and deeper directories"),
+            (shown > SHOWN, "more attributes and links"),
         ];
         bounds.into_iter().find(|(beyond, _)| *beyond).map_or(Ok(()), |(_, what)| Err(BadContents::TooMuch(what)))
     }
@@ -189,6 +209,18 @@ mod tests {
             let names = (0..100).map(|at| GuestPath::new(format!("/{at}{}", "/a".repeat(2000))).unwrap());
             view.tree.entries = names.map(|path| Entry::dir(path, 0o755, 0)).collect();
         };
-        assert_eq!(refused(deep), "it has more and deeper names than any image");
+        assert_eq!(refused(deep), "it has more and deeper directories than any image");
+        let linked = |view: &mut View| {
+            let mut first = Entry::inline("/0".parse().unwrap(), 0o644, 0, *b"");
+            first.xattrs.insert("user.much".into(), vec![0; 1 << 20]);
+            let links = (1..300).map(|at| {
+                let mut link = Entry::dir(GuestPath::new(format!("/{at}")).unwrap(), 0o644, 0);
+                link.kind = Kind::Hardlink(first.path.clone());
+                link
+            });
+            view.tree.entries = links.collect();
+            view.tree.entries.push(first);
+        };
+        assert_eq!(refused(linked), "it has more attributes and links than any image");
     }
 }

@@ -201,10 +201,10 @@ function words(entry) {
 // Colours of the terminal (ECMA-48, and those of xterm); other escape sequences are left out. Text stays text: nothing of it becomes markup.
 function coloured(into, text) {
   let look = { on: new Set(), ink: "", paper: "" };
-  for (const part of text.split(/(\x1b\[[0-9;:?]*[A-Za-z])/)) {
+  for (const part of text.split(/(\x1b\[[0-?]*[ -\/]*[@-~])/)) {
     const escape = /^\x1b\[([0-9;:]*)m$/.exec(part);
     if (escape) {
-      look = dressed(look, escape[1].split(/[;:]/).map(Number));
+      look = dressed(look, escape[1].split(";"));
     } else if (!part.startsWith("\x1b[")) {
       const span = document.createElement("span");
       span.className = [...look.on].map((code) => `a${code}`).join(" ");
@@ -219,13 +219,22 @@ function coloured(into, text) {
 function dressed({ on, ink, paper }, codes) {
   on = new Set(on);
   while (codes.length) {
-    const code = codes.shift();
-    if (code === 0) { on.clear(); ink = paper = ""; }
+    // `38:2::R:G:B` and `4:3` are one code with parts of its own.
+    const [code, ...parts] = codes.shift().split(":").map(Number);
+    if (parts.length && code === 4) { parts[0] ? on.add(4) : on.delete(4); }
+    else if (parts.length) {
+      const [form, ...rest] = parts;
+      const colour = other([form, ...rest.slice(form === 2 ? -3 : 0)]);
+      if (code === 38) ink = colour;
+      if (code === 48) paper = colour;
+    }
+    else if (code === 0) { on.clear(); ink = paper = ""; }
     else if (code < 10) on.add(code);
     else if (code === 22) { on.delete(1); on.delete(2); }
     else if (code > 22 && code < 30) on.delete(code - 20);
     else if (code === 38) ink = other(codes);
     else if (code === 48) paper = other(codes);
+    else if (code === 58) other(codes);
     else if (code === 39) ink = "";
     else if (code === 49) paper = "";
     else if ((code >= 30 && code < 38) || (code >= 90 && code < 98)) ink = code;
@@ -236,10 +245,10 @@ function dressed({ on, ink, paper }, codes) {
 
 // One of 256 colours, or any: takes what belongs to it.
 function other(codes) {
-  const form = codes.shift();
-  if (form === 2) return `rgb(${codes.splice(0, 3).join(" ")})`;
+  const form = Number(codes.shift());
+  if (form === 2) return `rgb(${codes.splice(0, 3).map(Number).join(" ")})`;
   if (form !== 5) return "";
-  const code = codes.shift();
+  const code = Number(codes.shift());
   if (code < 16) return code < 8 ? 30 + code : 82 + code;
   const grey = 8 + (code - 232) * 10;
   const part = (weight) => [0, 95, 135, 175, 215, 255][Math.floor((code - 16) / weight) % 6];

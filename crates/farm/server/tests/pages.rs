@@ -96,7 +96,7 @@ async fn from_the_first_link_to_a_live_build() {
 
 /// Bold and red, red alone, one of the 16, one of the 256, any colour upon one of the 16.
 const COLOURED: &str = "\u{1b}[1;31mred\u{1b}[22mstill red\u{1b}[0m plain\u{1b}[38;5;1m1\u{1b}[38;5;208m208\
-                        \u{1b}[38;2;1;2;3;44mon\u{1b}[0m <b>not bold</b>";
+                        \u{1b}[38:2::1:2:3;44mon\u{1b}[4:0;58;5;1m\u{1b}[>4;2m\u{1b}[0m <b>not bold</b>";
 
 /// Tells so many lines, numbered from zero, from that event on.
 async fn tell_lines(node: &TestNode, lease: &Lease, first: u64, count: u64, text: &str) {
@@ -163,11 +163,12 @@ async fn by_keyboard_and_without_script() {
     let (browser, server) = (Browser::start().await, format!("http://{}", farm.address));
     browser.without_script().await;
     browser.open(&farm.welcome).await;
+    browser.until("document.activeElement?.matches('main button')").await;
     browser.keys(ENTER).await;
     browser.until("location.pathname == '/account'").await;
     reach(&browser, "[name=password]").await;
     browser.keys(&format!("correct horse{ENTER}")).await;
-    browser.until("location.pathname == '/login'").await;
+    browser.until("location.pathname == '/login' && document.activeElement?.matches('[name=name]')").await;
     browser.keys(&format!("admin{TAB}correct horse{ENTER}")).await;
     browser.until("location.pathname == '/'").await;
 

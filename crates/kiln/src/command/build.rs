@@ -42,7 +42,7 @@ pub struct Args {
     /// Run every stage, also those whose result is in the cache
     #[arg(long)]
     force: bool,
-    /// Also write NAME.contents.json.zst: every file of the disk, or of the first other output, for `kiln diff` in the image's place
+    /// Also write NAME.contents.json.zst: every file of the image, which `kiln diff` takes in the image's place
     #[arg(long)]
     contents: bool,
     /// Stop when standard input ends, as if told to by SIGTERM; for whoever starts kiln and may die

@@ -52,8 +52,8 @@ pub struct Args {
     /// Build only where a node has this capability: `kvm`, or what a node was given by `--capability`; for several, say it again
     #[arg(long = "capability", value_name = "WORD")]
     capabilities: Vec<Name>,
-    /// How many nodes may be lost over it before it is given up [default: the server's, 3]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    /// How often it may begin where nodes are lost over it or the farm is at fault, before it is given up [default: the server's, 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     attempts: Option<u32>,
     /// Tell the server's Redis of the build under this name: Pieman's codes in `bscd-NAME`, `kiln watch NAME`
     #[arg(long, value_name = "NAME")]

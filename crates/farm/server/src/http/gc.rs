@@ -64,12 +64,11 @@ pub async fn gc(State(farm): State<Farm>, person: Person, Query(how): Query<How>
     // It goes on to its end also when nobody waits for it any more.
     let by = person.name().to_owned();
     let job = tokio::spawn(async move {
-        let swept = crate::gc::gc(&farm, how.dry_run).await?;
         if !how.dry_run {
             let now = farm.now();
             farm.db.write(move |tx| async move { tx.note(now, &by, "gc", "").await }.boxed()).await?;
         }
-        Ok::<_, Error>(swept)
+        crate::gc::gc(&farm, how.dry_run).await
     });
     Ok(Json(job.await.map_err(|error| Error::failed("gc", error))??))
 }

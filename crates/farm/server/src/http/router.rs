@@ -55,7 +55,8 @@ pub fn router(farm: Farm, tls: bool) -> Router {
 }
 
 fn patience() -> TimeoutLayer {
-    TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, PATIENCE)
+    // Not 408: browsers send what was answered so again by themselves.
+    TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, PATIENCE)
 }
 
 /// Returns the API's description.

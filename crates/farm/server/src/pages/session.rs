@@ -59,14 +59,9 @@ pub async fn login(State(farm): State<Farm>, Form(Login { name, password }): For
             Ok(begin(&farm, user.id, "/").await?)
         }
         Ok(false) => {
-            if let Some((user, _)) = known {
-                let now = farm.now();
-                farm.db
-                    .write(move |tx| {
-                        async move { tx.note(now, user.name.as_str(), "wrong password", "").await }.boxed()
-                    })
-                    .await?;
-            }
+            // Of somebody who is nobody too: else one could tell by the time it takes. What was typed as a name may be a password.
+            let (who, now) = (whose.to_owned(), farm.now());
+            farm.db.write(move |tx| async move { tx.note(now, &who, "wrong password", "").await }.boxed()).await?;
             let form = login_form(&farm, Some("name or password is wrong"));
             Ok((StatusCode::UNAUTHORIZED, form).into_response())
         }
