@@ -62,8 +62,7 @@ class KilnLog extends HTMLElement {
     this.querySelector(".follow").checked = false;
     const { clientHeight, scrollHeight } = this.window;
     const most = Math.max(this.last - Math.floor(clientHeight / ROW), 1);
-    this.moving = true;
-    this.window.scrollTop = Math.min((Number(named[1]) - 1) / most, 1) * Math.max(scrollHeight - clientHeight, 0);
+    this.moveTo(Math.min((Number(named[1]) - 1) / most, 1) * Math.max(scrollHeight - clientHeight, 0));
     this.window.scrollIntoView({ block: "nearest" });
     this.later();
   }
@@ -105,7 +104,7 @@ class KilnLog extends HTMLElement {
       this.status.textContent = `The log could not be read: ${error.message}`;
     }
     this.asked.delete(page);
-    this.draw();
+    this.later();
   }
 
   later() {
@@ -114,14 +113,20 @@ class KilnLog extends HTMLElement {
     requestAnimationFrame(() => { this.waiting = false; this.draw(); });
   }
 
+  // Our own scrolling is told from the reader's by where it went: one event may stand for both, and then the reader's counts.
+  moveTo(top) {
+    this.window.scrollTop = top;
+    this.moved = this.window.scrollTop;
+  }
+
   scrolled() {
     const { scrollTop, scrollHeight, clientHeight } = this.window;
     const atEnd = scrollTop + clientHeight >= scrollHeight - ROW;
-    if (!this.moving && atEnd !== this.follow) {
+    if (scrollTop !== this.moved) {
+      this.moved = null;
       this.follow = atEnd;
       this.querySelector(".follow").checked = atEnd;
     }
-    this.moving = false;
     this.later();
   }
 
@@ -134,10 +139,7 @@ class KilnLog extends HTMLElement {
     this.space.style.height = `${Math.min(this.last * ROW, TALLEST)}px`;
     const { clientHeight, scrollHeight } = this.window;
     const end = Math.max(scrollHeight - clientHeight, 0);
-    if (this.follow && Math.abs(this.window.scrollTop - end) >= 1) {
-      this.moving = true;
-      this.window.scrollTop = end;
-    }
+    if (this.follow && Math.abs(this.window.scrollTop - end) >= 1) this.moveTo(end);
     const fit = Math.floor(clientHeight / ROW);
     const at = end > 0 ? Math.min(this.window.scrollTop / end, 1) : 0;
     const first = Math.floor(at * Math.max(this.last - fit, 0)) + 1;

@@ -1,11 +1,15 @@
 //! How blobs come into the farm, and what is promised of them.
 
+use std::future::ready;
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use kiln_farm_api::points::{self, Point};
 use kiln_farm_api::{Kept, Name, StageFound, Upload};
 use kiln_model::Digest;
+use tokio::time::timeout;
 
 use crate::blobs::{Hold, Place, Whole, shard};
 use crate::db::blobs::Known;
@@ -15,6 +19,9 @@ use crate::parking::Piece;
 
 /// A promise that is younger than this, milliseconds, need not be renewed: what is left of the day is long enough.
 const PROMISED: i64 = 3600 * 1000;
+
+/// How long what is not wanted of an upload is read: who still sends when the line is closed gets no answer to read.
+const LINGER: Duration = Duration::from_secs(5);
 
 impl Farm {
     /// Says how far an upload has come. The answer that a blob is here is a promise that it stays for a day: see [`crate::gc`].
@@ -26,7 +33,8 @@ impl Farm {
     }
 
     /// Appends a piece of a blob of `length` bytes; when it is whole its digest is checked and it goes into the store. All this goes on to
-    /// its end also when nobody waits for it any more: what came is not to be lost with the line.
+    /// its end also when nobody waits for it any more: what came is not to be lost with the line. What is not
+    /// wanted of it is read all the same, for [`LINGER`].
     pub async fn append<E: Send + 'static>(
         &self,
         digest: Digest,
@@ -34,15 +42,18 @@ impl Farm {
         length: u64,
         bytes: impl Stream<Item = Result<Bytes, E>> + Send + Unpin + 'static,
     ) -> Result<Upload> {
-        let farm = self.clone();
-        let taking = tokio::spawn(async move { farm.take(digest, Piece { offset, length, bytes }).await });
-        taking.await.map_err(|error| Error::failed("take an upload", error))?
+        let (farm, mut piece) = (self.clone(), Piece { offset, length, bytes });
+        let taking = tokio::spawn(async move { (farm.take(digest, &mut piece).await, piece.bytes) });
+        let (taken, rest) = taking.await.map_err(|error| Error::failed("take an upload", error))?;
+        let rest = rest.take_while(|bytes| ready(bytes.is_ok())).for_each(|_| ready(()));
+        tokio::spawn(timeout(LINGER, rest));
+        taken
     }
 
     async fn take<E>(
         &self,
         digest: Digest,
-        piece: Piece<impl Stream<Item = Result<Bytes, E>> + Send + Unpin>,
+        piece: &mut Piece<impl Stream<Item = Result<Bytes, E>> + Send + Unpin>,
     ) -> Result<Upload> {
         if let Some(size) = self.promise(digest).await? {
             return Ok(Upload { offset: size, complete: true });

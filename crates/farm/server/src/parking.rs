@@ -94,7 +94,7 @@ impl Farm {
     pub(crate) async fn receive<E>(
         &self,
         turn: &Turn,
-        mut piece: Piece<impl Stream<Item = Result<Bytes, E>> + Send + Unpin>,
+        piece: &mut Piece<impl Stream<Item = Result<Bytes, E>> + Send + Unpin>,
         under_way: Option<&UnderWay>,
     ) -> Result<()> {
         let receiving = Receiving::begin(&self.blobs.uploads, turn, piece.offset, piece.length).await?;
