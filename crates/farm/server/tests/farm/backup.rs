@@ -1,14 +1,12 @@
 //! A backup made while everybody writes, and the farm that comes back from it.
 
-mod common;
-
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::{BEGINNING, On, TestFarm, client};
+use crate::common::{BEGINNING, On, TestFarm, client};
 use kiln_farm_api::{Build, Client};
 use kiln_farm_server::backup::{Manifest, backup, restore};
 use kiln_farm_server::serve::{Config, Server};

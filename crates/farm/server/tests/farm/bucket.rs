@@ -1,14 +1,12 @@
 //! Artifacts in a bucket: uploads, downloads and gc on a server that speaks S3, also when it goes away in the middle.
 
-mod common;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use common::asking::Asking;
-use common::{BEGINNING, On, TestFarm, bucket, client, many};
+use crate::common::asking::Asking;
+use crate::common::{BEGINNING, On, TestFarm, bucket, client, many};
 use kiln_farm_api::retention::Swept;
 use kiln_farm_api::{Error, Upload, routes};
 use kiln_farm_server::backup::{backup, restore};

@@ -1,12 +1,10 @@
 //! What is kept and what goes, on both databases, also while others upload and submit.
 
-mod common;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use common::{On, TestFarm};
+use crate::common::{On, TestFarm};
 use kiln_farm_api::retention::{Retention, Swept, SweptProject};
 use kiln_farm_api::{Error, Kept, Name, Order, StageFound};
 use kiln_farm_server::backup::hold;
@@ -164,7 +162,7 @@ async fn not_while_a_backup_runs_and_not_for_everybody() {
     assert_eq!(refused.status(), Some(409), "{refused}");
     drop(held);
     farm.admin.gc(false).await.unwrap();
-    let stranger = common::client(farm.address, "kiln_nothing");
+    let stranger = crate::common::client(farm.address, "kiln_nothing");
     assert!(matches!(stranger.gc(true).await, Err(Error::Refused(problem)) if problem.status == 401));
 }
 

@@ -1,14 +1,12 @@
 //! Webhooks: signed, in order, at least once, and not into the server's own house.
 
-mod common;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::common::{On, TestFarm};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use common::{On, TestFarm};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kiln_farm_api::hook::{Delivery, DeliveryState, Hook, HookEvent, NewHook, Notice};
 use kiln_farm_api::{BuildState, HookId, Name, TaskState};

@@ -1,14 +1,12 @@
 //! The API as clients meet it: streams that go on where they broke off, bytes with ranges, and who may do what.
 
-mod common;
-
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::asking::Asking;
-use common::{On, TestFarm, client};
+use crate::common::asking::Asking;
+use crate::common::{On, TestFarm, client};
 use futures_util::StreamExt as _;
 use kiln_farm_api::access::Member;
 use kiln_farm_api::{BuildId, Complete, Entry, NewProject, NewToken, NewUser, Role, Scope, Stored, Token, routes};

@@ -1,8 +1,6 @@
 //! Limits: who asks too often is told when to come again; others do not notice.
 
-mod common;
-
-use common::{On, TestFarm};
+use crate::common::{On, TestFarm};
 use kiln_farm_server::limits::{Limits, Rate, proxy};
 use kiln_model::Arch;
 

@@ -1,8 +1,6 @@
 //! What people look for: part of a log, one artifact of several, the packages of an image, who may come in.
 
-mod common;
-
-use common::{On, TestFarm};
+use crate::common::{On, TestFarm};
 use kiln_farm_api::access::Invitation;
 use kiln_farm_api::{Complete, NewUser, Stored, TaskState, Tell};
 use kiln_farm_server::decide::Terms;
@@ -35,7 +33,7 @@ async fn parts_of_a_log() {
         let noise = (0..3000).map(|line| log(StageKind::Locale, &format!("noise {line}")));
         let events: Vec<Event> = kinds.into_iter().chain(noise).zip(1..).map(event).collect();
         for part in events.chunks(1000) {
-            let tell = Tell { epoch: lease.epoch, began: common::BEGINNING, events: part.to_vec() };
+            let tell = Tell { epoch: lease.epoch, began: crate::common::BEGINNING, events: part.to_vec() };
             node.client.tell(lease.task, &tell).await.unwrap();
         }
         let text = async |asked: &str| farm.page(&format!("/api/v1/builds/{}/log?{asked}", build.id)).await;
@@ -65,7 +63,7 @@ async fn parts_of_a_log() {
         }
         let task = build.tasks[0].id;
         assert_eq!(lines(&format!("task={task}&q=bash")).await.len(), 2);
-        let since = common::BEGINNING + 3000 * 1000;
+        let since = crate::common::BEGINNING + 3000 * 1000;
         assert_eq!(lines(&format!("since={since}&stage=locale")).await.len(), 4);
         assert_eq!(lines("stage=locale").await.len(), 3000);
         let page = farm.page(&format!("/builds/{}?q=bash&stage=packages", build.id)).await;

@@ -1,10 +1,8 @@
 //! Metrics: they parse, they move with the farm, and strangers do not see them.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::{Answer, On, TestFarm};
+use crate::common::{Answer, On, TestFarm};
 use kiln_model::Arch;
 
 /// Reads the text strictly: every sample belongs to a family that was announced, its value is a number, the end is said.

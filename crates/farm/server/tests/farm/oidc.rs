@@ -1,18 +1,16 @@
 //! Logins by OpenID Connect, against a provider that signs by openssl: who comes in, who does not, and by which token.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use crate::common::{On, TestFarm};
 use axum::extract::{Form, Query, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use common::{On, TestFarm};
 use kiln_farm_server::oidc::Settings;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};

@@ -1,10 +1,8 @@
 //! The pages as a person meets them: a real browser, with script and without.
 
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::{On, TestFarm, TestNode};
+use crate::common::{On, TestFarm, TestNode};
 use kiln_farm_api::Lease;
 use kiln_farm_server::decide::Terms;
 use kiln_model::Arch;

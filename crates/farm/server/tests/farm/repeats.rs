@@ -1,12 +1,10 @@
 //! Builds that are submitted again at times: by a clock turned by hand, once whoever looks, for whom they belong to, and for as long as
 //! there is a schedule.
 
-mod common;
-
 use std::time::Duration;
 
-use common::asking::{Asking, Browser};
-use common::{BEGINNING, On, TestFarm, client};
+use crate::common::asking::{Asking, Browser};
+use crate::common::{BEGINNING, On, TestFarm, client};
 use kiln_farm_api::access::Member;
 use kiln_farm_api::schedule::{NewRepeat, Repeat};
 use kiln_farm_api::{BuildId, BuildState, Error, Name, NewUser, Order, Retention, Role, Scope, Variable, Work};

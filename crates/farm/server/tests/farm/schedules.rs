@@ -1,12 +1,10 @@
 //! Schedules: by a clock turned by hand, once whoever looks, and once for all that was missed.
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use common::{BEGINNING, On, TestFarm};
+use crate::common::{BEGINNING, On, TestFarm};
 use kiln_farm_api::Name;
 use kiln_farm_api::schedule::{NewSchedule, Schedule};
 use kiln_farm_api::source::{NewSource, Origin, Push, PushState, Source};

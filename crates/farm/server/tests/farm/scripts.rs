@@ -5,13 +5,11 @@
 //! `tell NODE TASK FIRST LINE|LINE…`, `done NODE TASK`, `fail NODE TASK FAULT`, `stale NODE TASK` (a result under the lease before),
 //! `cancel BUILD`, `retry BUILD`, `revoke NODE`, `wait SECONDS`, `show BUILD`, `log BUILD`. `x.out` is what it says.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use common::{On, TestFarm};
+use crate::common::{On, TestFarm};
 use kiln_farm_api::{BuildId, Error, Lease, NewProject, Order, Orders};
 use kiln_farm_server::http::events::words;
 use kiln_model::{Arch, FaultKind};

@@ -1,11 +1,9 @@
 //! Secrets of projects: who sets them, who may use them, and that nobody is shown one again.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::asking::{Asking, Browser};
-use common::{On, TestFarm, client};
+use crate::common::asking::{Asking, Browser};
+use crate::common::{On, TestFarm, client};
 use futures_util::FutureExt as _;
 use kiln_farm_api::access::Member;
 use kiln_farm_api::secret::Value;

@@ -1,13 +1,11 @@
 //! Sources: what a forge says is built once, as its owner, and what goes wrong is there to be seen.
 
-mod common;
-
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::asking::Asking;
-use common::{BEGINNING, On, TestFarm};
+use crate::common::asking::Asking;
+use crate::common::{BEGINNING, On, TestFarm};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kiln_farm_api::secret::Value;
 use kiln_farm_api::source::{NewSource, Origin, Push, PushState, Source};

@@ -1,7 +1,5 @@
 //! Uploads that go on at any of several servers: with folders of their own and one bucket, and with one folder.
 
-mod common;
-
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -9,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::common::asking::Asking;
+use crate::common::{BEGINNING, On, TestFarm, bucket, client, many};
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::Response;
-use common::asking::Asking;
-use common::{BEGINNING, On, TestFarm, bucket, client, many};
 use kiln_farm_api::retention::Swept;
 use kiln_farm_api::{Problem, Upload};
 use kiln_farm_server::decide::retain::DAY;

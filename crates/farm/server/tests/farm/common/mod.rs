@@ -1,7 +1,5 @@
 //! A real server on a port of its own, a clock turned by hand, and nodes that only say that they work.
 
-#![allow(dead_code, reason = "not every test uses all of it")]
-
 pub mod asking;
 
 use std::collections::BTreeMap;
