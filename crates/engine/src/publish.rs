@@ -91,8 +91,10 @@ fn documents(run: &Run<'_>, report: &Report) -> Vec<(String, String)> {
 /// Returns the document of what the image contains, read from its best artifact, if it is wished. The image is good without it.
 fn contents(run: &Run<'_>, name: &str) -> Option<Vec<u8>> {
     let outputs = &run.loaded.completed.spec.outputs;
+    // Single files are no image, and have no contents to tell.
+    outputs.iter().find(|output| output.format != Format::File)?;
     // A disk tells most, and one that is not compressed is read where it lies.
-    let read = outputs.iter().filter(|output| output.format != Format::Mender);
+    let read = outputs.iter().filter(|output| !matches!(output.format, Format::Mender | Format::File));
     let best = read.min_by_key(|output| (!output.format.is_disk(), output.compression.is_some()));
     let missing = || Fault::recipe("a Mender artifact alone is not read");
     let packed = best.ok_or_else(missing).and_then(|output| {

@@ -30,6 +30,8 @@ pub enum Error {
     NoSize(String),
     #[error("`{path}`, which belongs at byte {offset} of the disk, is not in the tree")]
     NoBlob { path: GuestPath, offset: u64 },
+    #[error("`{path}`, which is to be an artifact, {why}")]
+    NoFile { path: GuestPath, why: String },
     #[error("`{path}` has {size} bytes: at byte {offset} of the disk it would lie on {what}")]
     Overlap { path: GuestPath, offset: u64, size: u64, what: &'static str },
     #[error("a table of kind {kind} holds {limit} partitions at most, not {count}")]
@@ -63,6 +65,7 @@ impl From<Error> for Fault {
                 "a board's comes with its package, which must not be excluded; another is a `[[file]]` of the recipe"
                     .to_owned(),
             ),
+            Error::NoFile { .. } => Some("say as `path` of the output where a file of the finished tree is".to_owned()),
             Error::Unfit { .. } => Some("leave the file out, or mount another filesystem there".to_owned()),
             _ => None,
         };

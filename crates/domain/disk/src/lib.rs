@@ -10,6 +10,7 @@ pub mod btrfs;
 pub mod error;
 pub mod ext4;
 pub mod fat;
+pub mod file;
 pub mod layout;
 pub mod mender;
 mod put;

@@ -276,6 +276,11 @@ pub enum Password {
 #[serde(tag = "format", rename_all = "lowercase")]
 pub enum ImageAction {
     Dir,
+    /// One file of the tree.
+    File {
+        path: GuestPath,
+        compression: Option<Compression>,
+    },
     Tar {
         compression: Option<Compression>,
     },

@@ -121,6 +121,7 @@ fn image_words(image: &ImageAction) -> String {
     };
     match image {
         ImageAction::Dir => "directory".into(),
+        ImageAction::File { path, compression } => format!("{path}{}", pressed(compression)),
         ImageAction::Tar { compression } => format!("tar{}", pressed(compression)),
         ImageAction::Squashfs { inner, compression } => format!("squashfs, {inner}{}", pressed(compression)),
         ImageAction::Erofs { inner, compression } => {

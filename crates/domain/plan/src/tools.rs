@@ -38,7 +38,7 @@ pub fn of_format(format: Format) -> Option<&'static str> {
     match format {
         Format::Squashfs => Some("squashfs-tools"),
         Format::Erofs => Some("erofs-utils"),
-        Format::Raw | Format::Qcow2 | Format::Tar | Format::Dir | Format::Mender => None,
+        Format::Raw | Format::Qcow2 | Format::Tar | Format::Dir | Format::File | Format::Mender => None,
     }
 }
 

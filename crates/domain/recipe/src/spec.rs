@@ -591,6 +591,9 @@ pub struct Output {
     pub compression: Option<Compression>,
     /// For squashfs and erofs: the compressor inside the filesystem.
     pub inner: Option<String>,
+    /// For a file: which one of the tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<GuestPath>,
     /// File name in the output folder.
     pub file: String,
 }
@@ -604,6 +607,7 @@ pub enum Format {
     Squashfs,
     Erofs,
     Dir,
+    File,
     Mender,
 }
 

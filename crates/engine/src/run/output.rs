@@ -92,6 +92,9 @@ impl Run<'_> {
     fn write(&self, name: &str, action: &ImageAction, tree: &Tree, layers: &[Layer]) -> Result<Made, Fault> {
         match action {
             ImageAction::Dir => self.folder(name, tree),
+            ImageAction::File { path, compression } => {
+                self.extents(name, "file", &kiln_disk::file::layout(tree, path)?, *compression)
+            }
             ImageAction::Tar { compression } => {
                 let extents = kiln_disk::tar::layout(tree)?;
                 self.extents(name, "tar", &extents, *compression)

@@ -3,6 +3,7 @@
 mod dir;
 mod disk;
 mod erofs;
+mod file;
 mod mender;
 mod squashfs;
 mod tar;
@@ -21,6 +22,7 @@ pub fn image(inputs: &Inputs<'_>, output: &Output) -> Stage {
 fn action(inputs: &Inputs<'_>, output: &Output) -> ImageAction {
     match output.format {
         Format::Dir => dir::image(),
+        Format::File => file::image(output),
         Format::Tar => tar::image(output),
         Format::Squashfs => squashfs::image(output),
         Format::Erofs => erofs::image(output),

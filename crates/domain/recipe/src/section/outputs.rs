@@ -1,10 +1,11 @@
 //! `[[output]]`: what the build makes.
 
+use kiln_model::GuestPath;
 use kiln_model::action::{Algorithm, Compression};
 
 use super::base::Ground;
 use crate::desk::{Desk, Note};
-use crate::forms::NAME;
+use crate::forms::{GUEST_PATH, NAME};
 use crate::node::Span;
 use crate::shape::{Shape, Table, key};
 use crate::spec::{Format, Output};
@@ -24,7 +25,10 @@ pub static KEYS: Table = Table {
         .default("zst 3, xz 6, gz 6, bz2 9"),
         key("inner", Shape::Word(INNER), "For squashfs and erofs: the compressor inside.")
             .default("squashfs \"zstd\", erofs \"lz4hc\""),
-        key("name", Shape::Text(&NAME), "The file's name without its endings.").default("the image's name"),
+        key("path", Shape::Text(&GUEST_PATH), "For a file: where it is in the finished tree; links are followed.")
+            .example("\"/root/agent_1.2_amd64.deb\""),
+        key("name", Shape::Text(&NAME), "The file's name without its endings.")
+            .default("the image's name; of a file its own, with its ending"),
         key("ending", Shape::Text(&NAME), "The ending of the file's name, before that of the compression.")
             .default("the format's word; none for a folder")
             .example("\"img\""),
@@ -39,6 +43,7 @@ static FORMATS: &[(&str, &str)] = &[
     ("squashfs", "the tree as a squashfs filesystem"),
     ("erofs", "the tree as an erofs filesystem"),
     ("dir", "the tree as a folder"),
+    ("file", "one file of the tree: a package or a kernel that was made in it"),
     ("mender", "the root filesystem as an update for devices with Mender's client: an artifact of format version 3"),
 ];
 
@@ -81,12 +86,13 @@ impl Format {
             Self::Squashfs => "squashfs",
             Self::Erofs => "erofs",
             Self::Dir => "dir",
+            Self::File => "file",
             Self::Mender => "mender",
         }
     }
 
     fn of(word: &str) -> Option<Self> {
-        let all = [Self::Raw, Self::Qcow2, Self::Tar, Self::Squashfs, Self::Erofs, Self::Dir, Self::Mender];
+        let all = [Self::Raw, Self::Qcow2, Self::Tar, Self::Squashfs, Self::Erofs, Self::Dir, Self::File, Self::Mender];
         all.into_iter().find(|format| format.name() == word)
     }
 }
@@ -120,17 +126,43 @@ fn usual(name: &str, ground: &Ground, desk: &Desk<'_>) -> Option<Output> {
         desk.say(note.hint("add a part headed `[[output]]`"));
     }
     let format = format?;
-    Some(Output { format, compression: None, inner: None, file: format!("{name}.{}", format.name()) })
+    Some(Output { format, compression: None, inner: None, path: None, file: format!("{name}.{}", format.name()) })
 }
 
 fn one(view: View<'_>, said: Said<&str>, name: &str, desk: &Desk<'_>) -> Option<Output> {
     let format = Format::of(said.value)?;
     let compression = compression(view, format, desk);
-    let stem = view.string("name").unwrap_or_else(|| name.to_owned());
-    let usual = (format != Format::Dir).then(|| format.name().to_owned());
+    let path = path(view, said, format, desk);
+    let own = path.as_ref().map(|path| String::from_utf8_lossy(path.name()).into_owned());
+    let stem = view.string("name").or(own).unwrap_or_else(|| name.to_owned());
+    let usual = (!matches!(format, Format::Dir | Format::File)).then(|| format.name().to_owned());
     let ending = view.string("ending").or(usual).map(|ending| format!(".{ending}")).unwrap_or_default();
     let packed = compression.map(|compression| format!(".{}", compression.algorithm.ending())).unwrap_or_default();
-    Some(Output { format, compression, inner: inner(view, format, desk), file: format!("{stem}{ending}{packed}") })
+    let inner = inner(view, format, desk);
+    if format == Format::File && path.is_none() {
+        return None;
+    }
+    Some(Output { format, compression, inner, path, file: format!("{stem}{ending}{packed}") })
+}
+
+/// Returns which file of the tree is meant.
+fn path(view: View<'_>, format_said: Said<&str>, format: Format, desk: &Desk<'_>) -> Option<GuestPath> {
+    let said = view.text("path");
+    match (format, said) {
+        (Format::File, None) if view.has("path") => None,
+        (Format::File, None) => {
+            let note = Note::error(format_said.span, "missing-key", "an output that is a file does not say which");
+            desk.say(note.hint("for example: path = \"/root/agent_1.2_amd64.deb\""));
+            None
+        }
+        (Format::File, Some(said)) => GuestPath::new(said.value).ok(),
+        (_, Some(said)) => {
+            let message = format!("`path` is for an output that is a file, not for {}", format.name());
+            desk.say(Note::error(said.span, "contradiction", message).hint("say format = \"file\""));
+            None
+        }
+        (_, None) => None,
+    }
 }
 
 fn compression(view: View<'_>, format: Format, desk: &Desk<'_>) -> Option<Compression> {
