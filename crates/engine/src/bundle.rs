@@ -105,7 +105,7 @@ fn archive(files: &BTreeMap<PathBuf, (PathBuf, Metadata)>, to: impl Write) -> io
 }
 
 /// Drops `.` and names with the `..` after them; of an absolute path.
-fn tidy(path: &Path) -> PathBuf {
+pub(crate) fn tidy(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {

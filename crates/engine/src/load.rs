@@ -11,6 +11,7 @@ use kiln_model::{Arch, Digest, Fault};
 use kiln_recipe::spec::Family;
 use kiln_recipe::{Completed, Diagnostic, Files, HostSource, Local, Options, Rejected, Severity, Sources, Written};
 
+use crate::bundle;
 use crate::config::Config;
 use crate::local;
 use crate::secrets::Secrets;
@@ -30,8 +31,19 @@ pub struct Loaded {
     pub named: BTreeSet<PathBuf>,
     /// The one folder that may be read for it, where somebody else wrote it.
     pub within: Option<PathBuf>,
+    /// The files it named that are still to come: of [`Choices::promised`].
+    pub promised: BTreeSet<Promised>,
     /// Values of its secrets that are known already, by the environment variables they would come from.
     pub secrets: Secrets,
+}
+
+/// A file of a folder that is to come.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Promised {
+    /// The folder's name.
+    pub folder: String,
+    /// Its path in there.
+    pub file: PathBuf,
 }
 
 /// Why a recipe cannot be used.
@@ -63,6 +75,8 @@ pub struct Choices {
     pub epoch: Option<i64>,
     /// The one folder that files named by the recipe may lie in, links followed; anywhere where it does not say.
     pub within: Option<PathBuf>,
+    /// Folders beside the recipe that are to come: any file in them is taken to be there, whatever lies there now.
+    pub promised: Vec<String>,
 }
 
 /// A recipe as far as it can be understood, and all that is to be said about it.
@@ -100,11 +114,11 @@ pub fn draft(config: &Config, recipe: &Path, choices: &Choices) -> Result<Draft,
     readable
         .fault(kiln_model::FaultKind::Recipe, doing)
         .map_err(|fault| fault.hint("`kiln new NAME` writes a recipe to start from"))?;
-    let disk = Disk::within(choices.within.as_deref())?;
+    let disk = Disk { promised: promised(recipe, &choices.promised), ..Disk::within(choices.within.as_deref())? };
     let draft = kiln_recipe::draft(&disk, &recipe.to_string_lossy(), &options(config, choices));
-    let Disk { within, named } = disk;
-    let named = named.into_inner().unwrap_or_default();
-    let loaded = draft.completed.map(|completed| Loaded { within, named, ..place(recipe, completed) });
+    let Disk { within, named, asked, .. } = disk;
+    let (named, promised) = (named.into_inner().unwrap_or_default(), asked.into_inner().unwrap_or_default());
+    let loaded = draft.completed.map(|completed| Loaded { within, named, promised, ..place(recipe, completed) });
     if let Some(loaded) = &loaded {
         keeps_within(config, loaded)?;
     }
@@ -133,16 +147,26 @@ fn place(recipe: &Path, completed: Completed) -> Loaded {
         lock_path,
         named: BTreeSet::new(),
         within: None,
+        promised: BTreeSet::new(),
         secrets: Secrets::default(),
     }
+}
+
+/// Returns folders beside a recipe by their names and paths.
+fn promised(recipe: &Path, names: &[String]) -> Vec<(String, PathBuf)> {
+    let folder = recipe.parent().unwrap_or(Path::new(""));
+    names.iter().map(|name| (name.clone(), whole(&folder.join(name)))).collect()
+}
+
+/// Returns a path from the root on, without `.` and `..`.
+fn whole(path: &Path) -> PathBuf {
+    bundle::tidy(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
 }
 
 /// Returns a recipe that asks for nothing, for work that has none: booting an image that came from elsewhere.
 pub fn empty(config: &Config) -> Result<Loaded, Fault> {
     let completed = kiln_recipe::complete(&Empty, "kiln.toml", &options(config, &Choices::default()))?;
-    let (path, folder) = (PathBuf::from("kiln.toml"), PathBuf::from("."));
-    let lock_path = path.with_extension("lock");
-    Ok(Loaded { completed, lock_path, path, folder, named: BTreeSet::new(), within: None, secrets: Secrets::default() })
+    Ok(place(Path::new("kiln.toml"), completed))
 }
 
 /// Completes a recipe of another language, which lies in memory; `path` is where it would lie, its lock beside it.
@@ -201,13 +225,28 @@ pub(crate) struct Disk {
     within: Option<PathBuf>,
     /// What was read.
     named: Mutex<BTreeSet<PathBuf>>,
+    /// Folders that are to come.
+    promised: Vec<(String, PathBuf)>,
+    /// What of them was asked for.
+    asked: Mutex<BTreeSet<Promised>>,
 }
 
 impl Disk {
     fn within(folder: Option<&Path>) -> Result<Self, Fault> {
         let real = folder.map(fs::canonicalize).transpose();
         let within = real.farm(|| "find the folder that the recipe may read".into())?;
-        Ok(Self { within, named: Mutex::default() })
+        Ok(Self { within, ..Self::default() })
+    }
+
+    /// Keeps in mind a file that is to come, if it is one.
+    fn promises(&self, path: &str) -> bool {
+        let path = whole(Path::new(path));
+        let found = self.promised.iter().find_map(|(name, folder)| {
+            let file = path.strip_prefix(folder).ok().filter(|file| !file.as_os_str().is_empty())?;
+            Some(Promised { folder: name.clone(), file: file.to_owned() })
+        });
+        let found = found.and_then(|found| Some(self.asked.lock().ok()?.insert(found)));
+        found.is_some()
     }
 
     /// Refuses what lies outside of the folder, or leads out of it; keeps in mind what does not.
@@ -239,6 +278,9 @@ impl Sources for Disk {
     }
 
     fn digest(&self, path: &str) -> io::Result<Local> {
+        if self.promises(path) {
+            return Ok(Local { digest: Digest::of(""), folder: false, executable: false });
+        }
         self.allows(path.as_ref())?;
         let meta = fs::metadata(path)?;
         let executable = local::mode(&meta.permissions()) & 0o100 != 0;

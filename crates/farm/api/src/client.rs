@@ -24,8 +24,8 @@ use crate::schedule::{Enabled, NewRepeat, NewSchedule, Repeat, Schedule};
 use crate::secret::{Value, Values, Wanted};
 use crate::source::{NewPush, NewSource, Push, Source, Told};
 use crate::{
-    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, HookId, Kept, Name, NewNode, NewProject, NewSecret, Node,
-    Orders, Page, Poll, Problem, Project, Retention, ScheduleId, Secret, SourceId, StageFound, Submission, Swept,
+    Build, BuildId, Complete, DeliveryId, Enrolled, Entry, Handed, HookId, Kept, Name, NewNode, NewProject, NewSecret,
+    Node, Orders, Page, Poll, Problem, Project, Retention, ScheduleId, Secret, SourceId, StageFound, Submission, Swept,
     Taken, TaskId, Tell, Upload, Variable, routes,
 };
 
@@ -312,6 +312,11 @@ impl Client {
     /// Returns the secrets of a task that this node has a lease of.
     pub async fn values(&self, task: TaskId, epoch: u64) -> Result<Values> {
         self.post(&routes::values(task), &Wanted { epoch }).await
+    }
+
+    /// Returns the files that a task takes from others, whose lease this node has.
+    pub async fn handed(&self, task: TaskId, epoch: u64) -> Result<Vec<Handed>> {
+        self.post(&routes::handed(task), &Wanted { epoch }).await
     }
 
     pub async fn complete(&self, task: TaskId, complete: &Complete) -> Result<()> {

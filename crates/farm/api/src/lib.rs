@@ -28,9 +28,11 @@ pub use ids::{
     BuildId, DeliveryId, HookId, Name, NodeId, PushId, ScheduleId, SourceId, TaskId, TokenId, UserId, Variable,
 };
 pub use log::{Entry, FarmEvent, Page, What};
-pub use node::{Complete, Enrolled, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell};
+pub use node::{
+    Complete, Enrolled, Handed, Holding, Lease, NewNode, Node, NodeState, Orders, Poll, Resources, Taken, Tell,
+};
 pub use problem::Problem;
 pub use retention::{Retention, Swept};
 pub use secret::{NewSecret, Secret};
 pub use stage::{Kept, StageFound};
-pub use task::{Order, Task, TaskState, Work};
+pub use task::{Given, Order, Task, TaskState, Work};

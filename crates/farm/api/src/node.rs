@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kiln_model::{Arch, Event};
+use kiln_model::{Arch, Digest, Event};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -152,6 +152,16 @@ pub struct Tell {
     /// Numbered as `kiln build --events json` does, from 1 in each epoch; those that were taken before are skipped.
     #[schema(value_type = Vec<Object>)]
     pub events: Vec<Event>,
+}
+
+/// A file that another task of the build made, for the node that needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Handed {
+    /// Where it belongs in the bundle.
+    pub path: String,
+    pub size: u64,
+    #[schema(value_type = String)]
+    pub sha256: Digest,
 }
 
 /// How far the server has taken a task's events.

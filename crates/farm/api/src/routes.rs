@@ -161,6 +161,11 @@ pub fn values(task: TaskId) -> String {
     format!("{API}/node/tasks/{task}/secrets")
 }
 
+/// The files that a task takes from others of its build.
+pub fn handed(task: TaskId) -> String {
+    format!("{API}/node/tasks/{task}/given")
+}
+
 pub fn complete(task: TaskId) -> String {
     format!("{API}/node/tasks/{task}/complete")
 }

@@ -65,7 +65,21 @@ pub enum Work {
         /// The environment variables that its secrets come from: the project's secrets of these names stand in their place.
         #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
         secrets: BTreeSet<Variable>,
+        /// Files that its recipe takes from other tasks of the build.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        given: Vec<Given>,
     },
+}
+
+/// A file that another task makes, one of those that the order needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    pub task: Name,
+    /// The name of what it makes.
+    pub artifact: String,
+    /// Where the recipe looks for it: a path in the bundle, where nothing is yet.
+    pub path: String,
 }
 
 impl Order {
@@ -102,6 +116,7 @@ impl Work {
             no_verify: false,
             update: false,
             secrets: BTreeSet::new(),
+            given: vec![],
         }
     }
 
@@ -126,6 +141,13 @@ impl Work {
         let Self::Image { update, .. } = &mut self;
         *update = anew;
         self
+    }
+
+    /// Returns the files that it takes from other tasks of its build.
+    pub fn given(&self) -> &[Given] {
+        match self {
+            Self::Image { given, .. } => given,
+        }
     }
 
     /// Returns the names of the secrets that it uses.

@@ -61,6 +61,19 @@ pub fn unpack(bundle: &mut dyn Read, to: &Path, most_bytes: u64) -> Result<(), E
     Ok(())
 }
 
+/// Moves a file into an unpacked bundle, where nothing may be in its place.
+pub fn place(file: &Path, to: &Path, at: &str) -> Result<(), Error> {
+    let inside = inside(Path::new(at)).filter(|path| !path.as_os_str().is_empty());
+    let inside = inside.ok_or_else(|| Error::Out(at.to_owned()))?;
+    parents(to, &inside, at)?;
+    let path = to.join(&inside);
+    if path.symlink_metadata().is_ok() {
+        return Err(Error::Twice(at.to_owned()));
+    }
+    let moved = fs::set_permissions(file, Permissions::from_mode(0o644)).and_then(|()| fs::rename(file, &path));
+    moved.map_err(|source| Error::Write { path: at.to_owned(), source })
+}
+
 fn one<R: Read>(entry: &mut Entry<'_, R>, to: &Path) -> Result<(), Error> {
     let shown = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
     let named = entry.path().map_err(Error::Read)?.into_owned();
@@ -205,6 +218,34 @@ mod tests {
             assert!(error.to_string().contains(why) && !error.is_ours(), "{case}: {error}");
             assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "{case}");
         }
+    }
+
+    #[test]
+    fn what_others_made_lands_in_the_bundle_or_nowhere() {
+        let bundle = tar(&[("kiln.toml", FILE, "", b"name"), ("out", LINK, "..", b"")]);
+        let (home, done) = unpacked(&bundle, 100);
+        done.unwrap();
+        let to = home.path().join("bundle");
+        let cases = [
+            ("debs/a.deb", Ok(())),
+            ("debs/a.deb", Err("twice")),
+            ("kiln.toml", Err("twice")),
+            ("kiln.toml/x", Err("twice")),
+            ("out/x", Err("twice")),
+            ("../x", Err("leads out")),
+            ("/x", Err("leads out")),
+            (".", Err("leads out")),
+        ];
+        for (at, wanted) in cases {
+            let file = home.path().join("file");
+            fs::write(&file, "made").unwrap();
+            match (place(&file, &to, at), wanted) {
+                (Ok(()), Ok(())) => assert_eq!(fs::read_to_string(to.join(at)).unwrap(), "made"),
+                (Err(error), Err(why)) => assert!(error.to_string().contains(why), "{at}: {error}"),
+                (got, _) => panic!("{at}: {got:?}"),
+            }
+        }
+        assert!(!home.path().join("x").exists());
     }
 
     #[test]

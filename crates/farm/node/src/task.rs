@@ -106,13 +106,13 @@ async fn work(shop: &Shop, lease: &Lease, stop: &Stop) -> io::Result<Option<(Pat
     Ok(Some((folder, complete, telling)))
 }
 
-/// Fetches the bundle and the secrets of its recipe, unpacks it and builds it.
+/// Fetches what the task is made from and builds it.
 async fn build(shop: &Shop, lease: &Lease, work: &Path, story: &mut Story, stop: &Stop) -> Ended {
     let (bundle, out) = (work.join("bundle"), work.join(outbox::OUT));
     let Work::Image { bundle: digest, .. } = &lease.work;
     let ready = tokio::select! {
         () = stop.asked() => return Ended::Stopped,
-        fetched = fetch(&shop.client, *digest, work.join("bundle.tar.zst")) => fetched,
+        fetched = fetch(&shop.client, "the bundle", *digest, work.join("bundle.tar.zst")) => fetched,
     };
     let ready = match ready {
         Ok(packed) => {
@@ -121,27 +121,43 @@ async fn build(shop: &Shop, lease: &Lease, work: &Path, story: &mut Story, stop:
         }
         Err(failure) => Err(failure),
     };
-    let secrets = tokio::select! {
+    if let Err(failure) = ready {
+        return if stop.is_asked() { Ended::Stopped } else { Ended::Badly(failure) };
+    }
+    let brought = tokio::select! {
         () = stop.asked() => return Ended::Stopped,
-        secrets = secrets(&shop.client, lease) => secrets,
+        brought = bring(shop, lease, work, &bundle) => brought,
     };
-    let secrets = match secrets {
+    let secrets = match brought {
         Ok(secrets) => secrets,
         Err(ended) => return ended,
     };
     let stages = shop.stages.as_ref().map(|stages| stages.socket.as_path());
-    match ready {
-        _ if stop.is_asked() => Ended::Stopped,
-        Err(failure) => Ended::Badly(failure),
-        Ok(()) => {
-            let place = Place { work, bundle: &bundle, out: &out, stages, secrets: &secrets };
-            build::run(&shop.config, &lease.work, &place, story, stop).await
-        }
-    }
+    let place = Place { work, bundle: &bundle, out: &out, stages, secrets: &secrets };
+    build::run(&shop.config, &lease.work, &place, story, stop).await
 }
 
-/// Downloads a bundle, waiting for the server while it is away.
-async fn fetch(client: &Client, digest: Digest, to: PathBuf) -> Result<PathBuf, Failure> {
+/// Brings what other tasks made into the bundle, and returns the secrets of the recipe.
+async fn bring(shop: &Shop, lease: &Lease, work: &Path, bundle: &Path) -> Result<Values, Ended> {
+    let Shop { client, config, .. } = shop;
+    let (given, secrets) = (!lease.work.given().is_empty(), !lease.work.secrets().is_empty());
+    let handed =
+        if given { asked("what other tasks made", || client.handed(lease.task, lease.epoch)).await? } else { vec![] };
+    let most = config.max_bundle;
+    if handed.iter().map(|file| file.size).fold(0, u64::saturating_add) > most {
+        let message = format!("what the recipe takes of other tasks is more than {most} bytes");
+        return Err(Ended::Badly(Failure { fault: FaultKind::Recipe, message, hint: None }));
+    }
+    for file in handed {
+        let what = format!("`{}`", file.path);
+        let fetched = fetch(client, &what, file.sha256, work.join("given")).await.map_err(Ended::Badly)?;
+        bundle::place(&fetched, bundle, &file.path).map_err(|error| Ended::Badly(unfit(&error)))?;
+    }
+    if secrets { asked("secrets", || client.values(lease.task, lease.epoch)).await } else { Ok(Values::default()) }
+}
+
+/// Downloads a blob, waiting for the server while it is away.
+async fn fetch(client: &Client, what: &str, digest: Digest, to: PathBuf) -> Result<PathBuf, Failure> {
     let mut backoff = Backoff::of_calls();
     let mut wrong = 0;
     while wrong < 3 {
@@ -154,21 +170,21 @@ async fn fetch(client: &Client, digest: Digest, to: PathBuf) -> Result<PathBuf, 
                 }
             }
             Err(error) if error.is_passing() || matches!(error.status(), Some(401 | 403)) => backoff.pause().await,
-            Err(error) => return Err(farm(format!("fetch the bundle {digest}: {error}"))),
+            Err(error) => return Err(farm(format!("fetch {what} ({digest}): {error}"))),
         }
     }
-    Err(farm(format!("fetch the bundle {digest}: its bytes are others")))
+    Err(farm(format!("fetch {what} ({digest}): its bytes are others")))
 }
 
-/// Asks for the secrets of a task's recipe, waiting for the server while it is away.
-async fn secrets(client: &Client, lease: &Lease) -> Result<Values, Ended> {
+/// Asks the server for what a lease gives a right to, waiting while it is away.
+async fn asked<T, A>(what: &str, ask: impl Fn() -> A) -> Result<T, Ended>
+where
+    A: Future<Output = Result<T, Error>>,
+{
     let mut backoff = Backoff::of_calls();
-    if lease.work.secrets().is_empty() {
-        return Ok(Values::default());
-    }
     loop {
-        let error = match client.values(lease.task, lease.epoch).await {
-            Ok(values) => return Ok(values),
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
         match (Trouble::of(&error), error) {
@@ -181,7 +197,7 @@ async fn secrets(client: &Client, lease: &Lease) -> Result<Values, Ended> {
                     hint: problem.hint,
                 }));
             }
-            (Trouble::Lasting(why), _) => return Err(Ended::Badly(farm(format!("ask for secrets: {why}")))),
+            (Trouble::Lasting(why), _) => return Err(Ended::Badly(farm(format!("ask for {what}: {why}")))),
         }
     }
 }
@@ -193,13 +209,15 @@ async fn unpack(packed: PathBuf, to: PathBuf, most: u64) -> Result<(), Failure> 
     });
     match unpacked.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            let fault = if error.is_ours() { FaultKind::Farm } else { FaultKind::Recipe };
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Err(Failure { fault, message: format!("{error}{cause}"), hint: None })
-        }
+        Ok(Err(error)) => Err(unfit(&error)),
         Err(error) => Err(farm(format!("unpack the bundle: {error}"))),
     }
+}
+
+fn unfit(error: &bundle::Error) -> Failure {
+    let fault = if error.is_ours() { FaultKind::Farm } else { FaultKind::Recipe };
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    Failure { fault, message: format!("{error}{cause}"), hint: None }
 }
 
 /// Lists what was built, and removes what is of no use any more.

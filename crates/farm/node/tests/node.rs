@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kiln_farm_api::secret::{Value, Values};
-use kiln_farm_api::{BuildId, Complete, Holding, Lease, TaskId, Work};
+use kiln_farm_api::{BuildId, Complete, Given, Holding, Lease, TaskId, Work};
 use kiln_farm_node::{Config, Wish, run};
 use kiln_model::{Digest, Event, EventKind, Fault, FaultKind};
 use server::Farm;
@@ -86,6 +86,7 @@ impl Stage {
             no_verify: true,
             update: true,
             secrets: secrets.iter().map(|name| name.parse().unwrap()).collect(),
+            given: vec![],
         };
         let (build, name) = (BuildId(Uuid::nil()), || "image".parse().unwrap());
         let lease = Lease { task: holding.task, epoch, build, project: name(), name: name(), work };
@@ -177,6 +178,35 @@ async fn a_build_goes_well() {
     let events = stage.events(holding);
     assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert!(events.is_sorted_by_key(|event| event.at), "{events:?}");
+    stage.forgotten().await;
+}
+
+#[tokio::test]
+async fn what_other_tasks_made_lies_where_the_recipe_looks_for_it() {
+    let stage = Stage::set().await;
+    let _node = stage.node();
+    let take = |task: u128, script: &str, given: &[(&str, &str)]| {
+        let one = |(artifact, path): &(&str, &str)| Given {
+            task: "debs".parse().unwrap(),
+            artifact: (*artifact).to_owned(),
+            path: (*path).to_owned(),
+        };
+        let holding = stage.lease(task, 1, script);
+        stage.farm.facts(|facts| {
+            let Work::Image { given: all, .. } = &mut facts.leases.back_mut().unwrap().work;
+            all.extend(given.iter().map(one));
+        });
+        holding
+    };
+    let script = "log \"$(cat debs/a.deb) $(cat debs/b.deb)\"; finished";
+    let good = take(1, script, &[("a.deb", "debs/a.deb"), ("b.deb", "debs/b.deb")]);
+    assert_eq!(stage.done(good).await.failure, None);
+    assert_eq!(stage.lines(good)[0], "sh: a.deb b.deb");
+    for (task, path, why) in [(2, "../x", "leads out of it"), (3, "kiln.toml", "is in the bundle twice")] {
+        let failure = stage.done(take(task, script, &[("a.deb", path)])).await.failure.unwrap();
+        assert_eq!(failure.fault, FaultKind::Recipe);
+        assert!(failure.message.contains(why), "{failure:?}");
+    }
     stage.forgotten().await;
 }
 

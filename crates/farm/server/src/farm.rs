@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use kiln_farm_api::hook::{Hook, NewHook};
 use kiln_farm_api::{
-    BuildId, Complete, DeliveryId, Enrolled, HookId, Name, NewProject, NodeId, Order, Retention, Role, Scope,
+    BuildId, Complete, DeliveryId, Enrolled, Given, HookId, Name, NewProject, NodeId, Order, Retention, Role, Scope,
     Submission, Taken, TaskId, Tell, Token, TokenId, UserId, What, Work,
 };
 use uuid::Uuid;
@@ -69,6 +69,8 @@ pub struct Farm {
 
 /// Most tasks in one submission.
 const TASKS: usize = 1000;
+/// Most files that a task takes of others.
+const GIVEN: usize = 1000;
 /// Longest name of a build, characters.
 const NAME: usize = 200;
 
@@ -417,6 +419,26 @@ fn not_its_lease(task: TaskId, epoch: u64) -> Error {
     Error::conflict(why).hint("stop it and forget it: it went out again, or was cancelled")
 }
 
+/// Refuses a task that takes files where they cannot lie, or from tasks that need not come before it.
+fn givable(order: &Order) -> Result<()> {
+    let given = order.work.given();
+    if given.len() > GIVEN {
+        return Err(Error::bad(format!("a task takes {GIVEN} files of others at most, not {}", given.len())));
+    }
+    let mut paths = BTreeSet::new();
+    for Given { task, artifact, path } in given {
+        plain_path(path)?;
+        if !paths.insert(path) {
+            return Err(Error::bad(format!("`{}` takes two files to `{path}`", order.name)));
+        }
+        if !order.needs.contains(task) {
+            let why = format!("`{}` takes `{artifact}` from `{task}`, which is not among what it needs", order.name);
+            return Err(Error::bad(why));
+        }
+    }
+    Ok(())
+}
+
 fn sound(submission: &Submission) -> Result<()> {
     let count = submission.tasks.len();
     if count == 0 || count > TASKS {
@@ -426,8 +448,9 @@ fn sound(submission: &Submission) -> Result<()> {
     if length == 0 || length > NAME || submission.name.chars().any(char::is_control) {
         return Err(Error::bad(format!("a build's name has 1 to {NAME} characters and no control characters")));
     }
-    for Order { work: Work::Image { recipe, .. }, channel, .. } in &submission.tasks {
+    for order @ Order { work: Work::Image { recipe, .. }, channel, .. } in &submission.tasks {
         plain_path(recipe)?;
+        givable(order)?;
         let odd = |c: char| c.is_control() || c.is_whitespace();
         if let Some(name) = channel.as_ref().filter(|name| name.is_empty() || name.len() > NAME || name.contains(odd)) {
             let why = format!("`{}` is no name of a channel", name.escape_debug());

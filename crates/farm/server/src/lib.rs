@@ -11,6 +11,7 @@ mod doors;
 pub mod error;
 pub mod farm;
 pub mod gc;
+mod given;
 mod guesses;
 pub mod hooks;
 pub mod http;

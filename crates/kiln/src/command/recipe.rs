@@ -1,6 +1,6 @@
 //! What every command that reads a recipe has in common.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kiln_engine::config::Config;
 use kiln_engine::load::{Choices, Loaded, load};
@@ -41,15 +41,21 @@ impl Said {
     /// Returns it in the engine's terms, with SOURCE_DATE_EPOCH from the environment.
     pub fn choices(&self) -> Result<Choices, Failure> {
         let epoch = settings::source_date_epoch()?;
-        Ok(Choices { profiles: self.profile.clone(), overrides: self.set.clone(), epoch, within: self.within.clone() })
+        let (profiles, overrides, within) = (self.profile.clone(), self.set.clone(), self.within.clone());
+        Ok(Choices { profiles, overrides, epoch, within, promised: vec![] })
     }
 }
 
 impl Recipe {
     /// Reads and completes the recipe; its warnings are said here.
     pub fn load(&self, config: &Config) -> Result<Loaded, Failure> {
-        let loaded = load(config, &self.path, &self.said.choices()?)?;
-        out::talk(&kiln_recipe::render(&loaded.completed.warnings, &loaded.completed.files, out::look()));
-        Ok(loaded)
+        read(config, &self.path, &self.said.choices()?)
     }
+}
+
+/// Reads and completes a recipe; its warnings are said here.
+pub fn read(config: &Config, path: &Path, choices: &Choices) -> Result<Loaded, Failure> {
+    let loaded = load(config, path, choices)?;
+    out::talk(&kiln_recipe::render(&loaded.completed.warnings, &loaded.completed.files, out::look()));
+    Ok(loaded)
 }

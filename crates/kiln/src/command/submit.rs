@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use kiln_engine::config::Config;
+use kiln_engine::load::{Choices, Promised};
 use kiln_engine::{Loaded, bundle};
 use kiln_farm_api::task::Failure as Ended;
-use kiln_farm_api::{Build, BuildId, BuildState, Client, Error, Name, Order, Submission, Variable, Work};
+use kiln_farm_api::{Build, BuildId, BuildState, Client, Error, Given, Name, Order, Submission, Work};
 use kiln_farm_server::secrets::variables;
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Digest, Fault, FaultKind};
@@ -20,11 +22,11 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::command::Outcome;
-use crate::command::recipe::Recipe;
+use crate::command::recipe::{Recipe, read};
 use crate::ending::{Failure, answered};
 use crate::farm::{self, Login};
 use crate::render::Display;
-use crate::settings::Flags;
+use crate::settings::{self, Flags};
 use crate::{out, text};
 
 /// Lets a build service build a recipe.
@@ -35,6 +37,10 @@ use crate::{out, text};
 pub struct Args {
     #[command(flatten)]
     recipe: Recipe,
+    /// Build another recipe first, as the task NAME of the same build; what it makes lies in a folder NAME beside the recipes that name
+    /// files of it; for several, say it again
+    #[arg(long, value_name = "NAME=RECIPE", value_parser = need)]
+    needs: Vec<(Name, PathBuf)>,
     /// The project to build it for
     #[arg(long, short, value_name = "PROJECT", default_value = "default")]
     project: Name,
@@ -81,33 +87,108 @@ fn work(mut args: Args) -> Outcome {
     args.display.beside(args.json)?;
     let client = args.login.client()?;
     args.recipe.path = farm::relative(&args.recipe.path)?;
-    let loaded = args.recipe.load(&args.flags.config()?).map_err(|failure| args.display.refused(failure))?;
-    let packed = pack(&loaded).map_err(|fault| args.display.refused(fault.into()))?;
-    farm::runtime()?.block_on(submit(&args, &client, &loaded, packed))
+    let parts = parts(&args, &args.flags.config()?).map_err(|failure| args.display.refused(failure))?;
+    farm::runtime()?.block_on(submit(&args, &client, &parts))
 }
 
-/// A recipe's bundle on disk.
-struct Packed {
+/// A recipe that becomes a task.
+struct Part {
+    task: Name,
+    loaded: Loaded,
+    /// Its bundle.
     file: NamedTempFile,
     digest: Digest,
-    /// The recipe's path in it.
-    recipe: String,
-    /// The secrets of the project that it uses.
-    secrets: BTreeSet<Variable>,
+    order: Order,
 }
 
-fn pack(loaded: &Loaded) -> Result<Packed, Fault> {
-    let secrets = variables(&loaded.completed.spec).map_err(|error| farm::recipe("submit the recipe", error))?;
+/// Reads the recipe and those it needs, and packs them; the recipe itself is the last.
+fn parts(args: &Args, config: &Config) -> Result<Vec<Part>, Failure> {
+    let (image, promised) = ("image".parse::<Name>().expect("it is a name"), names(args)?);
+    let mut parts = vec![];
+    for (task, path) in &args.needs {
+        let choices =
+            Choices { epoch: settings::source_date_epoch()?, promised: promised.clone(), ..Choices::default() };
+        parts.push(part(args, task.clone(), read(config, &farm::relative(path)?, &choices)?, choices)?);
+    }
+    let choices = Choices { promised, ..args.recipe.said.choices()? };
+    let mut last = part(args, image, read(config, &args.recipe.path, &choices)?, choices)?;
+    last.order.channel.clone_from(&args.channel);
+    parts.push(last);
+    taken(args, &parts)?;
+    Ok(parts)
+}
+
+/// Returns the names of the tasks that come first.
+fn names(args: &Args) -> Result<Vec<String>, Fault> {
+    let names: Vec<String> = args.needs.iter().map(|(name, _)| name.to_string()).collect();
+    let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name) || *name == "image");
+    match twice {
+        Some((_, name)) if name == "image" => {
+            Err(Fault::recipe("`image` is what the task of the recipe itself is called"))
+        }
+        Some((_, name)) => Err(Fault::recipe(format!("`--needs` says `{name}` twice"))),
+        None => Ok(names),
+    }
+}
+
+fn part(args: &Args, task: Name, loaded: Loaded, choices: Choices) -> Result<Part, Failure> {
+    let spec = &loaded.completed.spec;
+    let secrets = variables(spec).map_err(|error| farm::recipe("submit the recipe", error))?;
     let mut file = NamedTempFile::new().farm(|| "make a file for the bundle".into())?;
-    let recipe = bundle::write(loaded, &mut file)?;
-    let digest = fetch::digest(file.path()).farm(|| "read the bundle".into())?;
-    Ok(Packed { file, digest, recipe, secrets })
+    let recipe = bundle::write(&loaded, &mut file)?;
+    let bundle = fetch::digest(file.path()).farm(|| "read the bundle".into())?;
+    let folder = Path::new(&recipe).parent().unwrap_or(Path::new(""));
+    let given: Vec<Given> = loaded.promised.iter().map(|file| given(file, folder)).collect::<Result<_, _>>()?;
+    let needs: BTreeSet<Name> = given.iter().map(|given| given.task.clone()).collect();
+    let Choices { profiles, overrides: set, epoch, .. } = choices;
+    let no_verify = args.no_verify;
+    let work = Work::Image { bundle, recipe, profiles, set, epoch, no_verify, update: false, secrets, given };
+    let capabilities = args.capabilities.iter().map(Name::to_string).collect();
+    let (arch, &Args { timeout, attempts, .. }) = (Some(spec.base.architecture), args);
+    let needs = needs.into_iter().collect();
+    let order = Order { arch, capabilities, attempts, timeout, needs, ..Order::new(task.clone(), work) };
+    Ok(Part { task, loaded, file, digest: bundle, order })
 }
 
-async fn submit(args: &Args, client: &Client, loaded: &Loaded, packed: Packed) -> Outcome {
+/// Returns how a file is asked for that another task makes.
+fn given(Promised { folder: task, file }: &Promised, beside: &Path) -> Result<Given, Fault> {
+    let path = beside.join(task).join(file).display().to_string();
+    let task = task.parse().farm(|| format!("ask for `{path}`"))?;
+    Ok(Given { task, artifact: file.display().to_string(), path })
+}
+
+/// Refuses what nobody takes, and what nobody makes.
+fn taken(args: &Args, parts: &[Part]) -> Result<(), Fault> {
+    let given = || parts.iter().flat_map(|part| part.order.work.given());
+    for (name, path) in &args.needs {
+        if !given().any(|given| given.task == *name) {
+            let fault = Fault::recipe(format!("nothing is taken of `{name}`, which {} makes", path.display()));
+            return Err(fault.hint(format!("let the recipe name a file of it, as in files = [\"{name}/agent.deb\"]")));
+        }
+    }
+    for Given { task, artifact, path } in given() {
+        let outputs =
+            parts.iter().filter(|part| part.task == *task).flat_map(|part| &part.loaded.completed.spec.outputs);
+        let names: Vec<&str> = outputs.map(|output| output.file.as_str()).collect();
+        if !names.contains(&artifact.as_str()) {
+            let fault = Fault::recipe(format!("`{path}` is named, and `{task}` makes no `{artifact}`"));
+            return Err(fault.hint(format!("it makes {}", names.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+fn need(text: &str) -> Result<(Name, PathBuf), String> {
+    let (name, recipe) = text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=RECIPE"))?;
+    Ok((name.parse::<Name>().map_err(|error| error.to_string())?, recipe.into()))
+}
+
+async fn submit(args: &Args, client: &Client, parts: &[Part]) -> Outcome {
     let refused = |error: Error| farm::fault("submit the recipe", error);
-    farm::again(|| client.upload(packed.digest, packed.file.path())).await.map_err(refused)?;
-    let submission = submission(args, loaded, &packed)?;
+    for part in parts {
+        farm::again(|| client.upload(part.digest, part.file.path())).await.map_err(refused)?;
+    }
+    let submission = submission(args, parts);
     let build = farm::again(|| client.submit(&submission)).await.map_err(refused)?;
     let address = farm::address(client.server(), build.id);
     if !args.wait {
@@ -126,26 +207,11 @@ async fn submit(args: &Args, client: &Client, loaded: &Loaded, packed: Packed) -
     }
 }
 
-fn submission(args: &Args, loaded: &Loaded, packed: &Packed) -> Result<Submission, Failure> {
-    let choices = args.recipe.said.choices()?;
-    let work = Work::Image {
-        bundle: packed.digest,
-        recipe: packed.recipe.clone(),
-        profiles: choices.profiles,
-        set: choices.overrides,
-        epoch: choices.epoch,
-        no_verify: args.no_verify,
-        update: false,
-        secrets: packed.secrets.clone(),
-    };
-    let spec = &loaded.completed.spec;
-    let (arch, channel) = (Some(spec.base.architecture), args.channel.clone());
-    let capabilities = args.capabilities.iter().map(Name::to_string).collect();
-    let Args { timeout, attempts, .. } = *args;
-    let image = Order { arch, capabilities, attempts, timeout, channel, ..Order::image(work) };
+fn submission(args: &Args, parts: &[Part]) -> Submission {
+    let name = parts.last().map(|part| part.loaded.completed.spec.name.clone()).unwrap_or_default();
+    let tasks = parts.iter().map(|part| part.order.clone()).collect();
     let once = Some(Uuid::now_v7().to_string());
-    let (project, name) = (args.project.clone(), spec.name.clone());
-    Ok(Submission { project, name, priority: args.priority, tasks: vec![image], once })
+    Submission { project: args.project.clone(), name, priority: args.priority, tasks, once }
 }
 
 /// Says what becomes of a build that nobody waits for any more.

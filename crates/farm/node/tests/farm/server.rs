@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use kiln_farm_api::secret::{Values, Wanted};
-use kiln_farm_api::{Complete, Holding, Lease, Orders, Poll, Problem, Taken, TaskId, Tell, Upload};
+use kiln_farm_api::{Complete, Given, Handed, Holding, Lease, Orders, Poll, Problem, Taken, TaskId, Tell, Upload};
 use kiln_model::{Digest, Event};
 
 /// All that a server knows.
@@ -55,6 +55,7 @@ impl Farm {
             .route("/api/v1/node/tasks/{task}/events", post(tell))
             .route("/api/v1/node/tasks/{task}/complete", post(complete))
             .route("/api/v1/node/tasks/{task}/secrets", post(secrets))
+            .route("/api/v1/node/tasks/{task}/given", post(given))
             .route("/api/v1/blobs/{digest}", get(blob))
             .route("/api/v1/uploads/{digest}", get(upload).patch(piece))
             .with_state(farm.clone());
@@ -176,6 +177,23 @@ async fn secrets(
         return Err((StatusCode::UNPROCESSABLE_ENTITY, kind, serde_json::to_vec(&problem).unwrap()).into_response());
     }
     Ok(Json(farm.facts(|facts| facts.secrets.clone())))
+}
+
+/// Every file that is taken holds its own name.
+async fn given(
+    State(farm): State<Farm>,
+    Path(task): Path<TaskId>,
+    Json(Wanted { epoch }): Json<Wanted>,
+) -> Result<Json<Vec<Handed>>, Response> {
+    let holding = Holding { task, epoch };
+    farm.refuse(Some(holding))?;
+    let lease = farm.facts(|facts| facts.leased.get(&holding).cloned()).expect("it was leased");
+    let handed = lease.work.given().iter().map(|Given { artifact, path, .. }| {
+        let sha256 = Digest::of(artifact);
+        farm.facts(|facts| facts.blobs.insert(sha256, artifact.clone().into_bytes()));
+        Handed { path: path.clone(), size: artifact.len() as u64, sha256 }
+    });
+    Ok(Json(handed.collect()))
 }
 
 async fn blob(State(farm): State<Farm>, Path(digest): Path<Digest>) -> Result<Vec<u8>, Response> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_farm_api::task::Failure;
-use kiln_farm_api::{BuildId, Holding, Name, NodeId, Order, TaskId, TaskState, Work};
+use kiln_farm_api::{BuildId, Holding, Name, NodeId, Order, Stored, TaskId, TaskState, Work};
 use kiln_model::{Arch, FaultKind};
 use serde::de::DeserializeOwned;
 use sqlx::FromRow;
@@ -111,6 +111,10 @@ impl Row {
         self.node.as_deref().map(text).transpose()
     }
 
+    pub fn build(&self) -> Result<BuildId> {
+        text(&self.build)
+    }
+
     pub fn project(&self) -> Result<Name> {
         text(&self.project)
     }
@@ -184,6 +188,18 @@ impl Tx {
                 state: state(&row.state)?,
                 epoch: row.epoch as u64,
             })
+        };
+        rows.into_iter().map(one).collect()
+    }
+
+    /// Returns what the tasks of a build made, by their names.
+    pub async fn made(&mut self, build: BuildId) -> Result<Vec<(Name, Stored)>> {
+        let sql = "SELECT tasks.name, artifacts.name, artifacts.size, artifacts.sha256 FROM artifacts \
+                   JOIN tasks ON tasks.id = artifacts.task WHERE artifacts.build = $1 ORDER BY tasks.name, artifacts.name";
+        let rows: Vec<(String, String, i64, String)> =
+            sqlx::query_as(sql).bind(build.to_string()).fetch_all(&mut *self.conn).await?;
+        let one = |(task, name, size, sha256): (String, String, i64, String)| {
+            Ok((text(&task)?, Stored { name, size: size as u64, sha256: text(&sha256)?, task: None }))
         };
         rows.into_iter().map(one).collect()
     }

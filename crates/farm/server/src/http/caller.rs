@@ -152,8 +152,10 @@ impl FromRequestParts<Farm> for Anyone {
     }
 }
 
+/// Returns a token. The scheme's name may be in any case (RFC 9110, section 11.1).
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
 }
 
 /// Returns the secret by which somebody asks: of a token, else of a session.

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use kiln_farm_api::secret::Wanted;
 use kiln_farm_api::{
-    Complete, Enrolled, Kept, NewNode, Node, NodeId, Orders, Poll, Problem, StageFound, Taken, TaskId, Tell,
+    Complete, Enrolled, Handed, Kept, NewNode, Node, NodeId, Orders, Poll, Problem, StageFound, Taken, TaskId, Tell,
 };
 use kiln_model::Digest;
 
@@ -97,6 +98,18 @@ pub async fn drop_stage(
 ) -> Result<StatusCode> {
     farm.drop_stage(stage, kept, &node.name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Tells which files of other tasks a task takes, to the node that has its lease and may download them then.
+#[utoipa::path(post, path = "/node/tasks/{task}/given", tag = "node", params(("task" = TaskId, Path)), request_body = Wanted,
+    responses((status = 200, body = Vec<Handed>), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub async fn handed(
+    State(farm): State<Farm>,
+    node: Machine,
+    Path(task): Path<TaskId>,
+    Json(wanted): Json<Wanted>,
+) -> Result<Json<Vec<Handed>>> {
+    Ok(Json(farm.handed(node, task, wanted.epoch).await?))
 }
 
 /// Takes a task's result.

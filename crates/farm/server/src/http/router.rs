@@ -99,6 +99,7 @@ fn api() -> OpenApiRouter<Farm> {
         .routes(routes!(nodes::poll))
         .routes(routes!(nodes::tell))
         .routes(routes!(nodes::complete))
+        .routes(routes!(nodes::handed))
         .routes(routes!(secrets::values))
         .routes(routes!(nodes::stage, nodes::keep_stage, nodes::drop_stage))
         .routes(routes!(access::me))

@@ -6,6 +6,7 @@ mod backup;
 mod bucket;
 mod elsewhere;
 mod gc;
+mod given;
 mod hooks;
 mod http;
 mod limits;

@@ -178,7 +178,7 @@ fn build(
 /// Completes the recipe as if it lay at `path`; its lock lies beside that.
 fn complete(args: &Args, config: &Config, order: Order, path: &Path) -> Result<Loaded, Ending> {
     let epoch = settings::source_date_epoch()?;
-    let choices = Choices { profiles: Vec::new(), overrides: args.set.clone(), epoch, within: None };
+    let choices = Choices { overrides: args.set.clone(), epoch, ..Choices::default() };
     let loaded = load::written(config, &order.recipe, order.secrets, &choices, path).map_err(Failure::from)?;
     out::talk(&kiln_recipe::render(&loaded.completed.warnings, &loaded.completed.files, out::look()));
     Ok(loaded)
