@@ -238,15 +238,25 @@ impl Disk {
         Ok(Self { within, ..Self::default() })
     }
 
-    /// Keeps in mind a file that is to come, if it is one.
-    fn promises(&self, path: &str) -> bool {
-        let path = whole(Path::new(path));
-        let found = self.promised.iter().find_map(|(name, folder)| {
+    /// Returns the file that a path means among those to come, if it is one.
+    fn promised(&self, path: &str) -> Option<Promised> {
+        // One from the root on is no path beside a recipe, wherever it leads.
+        let path = Some(path).filter(|path| !path.starts_with('/')).map(|path| whole(Path::new(path)))?;
+        self.promised.iter().find_map(|(name, folder)| {
             let file = path.strip_prefix(folder).ok().filter(|file| !file.as_os_str().is_empty())?;
             Some(Promised { folder: name.clone(), file: file.to_owned() })
-        });
-        let found = found.and_then(|found| Some(self.asked.lock().ok()?.insert(found)));
-        found.is_some()
+        })
+    }
+
+    /// Refuses what cannot be read before it has come: content of files, and folders that such files will be in.
+    fn is_there(&self, path: &str) -> io::Result<()> {
+        let at = whole(Path::new(path));
+        let holds = self.promised.iter().any(|(_, folder)| folder.starts_with(&at));
+        if holds || self.promised(path).is_some() {
+            let why = "it is made by a task that comes first: of that, packages and other files can be taken, one by one and unread";
+            return Err(io::Error::other(why));
+        }
+        Ok(())
     }
 
     /// Refuses what lies outside of the folder, or leads out of it; keeps in mind what does not.
@@ -268,19 +278,23 @@ pub(crate) fn allows(within: Option<&Path>, path: &Path) -> io::Result<()> {
 
 impl Sources for Disk {
     fn read(&self, path: &str) -> io::Result<String> {
+        self.is_there(path)?;
         self.allows(path.as_ref())?;
         fs::read_to_string(path)
     }
 
     fn read_bytes(&self, path: &str) -> io::Result<Vec<u8>> {
+        self.is_there(path)?;
         self.allows(path.as_ref())?;
         fs::read(path)
     }
 
     fn digest(&self, path: &str) -> io::Result<Local> {
-        if self.promises(path) {
+        if let (Some(file), Ok(mut asked)) = (self.promised(path), self.asked.lock()) {
+            asked.insert(file);
             return Ok(Local { digest: Digest::of(""), folder: false, executable: false });
         }
+        self.is_there(path)?;
         self.allows(path.as_ref())?;
         let meta = fs::metadata(path)?;
         let executable = local::mode(&meta.permissions()) & 0o100 != 0;
@@ -289,6 +303,7 @@ impl Sources for Disk {
     }
 
     fn tree(&self, path: &str, family: Family) -> io::Result<Digest> {
+        self.is_there(path)?;
         self.allows(path.as_ref())?;
         upon::digest(&upon::read(Path::new(path), family)?)
     }

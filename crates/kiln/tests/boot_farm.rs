@@ -136,6 +136,37 @@ fn boot_farm_builds_what_is_built_at_home_and_survives() {
     assert!(log.contains("it goes out again"), "{log}");
 }
 
+/// The recipes of docs/farm.md: one makes a package, the other one installs it.
+#[test]
+fn boot_farm_makes_a_package_and_then_the_image_that_has_it() {
+    let bench = Bench::shared();
+    let docs = include_str!("../../../docs/farm.md");
+    let agent = docs.split("```toml\n").find(|part| part.contains("dpkg-deb")).unwrap().split("```").next().unwrap();
+    let base = "edition = 1\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\n\n";
+    bench.write("agent.toml", &format!("{base}{agent}"));
+    let image = "[packages]\nfiles = [\"debs/agent.deb\"]\n\n[[output]]\nformat = \"tar\"\n";
+    bench.write("edge.toml", &format!("{base}{image}"));
+    let farm = Farm::start(&bench);
+    farm.client(&["submit", "edge.toml", "--needs", "debs=agent.toml", "--wait", "--out", "there"]).well();
+    let deb = bench.path("there/debs/agent.deb").display().to_string();
+    assert_eq!(common::tool("dpkg-deb", &["--field", &deb, "Package", "Version"]), "Package: agent\nVersion: 1.0\n");
+
+    let (tar, root) = (bench.path("there/image/edge.tar").display().to_string(), bench.path("root"));
+    std::fs::create_dir(&root).unwrap();
+    let root = root.display().to_string();
+    common::tool("tar", &["-xf", &tar, "-C", &root, "./var/lib/dpkg", "./usr/bin/agent"]);
+    let admin = format!("--admindir={root}/var/lib/dpkg");
+    assert_eq!(common::tool("dpkg-query", &[&admin, "-W", "-f", "${db:Status-Abbrev} ${Version}", "agent"]), "ii  1.0");
+    assert_eq!(common::tool("dpkg", &[&admin, "--audit"]), "");
+    assert_eq!(common::tool("sh", &[&format!("{root}/usr/bin/agent")]), "hello\n");
+
+    // At home, one after the other.
+    bench.ok(&["build", "agent.toml", "--out", "debs"]);
+    assert!(std::fs::read(bench.path("debs/agent.deb")).unwrap() == std::fs::read(&deb).unwrap());
+    bench.ok(&["build", "edge.toml", "--out", "home"]);
+    assert!(std::fs::read(bench.path("home/edge.tar")).unwrap() == std::fs::read(&tar).unwrap());
+}
+
 /// Waits until a build's script is at work, as long as that takes on a machine that has other things to do.
 fn ticks(farm: &Farm<'_>, id: &str) {
     let began = std::time::Instant::now();

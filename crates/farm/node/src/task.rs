@@ -25,6 +25,9 @@ use crate::stop::Stop;
 use crate::teller::{Teller, Told, Trouble};
 use crate::{bundle, hash, upload};
 
+/// What another task made, until it is in its place.
+const GIVEN: &str = "given";
+
 /// What all tasks of a node share.
 #[derive(Debug)]
 pub struct Shop {
@@ -150,7 +153,7 @@ async fn bring(shop: &Shop, lease: &Lease, work: &Path, bundle: &Path) -> Result
     }
     for file in handed {
         let what = format!("`{}`", file.path);
-        let fetched = fetch(client, &what, file.sha256, work.join("given")).await.map_err(Ended::Badly)?;
+        let fetched = fetch(client, &what, file.sha256, work.join(GIVEN)).await.map_err(Ended::Badly)?;
         bundle::place(&fetched, bundle, &file.path).map_err(|error| Ended::Badly(unfit(&error)))?;
     }
     if secrets { asked("secrets", || client.values(lease.task, lease.epoch)).await } else { Ok(Values::default()) }
@@ -225,7 +228,9 @@ async fn list(work: &Path) -> io::Result<Vec<kiln_farm_api::Stored>> {
     let work = work.to_owned();
     let listed = spawn_blocking(move || {
         home::remove(&work.join("bundle"));
-        let _ = fs::remove_file(work.join("bundle.tar.zst"));
+        for file in ["bundle.tar.zst", GIVEN] {
+            let _ = fs::remove_file(work.join(file));
+        }
         upload::list(&work.join(outbox::OUT))
     });
     listed.await.map_err(io::Error::other)?

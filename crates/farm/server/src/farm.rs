@@ -425,13 +425,14 @@ fn givable(order: &Order) -> Result<()> {
     if given.len() > GIVEN {
         return Err(Error::bad(format!("a task takes {GIVEN} files of others at most, not {}", given.len())));
     }
-    let mut paths = BTreeSet::new();
+    let (mut paths, needs) = (BTreeSet::new(), order.needs.iter().collect::<BTreeSet<_>>());
     for Given { task, artifact, path } in given {
         plain_path(path)?;
+        plain_path(artifact)?;
         if !paths.insert(path) {
             return Err(Error::bad(format!("`{}` takes two files to `{path}`", order.name)));
         }
-        if !order.needs.contains(task) {
+        if !needs.contains(task) {
             let why = format!("`{}` takes `{artifact}` from `{task}`, which is not among what it needs", order.name);
             return Err(Error::bad(why));
         }
@@ -448,9 +449,8 @@ fn sound(submission: &Submission) -> Result<()> {
     if length == 0 || length > NAME || submission.name.chars().any(char::is_control) {
         return Err(Error::bad(format!("a build's name has 1 to {NAME} characters and no control characters")));
     }
-    for order @ Order { work: Work::Image { recipe, .. }, channel, .. } in &submission.tasks {
+    for Order { work: Work::Image { recipe, .. }, channel, .. } in &submission.tasks {
         plain_path(recipe)?;
-        givable(order)?;
         let odd = |c: char| c.is_control() || c.is_whitespace();
         if let Some(name) = channel.as_ref().filter(|name| name.is_empty() || name.len() > NAME || name.contains(odd)) {
             let why = format!("`{}` is no name of a channel", name.escape_debug());
@@ -464,7 +464,8 @@ fn sound(submission: &Submission) -> Result<()> {
         return Err(Error::bad(format!("two tasks are told in channel `{twice}`: nobody could tell them apart")));
     }
     let tasks: Vec<_> = submission.tasks.iter().map(|task| (task.name.clone(), task.needs.clone())).collect();
-    mistake(&tasks).map_or(Ok(()), |mistake| Err(Error::bad(mistake)))
+    mistake(&tasks).map_or(Ok(()), |mistake| Err(Error::bad(mistake)))?;
+    submission.tasks.iter().try_for_each(givable)
 }
 
 /// Refuses a path that leads out of its folder.

@@ -12,10 +12,12 @@ use kiln_engine::config::Config;
 use kiln_engine::load::{Choices, Promised};
 use kiln_engine::{Loaded, bundle};
 use kiln_farm_api::task::Failure as Ended;
-use kiln_farm_api::{Build, BuildId, BuildState, Client, Error, Given, Name, Order, Submission, Work};
+use kiln_farm_api::{Build, BuildId, BuildState, Client, Error, Given, Name, Order, Submission, Task, TaskState, Work};
+use kiln_farm_server::decide::settle::mistake;
 use kiln_farm_server::secrets::variables;
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Digest, Fault, FaultKind};
+use kiln_recipe::spec::Format;
 use tempfile::NamedTempFile;
 use tokio::time::sleep;
 use url::Url;
@@ -26,7 +28,7 @@ use crate::command::recipe::{Recipe, read};
 use crate::ending::{Failure, answered};
 use crate::farm::{self, Login};
 use crate::render::Display;
-use crate::settings::{self, Flags};
+use crate::settings::Flags;
 use crate::{out, text};
 
 /// Lets a build service build a recipe.
@@ -38,7 +40,7 @@ pub struct Args {
     #[command(flatten)]
     recipe: Recipe,
     /// Build another recipe first, as the task NAME of the same build; what it makes lies in a folder NAME beside the recipes that name
-    /// files of it; for several, say it again
+    /// files of it; for several, say it again. Profiles and settings are for RECIPE alone, all other options hold for each task
     #[arg(long, value_name = "NAME=RECIPE", value_parser = need)]
     needs: Vec<(Name, PathBuf)>,
     /// The project to build it for
@@ -93,7 +95,6 @@ fn work(mut args: Args) -> Outcome {
 
 /// A recipe that becomes a task.
 struct Part {
-    task: Name,
     loaded: Loaded,
     /// Its bundle.
     file: NamedTempFile,
@@ -106,8 +107,8 @@ fn parts(args: &Args, config: &Config) -> Result<Vec<Part>, Failure> {
     let (image, promised) = ("image".parse::<Name>().expect("it is a name"), names(args)?);
     let mut parts = vec![];
     for (task, path) in &args.needs {
-        let choices =
-            Choices { epoch: settings::source_date_epoch()?, promised: promised.clone(), ..Choices::default() };
+        let Choices { epoch, within, .. } = args.recipe.said.choices()?;
+        let choices = Choices { epoch, within, promised: promised.clone(), ..Choices::default() };
         parts.push(part(args, task.clone(), read(config, &farm::relative(path)?, &choices)?, choices)?);
     }
     let choices = Choices { promised, ..args.recipe.said.choices()? };
@@ -119,14 +120,14 @@ fn parts(args: &Args, config: &Config) -> Result<Vec<Part>, Failure> {
 }
 
 /// Returns the names of the tasks that come first.
-fn names(args: &Args) -> Result<Vec<String>, Fault> {
+fn names(args: &Args) -> Result<Vec<String>, Failure> {
     let names: Vec<String> = args.needs.iter().map(|(name, _)| name.to_string()).collect();
     let twice = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name) || *name == "image");
     match twice {
         Some((_, name)) if name == "image" => {
-            Err(Fault::recipe("`image` is what the task of the recipe itself is called"))
+            Err(Failure::usage("`--needs`: `image` is what the task of the recipe itself is called"))
         }
-        Some((_, name)) => Err(Fault::recipe(format!("`--needs` says `{name}` twice"))),
+        Some((_, name)) => Err(Failure::usage(format!("`--needs` says `{name}` twice"))),
         None => Ok(names),
     }
 }
@@ -146,8 +147,8 @@ fn part(args: &Args, task: Name, loaded: Loaded, choices: Choices) -> Result<Par
     let capabilities = args.capabilities.iter().map(Name::to_string).collect();
     let (arch, &Args { timeout, attempts, .. }) = (Some(spec.base.architecture), args);
     let needs = needs.into_iter().collect();
-    let order = Order { arch, capabilities, attempts, timeout, needs, ..Order::new(task.clone(), work) };
-    Ok(Part { task, loaded, file, digest: bundle, order })
+    let order = Order { arch, capabilities, attempts, timeout, needs, ..Order::new(task, work) };
+    Ok(Part { loaded, file, digest: bundle, order })
 }
 
 /// Returns how a file is asked for that another task makes.
@@ -157,25 +158,29 @@ fn given(Promised { folder: task, file }: &Promised, beside: &Path) -> Result<Gi
     Ok(Given { task, artifact: file.display().to_string(), path })
 }
 
-/// Refuses what nobody takes, and what nobody makes.
+/// Refuses what nobody takes, what nobody makes, and recipes that wait for each other.
 fn taken(args: &Args, parts: &[Part]) -> Result<(), Fault> {
     let given = || parts.iter().flat_map(|part| part.order.work.given());
     for (name, path) in &args.needs {
         if !given().any(|given| given.task == *name) {
-            let fault = Fault::recipe(format!("nothing is taken of `{name}`, which {} makes", path.display()));
+            let fault = Fault::recipe(format!("nothing is taken of `{name}`, which `{}` makes", path.display()));
             return Err(fault.hint(format!("let the recipe name a file of it, as in files = [\"{name}/agent.deb\"]")));
         }
     }
     for Given { task, artifact, path } in given() {
         let outputs =
-            parts.iter().filter(|part| part.task == *task).flat_map(|part| &part.loaded.completed.spec.outputs);
-        let names: Vec<&str> = outputs.map(|output| output.file.as_str()).collect();
+            parts.iter().filter(|part| part.order.name == *task).flat_map(|part| &part.loaded.completed.spec.outputs);
+        // A folder comes to the farm as the files in it.
+        let files = outputs.filter(|output| output.format != Format::Dir);
+        let names: Vec<&str> = files.map(|output| output.file.as_str()).collect();
         if !names.contains(&artifact.as_str()) {
-            let fault = Fault::recipe(format!("`{path}` is named, and `{task}` makes no `{artifact}`"));
-            return Err(fault.hint(format!("it makes {}", names.join(", "))));
+            let fault = Fault::recipe(format!("`{path}` is named, and `{task}` makes no file `{artifact}`"));
+            let made = if names.is_empty() { "it makes none".into() } else { format!("it makes {}", names.join(", ")) };
+            return Err(fault.hint(made));
         }
     }
-    Ok(())
+    let tasks: Vec<_> = parts.iter().map(|part| (part.order.name.clone(), part.order.needs.clone())).collect();
+    mistake(&tasks).map_or(Ok(()), |mistake| Err(Fault::recipe(mistake)))
 }
 
 fn need(text: &str) -> Result<(Name, PathBuf), String> {
@@ -202,7 +207,7 @@ async fn submit(args: &Args, client: &Client, parts: &[Part]) -> Outcome {
     out::talk(&format!("{address}\n"));
     let told = farm::told_to_end()?;
     tokio::select! {
-        outcome = wait(args, client, build.id) => outcome,
+        outcome = wait(args, client, &build) => outcome,
         () = told => Ok(left(client.server(), build.id, &address)),
     }
 }
@@ -222,9 +227,9 @@ fn left(server: &Url, id: BuildId, address: &str) -> ExitCode {
 }
 
 /// Shows a build to its end and brings home what it made.
-async fn wait(args: &Args, client: &Client, id: BuildId) -> Outcome {
-    follow::follow(client, id, &args.display).await?;
-    let build = ended(client, id).await?;
+async fn wait(args: &Args, client: &Client, build: &Build) -> Outcome {
+    follow::follow(client, build, &args.display).await?;
+    let build = ended(client, build.id).await?;
     let paths = fetch::all(client, &build, &args.out).await?;
     match build.state {
         BuildState::Done => {}
@@ -251,9 +256,11 @@ async fn ended(client: &Client, id: BuildId) -> Result<Build, Fault> {
     }
 }
 
-/// Returns why a build failed: as its first failed task says.
+/// Returns why a build failed: as its first failed task says. One that was skipped only says which other one failed.
 fn failure(build: &Build) -> Fault {
-    let Some(Ended { fault, message, hint }) = build.tasks.iter().find_map(|task| task.failure.as_ref()) else {
+    let mut tasks: Vec<&Task> = build.tasks.iter().collect();
+    tasks.sort_by_key(|task| task.state == TaskState::Skipped);
+    let Some(Ended { fault, message, hint }) = tasks.into_iter().find_map(|task| task.failure.as_ref()) else {
         return Fault::farm("the build failed, and nobody says why");
     };
     let found = Fault::new(*fault, message);

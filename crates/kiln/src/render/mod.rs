@@ -1,6 +1,7 @@
 //! What people and programs see of a build: renderers over one event stream.
 
 mod json;
+mod label;
 mod log;
 mod plain;
 mod terminal;
@@ -53,10 +54,8 @@ impl Display {
 
     /// Returns the renderers asked for.
     pub fn sinks(&self, log: Option<&Path>) -> Result<Vec<Box<dyn Sink>>, Fault> {
-        let mut sinks: Vec<Box<dyn Sink>> = vec![self.for_people()];
-        if let Some(target) = &self.events {
-            sinks.push(for_programs(target)?);
-        }
+        let mut sinks = vec![self.for_people()];
+        sinks.extend(self.for_programs()?);
         if let Some(folder) = log {
             sinks.push(Box::new(log::Log::new(folder)));
         }
@@ -75,7 +74,7 @@ impl Display {
     /// Tells programs of a failure before the stream began: then this is all of the stream.
     pub fn refused(&self, failure: Failure) -> Failure {
         if let (Some(target), Some(event)) = (&self.events, failure.event()) {
-            match for_programs(target) {
+            match open(target) {
                 Ok(sink) => Events::new(vec![sink]).tell(event),
                 Err(fault) => return fault.into(),
             }
@@ -88,7 +87,18 @@ impl Display {
         self.events == Some(Target::Stdout)
     }
 
-    fn for_people(&self) -> Box<dyn Sink> {
+    /// Returns the renderer of one task among several: every line begins with the task's name.
+    pub fn of_task(name: &str) -> Box<dyn Sink> {
+        Box::new(plain::Plain::new(label::Labelled::new(io::stderr(), name)))
+    }
+
+    /// Returns the stream for programs, where it is asked for.
+    pub fn for_programs(&self) -> Result<Option<Box<dyn Sink>>, Fault> {
+        self.events.as_ref().map(open).transpose()
+    }
+
+    /// Returns the renderer for people.
+    pub fn for_people(&self) -> Box<dyn Sink> {
         if self.plain || !out::lively() {
             Box::new(plain::Plain::new(io::stderr()))
         } else {
@@ -97,7 +107,7 @@ impl Display {
     }
 }
 
-fn for_programs(target: &Target) -> Result<Box<dyn Sink>, Fault> {
+fn open(target: &Target) -> Result<Box<dyn Sink>, Fault> {
     Ok(match target {
         Target::Stdout => Box::new(json::Json::new(LineWriter::new(io::stdout()))),
         Target::File(path) => {

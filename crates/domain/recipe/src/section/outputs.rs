@@ -133,6 +133,12 @@ fn one(view: View<'_>, said: Said<&str>, name: &str, desk: &Desk<'_>) -> Option<
     let format = Format::of(said.value)?;
     let compression = compression(view, format, desk);
     let path = path(view, said, format, desk);
+    if let (Some(path), Some(said), false) = (&path, view.text("path"), view.has("name"))
+        && !is_name(path.name())
+    {
+        let message = format!("`{}` is no name for an artifact", String::from_utf8_lossy(path.name()).escape_debug());
+        desk.say(Note::error(said.span, "bad-value", message).hint("give the output a `name`"));
+    }
     let own = path.as_ref().map(|path| String::from_utf8_lossy(path.name()).into_owned());
     let stem = view.string("name").or(own).unwrap_or_else(|| name.to_owned());
     let usual = (!matches!(format, Format::Dir | Format::File)).then(|| format.name().to_owned());
@@ -143,6 +149,15 @@ fn one(view: View<'_>, said: Said<&str>, name: &str, desk: &Desk<'_>) -> Option<
         return None;
     }
     Some(Output { format, compression, inner, path, file: format!("{stem}{ending}{packed}") })
+}
+
+/// Whether a file's name can be an artifact's: not hidden, printable, and none of those that kiln writes beside artifacts.
+fn is_name(name: &[u8]) -> bool {
+    let own = [".json", ".json.zst", ".bmap", ".partial"];
+    std::str::from_utf8(name).is_ok_and(|name| {
+        let taken = name == "SHA256SUMS" || own.iter().any(|ending| name.ends_with(ending));
+        !taken && !name.starts_with('.') && !name.contains(|c: char| c.is_control() || c == '\\')
+    })
 }
 
 /// Returns which file of the tree is meant.

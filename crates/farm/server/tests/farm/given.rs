@@ -1,7 +1,7 @@
 //! Files that one task takes of another: who is told where they are, and what is refused.
 
 use kiln_farm_api::{Complete, Error, Given, Handed, Order, Stored, TaskState, Work};
-use kiln_model::{Arch, Digest};
+use kiln_model::{Arch, Digest, FaultKind};
 use kiln_testkit::Postgres;
 
 use crate::common::{On, TestFarm};
@@ -43,6 +43,7 @@ async fn story(on: On) {
             "`image` takes `a.deb` from `debs`, which is not among what it needs",
         ),
         (&[("debs", "a.deb", "../a.deb")], &["debs"], "`../a.deb` is no path under a folder"),
+        (&[("debs", "../a.deb", "a.deb")], &["debs"], "`../a.deb` is no path under a folder"),
         (&[("debs", "a.deb", "a"), ("debs", "b.deb", "a")], &["debs"], "`image` takes two files to `a`"),
     ] {
         let submission = farm.submission("x", vec![debs.clone(), takes(&farm, given, needs)]);
@@ -52,6 +53,14 @@ async fn story(on: On) {
 
     let image = takes(&farm, &[("debs", "a.deb", "x/debs/a.deb")], &["debs"]);
     let build = farm.admin.submit(&farm.submission("x", vec![image, debs])).await.unwrap();
+    // The first run fails, and another try of the build runs both.
+    let node = farm.nodes.get_mut("n").unwrap();
+    let first = node.poll(1, 0).await.unwrap().begin.remove(0);
+    node.end(&first, Some(FaultKind::Package)).await.unwrap();
+    node.forget(&first);
+    let states: Vec<_> = farm.build(build.id).await.tasks.iter().map(|task| task.state).collect();
+    assert_eq!(states, [TaskState::Skipped, TaskState::Failed]);
+    farm.admin.retry(build.id).await.unwrap();
     let (bytes, other) = (farm.upload(b"a package").await, farm.upload(b"2 package").await);
     let first = farm.nodes.get_mut("n").unwrap().poll(1, 0).await.unwrap().begin.remove(0);
     assert_eq!(first.name.as_str(), "debs", "the image waits");

@@ -1,54 +1,89 @@
 //! A build on the farm, shown as one that runs here.
 
+use std::collections::BTreeMap;
+
 use kiln_engine::Sink;
-use kiln_farm_api::{BuildId, Client, Entry, FarmEvent, What};
+use kiln_farm_api::{Build, Client, Entry, FarmEvent, TaskId, What};
 use kiln_model::{Event, EventKind, Fault};
 
 use crate::farm;
 use crate::render::Display;
 
 /// Shows a build until it has ended, whatever becomes of the line meanwhile.
-pub async fn follow(client: &Client, id: BuildId, display: &Display) -> Result<(), Fault> {
-    let mut show = Show { sinks: display.sinks(None)?, display, seq: 0, began: None, epoch: None };
+pub async fn follow(client: &Client, build: &Build, display: &Display) -> Result<(), Fault> {
+    let mut show = Show::new(build, display, display.for_programs()?);
     let mut tell = |entry| {
         show.entry(entry);
         Ok(())
     };
-    farm::follow(client, id, 0, &[], &mut tell).await
+    farm::follow(client, build.id, 0, &[], &mut tell).await
 }
 
 /// The renderers of a build, fed from the farm's log.
 struct Show<'a> {
-    sinks: Vec<Box<dyn Sink>>,
+    build: &'a Build,
     display: &'a Display,
+    /// All of it in one stream.
+    programs: Option<Box<dyn Sink>>,
+    /// By task, where there are several; what is of none has a renderer of its own then.
+    people: BTreeMap<Option<TaskId>, Shown>,
     /// Events so far: they are numbered anew.
     seq: u64,
     /// When the first entry was.
     began: Option<i64>,
-    /// Which run of the task is shown.
+}
+
+/// A renderer, and which run of a task it shows.
+struct Shown {
+    sink: Box<dyn Sink>,
     epoch: Option<u64>,
 }
 
-impl Show<'_> {
+impl<'a> Show<'a> {
+    fn new(build: &'a Build, display: &'a Display, programs: Option<Box<dyn Sink>>) -> Self {
+        Self { build, display, programs, people: BTreeMap::new(), seq: 0, began: None }
+    }
+
     fn entry(&mut self, entry: Entry) {
         let began = *self.began.get_or_insert(entry.at);
         let at = u64::try_from(entry.at - began).unwrap_or(0);
-        if let (Some(old), Some(new)) = (self.epoch, entry.epoch)
-            && old != new
-            && let Ok(sinks) = self.display.sinks(None)
-        {
-            // It begins again on another node: so does its table.
-            self.sinks = sinks;
-        }
-        self.epoch = entry.epoch.or(self.epoch);
         let kind = match entry.what {
             What::Build(kind) => Some(kind),
             What::Farm(event) => words(event).map(|line| EventKind::Log { stage: None, source: "farm".into(), line }),
         };
+        self.turn(entry.task, entry.epoch);
         if let Some(kind) = kind {
             self.seq += 1;
             let event = Event { seq: self.seq, at, kind };
-            self.sinks.iter_mut().for_each(|sink| sink.event(&event));
+            let people = self.people.get_mut(&self.key(entry.task)).map(|shown| &mut shown.sink);
+            people.into_iter().chain(&mut self.programs).for_each(|sink| sink.event(&event));
+        }
+    }
+
+    fn key(&self, task: Option<TaskId>) -> Option<TaskId> {
+        task.filter(|_| self.build.tasks.len() > 1)
+    }
+
+    /// Sees to it that there is a renderer for a task's run: one that begins again on another node begins a table of its own.
+    fn turn(&mut self, task: Option<TaskId>, epoch: Option<u64>) {
+        let key = self.key(task);
+        let shown = self.people.get(&key);
+        let again = shown.is_some_and(|shown| shown.epoch.zip(epoch).is_some_and(|(old, new)| old != new));
+        if shown.is_none() || again {
+            let sink = self.renderer(key);
+            self.people.insert(key, Shown { sink, epoch });
+        } else if let Some(shown) = self.people.get_mut(&key) {
+            shown.epoch = epoch.or(shown.epoch);
+        }
+    }
+
+    /// Tables of several tasks would draw over each other: they are told in lines.
+    fn renderer(&self, key: Option<TaskId>) -> Box<dyn Sink> {
+        let tasks = &self.build.tasks;
+        match tasks.iter().find(|task| Some(task.id) == key) {
+            Some(task) => Display::of_task(task.order.name.as_str()),
+            None if tasks.len() > 1 => Display::of_task(&self.build.name),
+            None => self.display.for_people(),
         }
     }
 }
