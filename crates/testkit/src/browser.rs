@@ -4,6 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::free_port;
 
@@ -12,15 +13,18 @@ pub struct Browser {
     http: reqwest::Client,
     session: String,
     driver: Child,
+    /// What it keeps while it runs; removed with this value.
+    folder: TempDir,
 }
 
 impl Browser {
     pub async fn start() -> Self {
-        let port = free_port();
+        let (port, folder) = (free_port(), tempfile::tempdir().expect("a folder for the browser"));
         let mut command = Command::new("chromedriver");
-        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        command.arg(format!("--port={port}")).env("TMPDIR", folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
         let driver = command.spawn().expect("chromedriver is there: scripts/setup --tests");
-        let mut browser = Self { http: reqwest::Client::new(), session: format!("http://127.0.0.1:{port}"), driver };
+        let session = format!("http://127.0.0.1:{port}");
+        let mut browser = Self { http: reqwest::Client::new(), session, driver, folder };
         let began = Instant::now();
         while browser.http.get(format!("{}/status", browser.session)).send().await.is_err() {
             assert!(began.elapsed() < Duration::from_secs(30), "chromedriver starts");
@@ -109,11 +113,27 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Its browser ends with it.
-        let asked = Command::new("kill").arg("-TERM").arg(self.driver.id().to_string()).status();
-        if !asked.is_ok_and(|status| status.success()) {
-            let _ = self.driver.kill();
-        }
+        // The browser ends with its session, and not with whoever drives it.
+        let words = ["--silent", "--max-time", "10", "--request", "DELETE"];
+        let _ = Command::new("curl").args(words).arg(&self.session).stdout(Stdio::null()).status();
+        let _ = self.driver.kill();
         let _ = self.driver.wait();
+        // One that would not end has its profile in the folder.
+        let _ = Command::new("pkill").args(["-KILL", "-f"]).arg(self.folder.path()).status();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_of_it_stays_behind() {
+        let browser = Browser::start().await;
+        let folder = browser.folder.path().to_owned();
+        let works = || Command::new("pgrep").args(["--count", "-f"]).arg(&folder).output().expect("pgrep is there");
+        assert!(works().status.success(), "its profile is in the folder");
+        drop(browser);
+        assert!(!works().status.success() && !folder.exists());
     }
 }
