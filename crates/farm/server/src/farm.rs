@@ -113,8 +113,11 @@ impl Farm {
         self.db
             .write(move |tx| {
                 async move {
-                    tx.note(now, &by, "cancel build", &build.to_string()).await?;
-                    tx.cancel(build, by, now).await
+                    // Where all has ended there is nothing to note.
+                    if tx.cancel(build, &by, now).await? {
+                        tx.note(now, &by, "cancel build", &build.to_string()).await?;
+                    }
+                    Ok(())
                 }
                 .boxed()
             })

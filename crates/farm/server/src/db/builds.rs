@@ -132,8 +132,8 @@ impl Tx {
         Ok(id)
     }
 
-    /// Cancels what has not ended: what runs is stopped by its node, the rest ends here.
-    pub async fn cancel(&mut self, build: BuildId, by: String, now: i64) -> Result<()> {
+    /// Cancels what has not ended: what runs is stopped by its node, the rest ends here. Returns whether there was anything of that.
+    pub async fn cancel(&mut self, build: BuildId, by: &str, now: i64) -> Result<bool> {
         let rows = self.tasks_of(build).await?;
         if rows.is_empty() {
             return Err(Error::missing("build", build));
@@ -141,9 +141,9 @@ impl Tx {
         let open: Vec<TaskRow> =
             rows.into_iter().filter(|row| ["waiting", "queued", "running"].contains(&row.state.as_str())).collect();
         if open.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        self.tell(build, vec![Said::farm(now, None, FarmEvent::CancelAsked { by })]).await?;
+        self.tell(build, vec![Said::farm(now, None, FarmEvent::CancelAsked { by: by.to_owned() })]).await?;
         let mut ends = vec![];
         for row in &open {
             if row.state == "running" {
@@ -154,7 +154,7 @@ impl Tx {
             let (task, epoch) = (text(&row.id)?, row.epoch as u64);
             ends.push(Change::End { task, epoch, state: TaskState::Cancelled, failure: None });
         }
-        self.apply(ends, now).await.map(drop)
+        self.apply(ends, now).await.map(|_| true)
     }
 
     /// Lets the tasks that came to rest without being done run again.

@@ -13,6 +13,7 @@ use kiln_farm_api::{BuildId, Complete, Entry, NewProject, NewToken, NewUser, Rol
 use kiln_farm_server::db::elsewhere;
 use kiln_farm_server::hub::Hub;
 use kiln_model::{Arch, Digest};
+use kiln_testkit::Postgres;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -447,5 +448,33 @@ async fn names_that_look_alike_are_others() {
         let answer = request.header("origin", &admin.server).json(&submission).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN);
         member(Method::DELETE, None).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cancels_is_noted_where_there_is_something_to_cancel() {
+    let mut farm = TestFarm::start(On::Sqlite).await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let (done, open) = (farm.done("done", b"made").await, farm.submit("open", &["image"]).await.id);
+    for id in [done, open, open] {
+        farm.admin.cancel(id).await.unwrap();
+    }
+    let audit = Asking::new(&farm).get("/api/v1/audit").await.text().await.unwrap();
+    let noted = |id: BuildId| audit.matches(&id.to_string()).count();
+    assert_eq!((noted(done), noted(open)), (0, 1), "{audit}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_not_ready_while_its_database_is_away() {
+    let mut postgres = Postgres::start();
+    let farm = TestFarm::configured(On::Sqlite, |config| config.database = Some(postgres.url())).await;
+    let status = async |path: &str| farm.get(path, &[]).await.status;
+    assert_eq!((status("/health").await, status("/ready").await), (200, 200));
+    postgres.down();
+    assert_eq!((status("/health").await, status("/ready").await), (200, 503));
+    postgres.up();
+    let began = std::time::Instant::now();
+    while status("/ready").await != 200 {
+        assert!(began.elapsed() < Duration::from_secs(60), "it is ready again");
     }
 }
