@@ -27,7 +27,7 @@ fn recipe(board: &str) -> String {
 #[test]
 fn boot_an_orange_pi_comes_up() {
     let bench = Bench::shared();
-    let verify = "\n[verify]\nboot = true\ntimeout = \"20min\"\n\n[[verify.assert]]\nno-failed-units = true\n\n\
+    let verify = "\n[verify]\nboot = true\ntimeout = \"12min\"\n\n[[verify.assert]]\nno-failed-units = true\n\n\
                   [[verify.assert]]\ncommand = \"cat /proc/device-tree/model\"\ncontains = \"Xunlong Orange Pi PC\"\n\n\
                   [[verify.assert]]\nunit = \"systemd-networkd\"\n";
     bench.write("opi.toml", &[&*recipe("opi-pc"), verify, "\n", CALM].concat());
