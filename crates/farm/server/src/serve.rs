@@ -1,6 +1,7 @@
 //! A server from its beginning to its end.
 
 use std::future::Future;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use axum::serve::{Listener as _, ListenerExt as _};
 use futures_util::FutureExt as _;
 use kiln_farm_api::{Name, NewProject, Scope, UserId};
+use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
@@ -216,6 +218,14 @@ pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Writes a file that is its owner's alone to read, and has no name yet: who waits for one by its name finds it whole, or not at all.
+pub(crate) fn private_file(folder: &Path, text: &str) -> std::io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new_in(folder)?;
+    writeln!(file, "{text}")?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
 /// On the first start makes an administrator, a first project, and two ways in.
 async fn welcome(farm: &Farm, data: &Path) -> Result<Option<Welcome>> {
     if !farm.db.users().await?.is_empty() {
@@ -228,7 +238,8 @@ async fn welcome(farm: &Farm, data: &Path) -> Result<Option<Welcome>> {
     let (token, fresh) = Farm::new_token(&name, "first start".into(), Scope::ALL.into(), None, now)?;
     // The file first: whoever is killed in between begins anew, for there is no user yet.
     let file = data.join("admin.token");
-    private_file(&file, &fresh.secret).map_err(|error| Error::failed(format!("write `{}`", file.display()), error))?;
+    let written = private_file(data, &fresh.secret).and_then(|whole| Ok(whole.persist(&file)?));
+    written.map_err(|error| Error::failed(format!("write `{}`", file.display()), error))?;
     let (digest, first) = (invitation.digest, name.clone());
     farm.db
         .write(move |tx| {
@@ -243,11 +254,4 @@ async fn welcome(farm: &Farm, data: &Path) -> Result<Option<Welcome>> {
         })
         .await?;
     Ok(Some(Welcome { link: format!("{}/welcome/{}", farm.address, invitation.secret), token: file }))
-}
-
-fn private_file(path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    writeln!(file, "{text}")
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use base64::engine::general_purpose::STANDARD;
 use kiln_farm_api::secret::Value;
 use kiln_farm_api::{Name, Variable};
 use kiln_model::Digest;
-use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 use crate::secret;
+use crate::serve::private_file;
 
 /// The key's file in the server's folder.
 const FILE: &str = "secrets.key";
@@ -92,11 +92,7 @@ impl Vault {
 /// Makes a key, unless somebody else just did.
 fn make(data: &Path, path: &Path) -> io::Result<()> {
     let bytes = secret::random().map_err(io::Error::other)?;
-    // It is the owner's alone to read.
-    let mut file = NamedTempFile::new_in(data)?;
-    writeln!(file, "{}", STANDARD.encode(bytes))?;
-    file.as_file().sync_all()?;
-    match file.persist_noclobber(path) {
+    match private_file(data, &STANDARD.encode(bytes))?.persist_noclobber(path) {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => return Err(error.error),
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! The API as clients meet it: streams that go on where they broke off, bytes with ranges, and who may do what.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -249,6 +250,25 @@ async fn who_may_do_what() {
                   ann    404 404 404 404 404 403 403 401\n\
                   nobody 401 401 401 401 401 401 401 401\n";
     assert_eq!(table, wanted, "look, log, submit, cancel, join, project, audit, node");
+}
+
+/// Scripts wait for `admin.token` and read it: what a first start that was killed left there is replaced, never written over.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_token_is_whole_when_it_is_there() {
+    let mut earlier = None;
+    let farm = TestFarm::configured(On::Sqlite, |config| {
+        let path = config.data.join("admin.token");
+        std::fs::create_dir_all(&config.data).unwrap();
+        std::fs::write(&path, "of a start that was killed").unwrap();
+        earlier = Some((std::fs::File::open(&path).unwrap(), path));
+    });
+    let farm = farm.await;
+    let (earlier, path) = earlier.unwrap();
+    assert_eq!(std::io::read_to_string(earlier).unwrap(), "of a start that was killed");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let token = std::fs::read_to_string(path).unwrap();
+    assert_eq!(token, format!("{}\n", farm.token));
+    assert_eq!(Asking::new(&farm).get("/api/v1/builds").await.status(), StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
