@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::blobs::Address;
+use crate::connections::Patience;
 use crate::decide::Terms;
 use crate::decide::park::OFTEN;
 use crate::limits::Limits;
@@ -31,6 +32,8 @@ pub struct Config {
     /// After so many bytes an upload under way is put into the bucket as far as it has come.
     pub park: u64,
     pub terms: Terms,
+    /// How long clients may take to ask.
+    pub patience: Patience,
     pub limits: Limits,
     /// Whether everyone may look at the metrics, not only this machine and who has a token.
     pub metrics_open: bool,
@@ -63,6 +66,7 @@ impl Config {
             store: None,
             park: OFTEN,
             terms: Terms::default(),
+            patience: Patience::default(),
             limits: Limits::default(),
             metrics_open: false,
             channels: false,

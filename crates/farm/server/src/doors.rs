@@ -17,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How many may greet at the same time; others wait outside.
 const GREETING: usize = 1024;
 
-type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+/// A connection, as it is or in TLS.
+pub type Stream = Either<TcpStream, TlsStream<TcpStream>>;
 type Entering = mpsc::Sender<(Stream, SocketAddr)>;
 
 /// Every way in, as one listener.
@@ -47,6 +48,20 @@ impl Doors {
         };
         self
     }
+
+    /// Returns who came in next.
+    pub async fn accept(&mut self) -> (Stream, SocketAddr) {
+        // It has a sender itself, so there is always one.
+        match self.entered.recv().await {
+            Some(entered) => entered,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Returns where the first one is.
+    pub fn address(&self) -> SocketAddr {
+        self.at
+    }
 }
 
 async fn plainly(mut listener: TcpListener, entering: Entering) {
@@ -74,22 +89,5 @@ async fn greeted(mut listener: TcpListener, tls: TlsAcceptor, entering: Entering
             }
             drop(place);
         });
-    }
-}
-
-impl Listener for Doors {
-    type Io = Stream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Stream, SocketAddr) {
-        // It has a sender itself, so there is always one.
-        match self.entered.recv().await {
-            Some(entered) => entered,
-            None => std::future::pending().await,
-        }
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        Ok(self.at)
     }
 }

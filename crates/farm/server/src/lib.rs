@@ -4,6 +4,7 @@ pub mod backup;
 pub mod blobs;
 pub mod bom;
 pub mod config;
+pub mod connections;
 pub mod db;
 pub mod decide;
 pub mod dispatch;

@@ -1,13 +1,11 @@
 //! A server from its beginning to its end.
 
-use std::future::Future;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::serve::{Listener as _, ListenerExt as _};
 use futures_util::FutureExt as _;
 use kiln_farm_api::{Name, NewProject, Scope, UserId};
 use tempfile::NamedTempFile;
@@ -17,6 +15,7 @@ use uuid::Uuid;
 
 use crate::blobs::{self, Blobs, Bucket};
 pub use crate::config::Config;
+use crate::connections::Patience;
 use crate::db::elsewhere::{Ear, QUIET};
 use crate::db::{Db, Kind};
 use crate::dispatch::Dispatch;
@@ -29,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::oidc::Provider;
 use crate::tls::Tls;
 use crate::vault::Vault;
-use crate::{gc, hooks, http, repeats, secret, sources};
+use crate::{connections, gc, hooks, http, repeats, secret, sources};
 
 /// A server that listens and does not answer yet.
 pub struct Server {
@@ -40,6 +39,7 @@ pub struct Server {
     tls: Option<Tls>,
     /// Where this machine's own node comes in.
     inside: SocketAddr,
+    patience: Patience,
     /// The database that further servers may share.
     shared: Option<String>,
 }
@@ -77,7 +77,7 @@ impl Server {
         let vault = config.vault.map_or_else(|| Vault::in_folder(&config.data), Ok)?;
         let tls = config.tls.map(|files| Tls::open(files, clock.clone())).transpose()?;
         let (doors, inside) = doors(config.listen, tls.as_ref()).await?;
-        let here = doors.local_addr().map_err(|error| Error::failed("listen", error))?;
+        let here = doors.address();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let address = config.address.unwrap_or_else(|| format!("{scheme}://{here}"));
         let until = clock() + config.terms.lease;
@@ -109,12 +109,12 @@ impl Server {
         };
         farm.look_at_secrets().await?;
         let welcome = welcome(&farm, &config.data).await?;
-        Ok(Self { farm, welcome, doors, tls, inside, shared })
+        Ok(Self { farm, welcome, doors, tls, inside, patience: config.patience, shared })
     }
 
     /// Returns where it listens.
-    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.doors.local_addr()
+    pub fn address(&self) -> SocketAddr {
+        self.doors.address()
     }
 
     /// Returns where a node on this machine comes in, which needs no certificate for it.
@@ -123,7 +123,7 @@ impl Server {
     }
 
     /// Answers until `shutdown`; then ends what it is asked already, but waits for no one who only watches.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<()> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let daily = tokio::spawn(gc::daily(self.farm.clone()));
         let telling = tokio::spawn(hooks::run(self.farm.clone()));
         let looking = tokio::spawn(sources::run(self.farm.clone()));
@@ -134,7 +134,6 @@ impl Server {
         });
         let (blobs, uploads) = (self.farm.blobs.clone(), self.farm.blobs.uploads.clone());
         let router = http::router::router(self.farm, self.tls.is_some());
-        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let renewing = tokio::spawn(renew(self.tls));
         let keys = tokio::spawn(renew_keys(blobs));
         let (told, ending) = tokio::sync::oneshot::channel::<()>();
@@ -144,11 +143,10 @@ impl Server {
             ended.end();
             drop(told);
         };
-        let serving = axum::serve(self.doors.tap_io(|_| {}), router).with_graceful_shutdown(shutdown);
-        let served = tokio::select! {
-            served = serving => served.map_err(|error| Error::failed("serve", error)),
-            () = async { let _ = ending.await; tokio::time::sleep(PATIENCE).await } => Ok(()),
-        };
+        tokio::select! {
+            () = connections::serve(self.doors, router, self.patience, shutdown) => {}
+            () = async { let _ = ending.await; tokio::time::sleep(PATIENCE).await } => {}
+        }
         daily.abort();
         telling.abort();
         looking.abort();
@@ -160,7 +158,6 @@ impl Server {
         if tokio::time::timeout(PARKING, uploads.ended()).await.is_err() {
             tracing::warn!("uploads that were under way are not parked: this server goes on with them when it is back");
         }
-        served
     }
 }
 

@@ -220,7 +220,7 @@ impl Own {
         let (name, data) = match shared {
             true => {
                 // The port people see: that of the way in for this machine may be another one each time.
-                let port = server.local_addr().farm(|| "find where the server listens".into())?.port();
+                let port = server.address().port();
                 let name = own_name(rustix::system::uname().nodename().to_str().unwrap_or_default(), port);
                 (name.clone(), data.join(format!("node-{name}")))
             }
@@ -276,9 +276,9 @@ async fn serve(
             let _ = node.await;
         }
     };
-    let served = server.run(ending).await.farm(|| "serve".into());
+    server.run(ending).await;
     telling.into_iter().for_each(|telling| telling.abort());
-    served
+    Ok(())
 }
 
 /// Returns what a server's own node is called: by the machine's name, as far as that is a node's, and the server's port.

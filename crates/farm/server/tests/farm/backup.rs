@@ -22,8 +22,8 @@ async fn serve(data: &Path, token: &str) -> (Client, tokio::task::JoinHandle<()>
     let config = Config { reserve: 0, ..Config::new((Ipv4Addr::LOCALHOST, 0).into(), data.to_owned()) };
     let server = Server::open_with(config, Arc::new(|| BEGINNING)).await.unwrap();
     assert!(server.welcome.is_none(), "it has an administrator");
-    let address = server.local_addr().unwrap();
-    let serving = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
+    let address = server.address();
+    let serving = tokio::spawn(async move { server.run(std::future::pending()).await });
     (client(address, token), serving)
 }
 

@@ -264,8 +264,8 @@ async fn a_backup_leaves_them_there_and_a_restore_looks() {
     let restored = restore(&file, &data, Some(&bucket(&s3))).await.unwrap();
     assert_eq!((restored.manifest, restored.lacking), (made, Some(1)));
     let server = Server::open_with(config(&data, Some(bucket(&s3))), Arc::new(|| BEGINNING)).await.unwrap();
-    let (address, farm_again) = (server.local_addr().unwrap(), server.farm.clone());
-    let serving = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
+    let (address, farm_again) = (server.address(), server.farm.clone());
+    let serving = tokio::spawn(async move { server.run(std::future::pending()).await });
     let (client, to) = (client(address, &farm.token), data.join("to"));
     client.artifact(kept, "out/image.raw", None, &to).await.unwrap();
     assert_eq!(fs::read(&to).unwrap(), b"kept");

@@ -1,8 +1,15 @@
 //! Limits: who asks too often is told when to come again; others do not notice.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use crate::common::{On, TestFarm};
+use futures_util::StreamExt as _;
+use kiln_farm_server::connections::Patience;
 use kiln_farm_server::limits::{Limits, Rate, proxy};
 use kiln_model::Arch;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 async fn farm(limits: Limits) -> TestFarm {
     TestFarm::configured(On::Sqlite, |config| config.limits = limits).await
@@ -115,4 +122,69 @@ async fn behind_a_proxy_whom_it_saw_counts() {
     assert_eq!([from("192.0.2.1").await, from("192.0.2.1").await, from("192.0.2.1").await], [200, 200, 429]);
     assert_eq!(from("192.0.2.2").await, 200);
     assert_eq!(from("192.0.2.9, 192.0.2.1").await, 429, "what comes before the proxy's own word may be made up");
+}
+
+/// A connection on which somebody speaks as slowly as they like.
+struct Slow(TcpStream);
+
+impl Slow {
+    async fn open(farm: &TestFarm) -> Self {
+        Self(TcpStream::connect(farm.address).await.unwrap())
+    }
+
+    async fn say(&mut self, text: &str) -> std::io::Result<()> {
+        self.0.write_all(text.as_bytes()).await
+    }
+
+    /// Returns what is answered until the server closes.
+    async fn closed(mut self) -> String {
+        let mut answer = vec![];
+        let read = tokio::time::timeout(Duration::from_secs(60), self.0.read_to_end(&mut answer));
+        // With what was said and not read, it ends by a reset.
+        let _ = read.await.expect("the server closes");
+        String::from_utf8(answer).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_slowly_does_not_keep_the_connection() {
+    let [first, next] = [200, 600].map(Duration::from_millis);
+    let farm = TestFarm::configured(On::Sqlite, |config| {
+        config.patience = Patience { first, next, ..Patience::default() };
+    });
+    let mut farm = farm.await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let mut watcher = pin!(farm.admin.follow(build.id, 0, &[]).await.unwrap());
+    watcher.next().await.unwrap().unwrap();
+
+    // Nothing; a beginning of HTTP/1.1, and of HTTP/2, which no header's time has begun for.
+    for beginning in ["", "P", "GET /health HTTP/1.1\r\nhost: x\r\n", "PRI * HT"] {
+        let mut slow = Slow::open(&farm).await;
+        slow.say(beginning).await.unwrap();
+        assert_eq!(slow.closed().await, "", "{beginning:?}");
+    }
+    // A header line at a time is no progress.
+    let mut slow = Slow::open(&farm).await;
+    slow.say("GET /health HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    let mut lines = 0;
+    while slow.say("x-more: 1\r\n").await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        lines += 1;
+        assert!(lines < 3000, "the server closes");
+    }
+    // Who asked once may ask again, later than a first time has to be, and has its time for that.
+    let mut again = Slow::open(&farm).await;
+    for _ in 0..3 {
+        again.say("GET /health HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        tokio::time::sleep(first + Duration::from_millis(50)).await;
+    }
+    again.say("GET /health HTTP/1.1\r\n").await.unwrap();
+    assert_eq!(again.closed().await.matches("HTTP/1.1 200 OK").count(), 3);
+
+    // Who listens asked long ago, and goes on.
+    farm.admin.cancel(build.id).await.unwrap();
+    while let Some(entry) = watcher.next().await {
+        entry.unwrap();
+    }
 }

@@ -33,10 +33,10 @@ async fn open(files: Files) -> Result<(Server, tempfile::TempDir), kiln_farm_ser
 
 async fn show(files: Files) -> Shown {
     let (server, folder) = open(files).await.unwrap();
-    let (at, inside, address) = (server.local_addr().unwrap(), server.inside(), server.farm.address.to_string());
+    let (at, inside, address) = (server.address(), server.inside(), server.farm.address.to_string());
     let token = std::fs::read_to_string(&server.welcome.as_ref().unwrap().token).unwrap().trim().to_owned();
     let (end, ended) = oneshot::channel();
-    let serving = tokio::spawn(async move { server.run(async { drop(ended.await) }).await.unwrap() });
+    let serving = tokio::spawn(async move { server.run(async { drop(ended.await) }).await });
     Shown { at, inside, address, token, _folder: folder, end: Some(end), serving }
 }
 

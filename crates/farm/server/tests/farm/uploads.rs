@@ -87,8 +87,8 @@ impl Other {
         let begin = move || {
             let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             let server = runtime.block_on(Server::open_with(config, Arc::new(|| BEGINNING))).unwrap();
-            let at = server.local_addr().unwrap();
-            let serving = runtime.spawn(async move { server.run(async { drop(ended.await) }).await.unwrap() });
+            let at = server.address();
+            let serving = runtime.spawn(async move { server.run(async { drop(ended.await) }).await });
             (runtime, at, serving)
         };
         // A runtime does not begin in another.

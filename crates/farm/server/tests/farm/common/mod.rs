@@ -91,10 +91,10 @@ impl TestFarm {
         configure(&mut config);
         let hand = clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
-        let (address, farm) = (server.local_addr().unwrap(), server.farm.clone());
+        let (address, farm) = (server.address(), server.farm.clone());
         let token = std::fs::read_to_string(&server.welcome.as_ref().unwrap().token).unwrap().trim().to_owned();
         let welcome = server.welcome.as_ref().unwrap().link.clone();
-        let serving = tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
+        let serving = tokio::spawn(async move { server.run(std::future::pending()).await });
         let admin = client(address, &token);
         let bundle = farm.keep("bundle".into()).await.unwrap();
         let mut this = Self {
@@ -126,8 +126,8 @@ impl TestFarm {
         configure(&mut config);
         let hand = self.clock.clone();
         let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
-        let address = server.local_addr().unwrap();
-        tokio::spawn(async move { server.run(std::future::pending()).await.unwrap() });
+        let address = server.address();
+        tokio::spawn(async move { server.run(std::future::pending()).await });
         address
     }
 
