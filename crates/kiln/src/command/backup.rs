@@ -12,8 +12,8 @@ use crate::{farm, out, settings, text};
 /// Makes one file of a build service's database and artifacts, also while it runs.
 ///
 /// Everything is of one moment, and every artifact is checked on the way. `kiln restore` makes a service of it again. The file holds
-/// secrets, such as hashes of passwords. Artifacts in a bucket stay there and are not in the file. A PostgreSQL is backed up by its own
-/// `pg_dump`.
+/// secrets, such as hashes of passwords. Artifacts in a bucket stay there and are not in the file. A service with a PostgreSQL is backed up
+/// with the DATABASE_URL that it has; the backup can become one with or without.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file to make: a tar packed with zstd

@@ -12,7 +12,8 @@ use crate::{farm, out, settings, store};
 /// Makes the folder of a build service from a backup.
 ///
 /// The folder must be empty, or not there yet. Every digest is checked; when something is wrong nothing is left in the folder.
-/// `kiln serve` then begins from it. With `--store` it is also seen that artifacts in the bucket are still there.
+/// `kiln serve` then begins from it. Where DATABASE_URL names a PostgreSQL, which must be empty too, the database goes there, whichever
+/// kind it was in. With `--store` it is also seen that artifacts in the bucket are still there.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A file that `kiln backup` made
@@ -27,7 +28,9 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     let data = args.data.unwrap_or_else(settings::data_folder);
     let store = args.store.address()?;
-    let restored = farm::runtime()?.block_on(backup::restore(&args.file, &data, store.as_ref()));
+    let database = settings::database();
+    let restoring = backup::restore(&args.file, &data, store.as_ref(), database.as_deref());
+    let restored = farm::runtime()?.block_on(restoring);
     let restored = restored.map_err(|error| farm::not_done("restore", error))?;
     let Restored { manifest, lacking } = restored;
     out::talk(&format!("`{}`: the database and {}\n", data.display(), what(manifest.blobs, manifest.bytes)));

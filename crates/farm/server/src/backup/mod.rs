@@ -1,6 +1,7 @@
 //! Backups: one file with the database and every blob in the server's folder that it names, made while the server runs; and the way back.
 //!
-//! The database is copied first, by SQLite itself in one reading transaction, so the copy is a moment of the farm. Blobs never change
+//! The database is copied first, in one reading transaction, so the copy is a moment of the farm: a SQLite by itself, a PostgreSQL
+//! table by table into a SQLite, so every backup can become a farm on either. Blobs never change
 //! and their rows come after their bytes, so whatever the copy names is in the store, however long packing takes, as long as nobody
 //! removes any: a backup holds the store ([`hold`]), and the gc leaves it alone until it is let go.
 //!
@@ -10,6 +11,7 @@
 //! The file is a tar packed with zstd: `kiln-backup.json` ([`Manifest`]), `kiln.db`, `admin.token` where there is one, and
 //! `blobs/AB/ABCD…`. Every byte of it is checked on its way in and on its way out.
 
+mod carry;
 mod copy;
 mod pack;
 mod restore;

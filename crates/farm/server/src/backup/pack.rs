@@ -8,16 +8,18 @@ use kiln_model::Digest;
 use rustix::fs::FlockOperation;
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 
-use super::{BLOBS, DATABASE, FORMAT, Hashed, MANIFEST, Manifest, TOKEN, copy, hold};
+use super::{BLOBS, DATABASE, FORMAT, Hashed, MANIFEST, Manifest, TOKEN, carry, copy, hold};
 use crate::blobs::{Place, Stray, digest_of, place_of};
+use crate::db;
 use crate::error::{Error, Result};
 
 /// A blob by its row.
 pub(super) type Blob = Stray;
 
-/// Packs the farm in `data` into `file`, also while its server runs.
+/// Packs the farm in `data` into `file`, also while its server runs; a `database` that is no PostgreSQL is the file in `data`.
 pub async fn backup(data: &Path, database: Option<&str>, file: &Path, now: i64) -> Result<Manifest> {
-    ours(data, database)?;
+    let postgres = database.filter(|url| url.starts_with("postgres"));
+    ours(data, postgres)?;
     if file.exists() {
         return Err(Error::conflict(format!("`{}` is there already", file.display())));
     }
@@ -29,26 +31,22 @@ pub async fn backup(data: &Path, database: Option<&str>, file: &Path, now: i64) 
     let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = tempfile::tempdir_in(beside).map_err(|error| making(file, error))?;
     let copied = folder.path().join(DATABASE);
-    copy_database(&data.join(DATABASE), &copied).await?;
+    match postgres {
+        Some(url) => carry::out_of(url, &copied).await?,
+        None => copy_database(&data.join(DATABASE), &copied).await?,
+    }
     let blobs = blobs_of(&copied).await?;
     let (data, file) = (data.to_owned(), file.to_owned());
     let job = tokio::task::spawn_blocking(move || pack(&data, &copied, &blobs, &file, now));
     job.await.map_err(|error| Error::failed("make a backup", error))?
 }
 
-/// Refuses what is not ours to copy.
-fn ours(data: &Path, database: Option<&str>) -> Result<()> {
-    if database.is_some_and(|url| url.starts_with("postgres")) {
-        let why = "this farm's database is a PostgreSQL, which has its own way of being backed up";
-        let blobs = data.join(BLOBS);
-        let hint = format!(
-            "`pg_dump` for the database, then copy the folder `{}`, no gc in between; what is in a bucket is copied there",
-            blobs.display()
-        );
-        return Err(Error::bad(why).hint(hint));
-    }
-    if !data.join(DATABASE).is_file() {
-        let why = format!("`{}` is no folder of a farm: it has no `{DATABASE}`", data.display());
+/// Refuses what is no folder of a farm.
+fn ours(data: &Path, postgres: Option<&str>) -> Result<()> {
+    // With a PostgreSQL there are at least the artifacts.
+    let needed = if postgres.is_some() { BLOBS } else { DATABASE };
+    if !data.join(needed).exists() {
+        let why = format!("`{}` is no folder of a farm: it has no `{needed}`", data.display());
         return Err(Error::bad(why).hint("name the server's folder with `--data`, or with KILN_DATA"));
     }
     Ok(())
@@ -59,8 +57,7 @@ fn making(file: &Path, error: io::Error) -> Error {
 }
 
 async fn open(file: &Path) -> Result<AnyConnection> {
-    sqlx::any::install_default_drivers();
-    let mut conn = AnyConnection::connect(&format!("sqlite:{}", file.display())).await?;
+    let mut conn = db::connect(&format!("sqlite:{}", file.display())).await?;
     conn.execute("PRAGMA busy_timeout = 10000").await?;
     Ok(conn)
 }

@@ -8,11 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_model::Digest;
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::Connection as _;
 
 use super::pack::{Blob, blobs_of};
-use super::{BLOBS, DATABASE, FORMAT, Hashed, MANIFEST, Manifest, TOKEN};
+use super::{BLOBS, DATABASE, FORMAT, Hashed, MANIFEST, Manifest, TOKEN, carry};
 use crate::blobs::{Address, Bucket, Place, place_of};
+use crate::db;
 use crate::error::{Error, Result};
 use crate::serve::private_folder;
 
@@ -29,47 +30,59 @@ pub struct Restored {
     pub lacking: Option<u64>,
 }
 
-/// Unpacks `file` into `data`, which must be empty, and checks every digest on the way; with `store`, also what is in that bucket.
-pub async fn restore(file: &Path, data: &Path, store: Option<&Address>) -> Result<Restored> {
+/// Unpacks `file` into `data`, which must be empty, and checks every digest on the way; with `store`, also what is in that bucket. A
+/// `database` that is a PostgreSQL, which must be empty too, gets what the file in `data` has otherwise.
+pub async fn restore(file: &Path, data: &Path, store: Option<&Address>, database: Option<&str>) -> Result<Restored> {
     let doing = |error| Error::failed(format!("look into `{}`", data.display()), error);
     private_folder(data).map_err(doing)?;
     if fs::read_dir(data).map_err(doing)?.next().is_some() {
         let why = format!("`{}` is not empty", data.display());
         return Err(Error::conflict(why).hint("name a folder that is empty, or not there, with `--data`"));
     }
-    let restored = unpack_and_check(file, data, store).await;
+    let restored = unpack_and_check(file, data, store, database).await;
     if restored.is_err() {
         clear(data);
     }
     restored
 }
 
-async fn unpack_and_check(file: &Path, data: &Path, store: Option<&Address>) -> Result<Restored> {
+async fn unpack_and_check(
+    file: &Path,
+    data: &Path,
+    store: Option<&Address>,
+    database: Option<&str>,
+) -> Result<Restored> {
     let (from, to) = (file.to_owned(), data.to_owned());
     let job = tokio::task::spawn_blocking(move || unpack(&from, &to));
     let (manifest, blobs) = job.await.map_err(|error| Error::failed("unpack", error))??;
-    let database = data.join(UNCHECKED);
-    sound(&database).await?;
+    let unpacked = data.join(UNCHECKED);
+    sound(&unpacked).await?;
     let (here, elsewhere): (Vec<_>, Vec<_>) =
-        blobs_of(&database).await?.into_iter().partition(|blob| blob.place == Place::Folder);
+        blobs_of(&unpacked).await?.into_iter().partition(|blob| blob.place == Place::Folder);
     if let Some(Blob { digest, .. }) = here.iter().find(|blob| !blobs.contains(&blob.digest)) {
         return Err(Error::bad(format!("the backup lacks blob {digest}, which its database names")));
     }
     let lacking = match store {
-        Some(address) if !elsewhere.is_empty() => Some(forget_lacking(&database, address, &elsewhere).await?),
+        Some(address) if !elsewhere.is_empty() => Some(forget_lacking(&unpacked, address, &elsewhere).await?),
         _ => None,
     };
     let failed = |error: io::Error| Error::failed(format!("write to `{}`", data.display()), error);
     let folder = File::open(data).map_err(failed)?;
     rustix::fs::syncfs(&folder).map_err(|error| failed(error.into()))?;
-    fs::rename(database, data.join(DATABASE)).map_err(failed)?;
+    match database.filter(|url| url.starts_with("postgres")) {
+        Some(url) => {
+            carry::into(url, &unpacked).await?;
+            fs::remove_file(&unpacked).map_err(failed)?;
+        }
+        None => fs::rename(unpacked, data.join(DATABASE)).map_err(failed)?,
+    }
     folder.sync_all().map_err(failed)?;
     Ok(Restored { manifest, lacking })
 }
 
 /// Removes the rows of blobs that their bucket lacks, so that they can be uploaded again; returns how many.
 async fn forget_lacking(database: &Path, address: &Address, blobs: &[Blob]) -> Result<u64> {
-    let mut conn = AnyConnection::connect(&format!("sqlite:{}", database.display())).await?;
+    let mut conn = db::connect(&format!("sqlite:{}", database.display())).await?;
     let farm: String = sqlx::query_scalar("SELECT value FROM facts WHERE name = 'farm'").fetch_one(&mut conn).await?;
     let bucket = Bucket::open(address, Arc::default())?;
     bucket.claim(&farm, true).await?;
@@ -85,8 +98,7 @@ async fn forget_lacking(database: &Path, address: &Address, blobs: &[Blob]) -> R
 }
 
 async fn sound(database: &Path) -> Result<()> {
-    sqlx::any::install_default_drivers();
-    let mut conn = AnyConnection::connect(&format!("sqlite:{}", database.display())).await?;
+    let mut conn = db::connect(&format!("sqlite:{}", database.display())).await?;
     let found: String = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut conn).await?;
     conn.close().await?;
     if found == "ok" { Ok(()) } else { Err(Error::bad(format!("the backup's database is damaged: {found}"))) }

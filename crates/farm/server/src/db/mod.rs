@@ -32,7 +32,7 @@ use std::time::Instant;
 use futures_util::future::BoxFuture;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Executor as _};
+use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
 use tokio::sync::{mpsc, oneshot};
 
 use kiln_farm_api::points::{self, Point};
@@ -92,10 +92,10 @@ impl Db {
         checked(kind, &writer).await?;
         if kind == Kind::Sqlite {
             let mut conn = writer.acquire().await?;
-            let copy = backup::before_update(&mut conn, MIGRATIONS.iter().count(), backups, now).await?;
+            let copy = backup::before_update(&mut conn, known(), backups, now).await?;
             copy.iter().for_each(|copy| tracing::info!("the database as it was is `{}`", copy.display()));
         }
-        migrate(kind, &writer).await?;
+        migrate(kind, &mut *writer.acquire().await?).await?;
         let reader = pool(kind, 8).connect_with(options).await.map_err(|error| opening(no_url(error)))?;
         let (jobs, waiting) = mpsc::channel(1024);
         tokio::spawn(write(kind, writer, waiting, hub, metrics));
@@ -133,9 +133,19 @@ impl Db {
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
+/// Returns how many migrations there are.
+pub(crate) fn known() -> usize {
+    MIGRATIONS.iter().count()
+}
+
+/// Opens a database for one who reads or writes it whole.
+pub(crate) async fn connect(url: &str) -> Result<AnyConnection> {
+    sqlx::any::install_default_drivers();
+    AnyConnection::connect(url).await.map_err(|error| opening(no_url(error)))
+}
+
 /// Brings the database up to date. PostgreSQL would say with each start, as news, that the table of migrations is there already.
-async fn migrate(kind: Kind, pool: &AnyPool) -> Result<()> {
-    let mut conn = pool.acquire().await?;
+pub(crate) async fn migrate(kind: Kind, conn: &mut AnyConnection) -> Result<()> {
     if kind == Kind::Postgres {
         conn.execute("SET client_min_messages = warning").await?;
     }

@@ -11,15 +11,16 @@ use kiln_farm_api::{Build, Client};
 use kiln_farm_server::backup::{Manifest, backup, restore};
 use kiln_farm_server::serve::{Config, Server};
 use kiln_model::{Arch, Digest};
+use kiln_testkit::Postgres;
 
 async fn back_up(farm: &TestFarm, name: &str) -> Manifest {
     let file = farm.folder.path().join(name);
-    backup(&farm.folder.path().join("farm"), None, &file, BEGINNING).await.unwrap()
+    backup(&farm.folder.path().join("farm"), farm.database().as_deref(), &file, BEGINNING).await.unwrap()
 }
 
 /// Returns a server on what was restored, and a client of it.
-async fn serve(data: &Path, token: &str) -> (Client, tokio::task::JoinHandle<()>) {
-    let config = Config { reserve: 0, ..Config::new((Ipv4Addr::LOCALHOST, 0).into(), data.to_owned()) };
+async fn serve(data: &Path, database: Option<String>, token: &str) -> (Client, tokio::task::JoinHandle<()>) {
+    let config = Config { reserve: 0, database, ..Config::new((Ipv4Addr::LOCALHOST, 0).into(), data.to_owned()) };
     let server = Server::open_with(config, Arc::new(|| BEGINNING)).await.unwrap();
     assert!(server.welcome.is_none(), "it has an administrator");
     let address = server.address();
@@ -29,7 +30,26 @@ async fn serve(data: &Path, token: &str) -> (Client, tokio::task::JoinHandle<()>
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_there_comes_back() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    comes_back(On::Sqlite, On::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_comes_back_from_postgres() {
+    comes_back(On::Postgres(Postgres::start()), On::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_comes_back_on_postgres() {
+    comes_back(On::Sqlite, On::Postgres(Postgres::start())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_comes_back_from_one_postgres_on_another() {
+    comes_back(On::Postgres(Postgres::start()), On::Postgres(Postgres::start())).await;
+}
+
+async fn comes_back(on: On, again: On) {
+    let mut farm = TestFarm::start(on).await;
     farm.enrol("n", &[Arch::Amd64]).await;
     let mut builds = vec![];
     for (name, bytes) in [("one", b"first".as_slice()), ("two", b"second"), ("empty", b"")] {
@@ -37,9 +57,15 @@ async fn what_was_there_comes_back() {
         builds.push((farm.build(id).await, bytes.to_vec()));
     }
     let manifest = writing_meanwhile(&farm).await;
-    let data = farm.folder.path().join("restored");
-    assert_eq!(restore(&farm.folder.path().join("b.kiln"), &data, None).await.unwrap().manifest, manifest);
-    let (client, serving) = serve(&data, &farm.token).await;
+    let (file, data) = (farm.folder.path().join("b.kiln"), farm.folder.path().join("restored"));
+    assert_eq!(restore(&file, &data, None, again.url().as_deref()).await.unwrap().manifest, manifest);
+    assert_eq!(data.join("kiln.db").exists(), again.url().is_none());
+    if let Some(url) = again.url() {
+        let refused = restore(&file, &farm.folder.path().join("twice"), None, Some(&url)).await.unwrap_err().problem();
+        assert!(refused.title.contains("holds a farm already"), "{}", refused.title);
+        assert_eq!(fs::read_dir(farm.folder.path().join("twice")).unwrap().count(), 0);
+    }
+    let (client, serving) = serve(&data, again.url(), &farm.token).await;
     for (build, bytes) in builds {
         let restored: Build = client.build(build.id).await.unwrap();
         assert_eq!(restored, build);
@@ -77,15 +103,19 @@ async fn refused_with_the_reason() {
     back_up(&farm, "b.kiln").await;
     let file = folder.join("b.kiln");
 
-    let refused = backup(&data, Some("postgres://h/d"), &folder.join("p"), 0).await.unwrap_err().problem();
-    assert!(refused.hint.unwrap().contains("pg_dump"));
+    let nobody = format!("postgres://kiln:swordfish@127.0.0.1:{}/kiln", kiln_testkit::free_port());
+    let refused = backup(&data, Some(&nobody), &folder.join("p"), 0).await.unwrap_err();
+    assert!(!format!("{refused:?}").contains("swordfish") && !folder.join("p").exists());
+    let refused = restore(&file, &folder.join("r"), None, Some(&nobody)).await.unwrap_err();
+    assert!(!format!("{refused:?}").contains("swordfish"));
+    assert_eq!(fs::read_dir(folder.join("r")).unwrap().count(), 0, "nothing is left of it");
     let refused = backup(&data, None, &file, 0).await.unwrap_err().problem();
     assert!(refused.title.contains("is there already"), "{}", refused.title);
     let refused = backup(&folder, None, &folder.join("p"), 0).await.unwrap_err().problem();
     assert!(refused.title.contains("is no folder of a farm"), "{}", refused.title);
-    let refused = restore(&file, &data, None).await.unwrap_err().problem();
+    let refused = restore(&file, &data, None, None).await.unwrap_err().problem();
     assert!(refused.title.contains("is not empty"), "{}", refused.title);
-    let refused = restore(&data.join("kiln.db"), &folder.join("r"), None).await;
+    let refused = restore(&data.join("kiln.db"), &folder.join("r"), None, None).await;
     assert!(refused.is_err());
 
     // Bytes that rotted: neither packed, nor unpacked.
@@ -94,10 +124,10 @@ async fn refused_with_the_reason() {
     assert!(std::error::Error::source(&refused).unwrap().to_string().contains(&digest.to_string()));
     assert!(!folder.join("p").exists());
     let rotten = rotten(&file, &folder);
-    let refused = restore(&rotten, &folder.join("r"), None).await.unwrap_err().problem();
+    let refused = restore(&rotten, &folder.join("r"), None, None).await.unwrap_err().problem();
     assert!(refused.title.contains("is damaged in the backup"), "{}", refused.title);
     assert_eq!(fs::read_dir(folder.join("r")).unwrap().count(), 0, "nothing is left of it");
-    restore(&file, &folder.join("r"), None).await.unwrap();
+    restore(&file, &folder.join("r"), None, None).await.unwrap();
     assert_eq!(Digest::of(fs::read(folder.join("r/kiln.db")).unwrap()).to_string().len(), 64);
 }
 

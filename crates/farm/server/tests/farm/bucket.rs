@@ -106,7 +106,7 @@ async fn a_store_that_goes_away_costs_nothing_but_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_dies_while_it_is_written_to() {
     let mut s3 = S3::start();
-    let farm = TestFarm::in_bucket(On::Sqlite, &s3).await;
+    let farm = TestFarm::in_bucket(On::any(), &s3).await;
     let (ask, before) = (Asking::new(&farm), s3.objects());
     let (bytes, digest) = many(64 << 20);
     let path = farm.folder.path().join("long");
@@ -174,7 +174,7 @@ async fn two_servers_with_folders_of_their_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_crash_left_is_found_later() {
     let s3 = S3::start();
-    let farm = TestFarm::in_bucket(On::Sqlite, &s3).await;
+    let farm = TestFarm::in_bucket(On::any(), &s3).await;
     let (kept, digest) = (s3.objects(), Digest::of("crash"));
     let name = |number: u8| format!("farm/blobs/{}/{digest}-{number}", &digest.to_string()[..2]);
     for number in [1, 2] {
@@ -226,7 +226,7 @@ fn config(data: &Path, store: Option<Address>) -> Config {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_said_at_the_start() {
     let s3 = S3::start();
-    let farm = TestFarm::in_bucket(On::Sqlite, &s3).await;
+    let farm = TestFarm::in_bucket(On::any(), &s3).await;
     farm.farm.keep("something".into()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let cases = [
@@ -246,22 +246,23 @@ async fn what_is_wrong_is_said_at_the_start() {
     // The same farm at another place.
     let elsewhere = Address::parse("s3://artifacts/elsewhere").unwrap().with_environment(s3.environment());
     let data = farm.folder.path().join("farm");
-    let refused = Server::open(config(&data, Some(elsewhere))).await.map(drop).unwrap_err().problem();
+    let config = Config { database: farm.database(), ..config(&data, Some(elsewhere)) };
+    let refused = Server::open(config).await.map(drop).unwrap_err().problem();
     assert!(refused.title.contains("is not where this farm's blobs are"), "{}", refused.title);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_leaves_them_there_and_a_restore_looks() {
     let s3 = S3::start();
-    let mut farm = TestFarm::in_bucket(On::Sqlite, &s3).await;
+    let mut farm = TestFarm::in_bucket(On::any(), &s3).await;
     farm.enrol("n", &[Arch::Amd64]).await;
     let (kept, lost) = (farm.done("kept", b"kept").await, farm.done("lost", b"lost").await);
     let (file, data) = (farm.folder.path().join("b.kiln"), farm.folder.path().join("restored"));
-    let made = backup(&farm.folder.path().join("farm"), None, &file, BEGINNING).await.unwrap();
+    let made = backup(&farm.folder.path().join("farm"), farm.database().as_deref(), &file, BEGINNING).await.unwrap();
     assert_eq!((made.blobs, made.elsewhere, made.elsewhere_bytes), (0, 3, 6 + 4 + 4));
     let object = s3.objects().into_iter().find(|name| name.contains(&Digest::of("lost").to_string())).unwrap();
     fs::remove_file(s3.object(&object)).unwrap();
-    let restored = restore(&file, &data, Some(&bucket(&s3))).await.unwrap();
+    let restored = restore(&file, &data, Some(&bucket(&s3)), None).await.unwrap();
     assert_eq!((restored.manifest, restored.lacking), (made, Some(1)));
     let server = Server::open_with(config(&data, Some(bucket(&s3))), Arc::new(|| BEGINNING)).await.unwrap();
     let (address, farm_again) = (server.address(), server.farm.clone());
@@ -287,7 +288,7 @@ async fn other_keys_are_taken_while_it_runs() {
     let store =
         Address::parse("s3://artifacts/farm").unwrap().watching(Watch::begin([file.clone()]), &keys(&s3)).unwrap();
     fs::write(&file, keys(&s3)).unwrap();
-    let mut farm = TestFarm::configured(On::Sqlite, |config| config.store = Some(store)).await;
+    let mut farm = TestFarm::configured(On::any(), |config| config.store = Some(store)).await;
     let (before, path) = (farm.upload(b"before").await, folder.path().join("after"));
     fs::write(&path, "after").unwrap();
     s3.rekey("another", "its secret");

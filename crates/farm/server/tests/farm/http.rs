@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_followed_without_gap_or_repeat() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let build = farm.submit("edge", &["image"]).await;
     let watcher = tokio::spawn(watch(farm.admin.clone(), build.id));
@@ -121,7 +121,7 @@ async fn servers_hear_of_each_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn artifacts_are_blobs_first_and_rows_last() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let build = farm.submit("edge", &["image"]).await;
     let node = farm.nodes.get_mut("n1").unwrap();
@@ -159,7 +159,7 @@ async fn artifacts_are_blobs_first_and_rows_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_broke_off_goes_on() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let ask = Asking::new(&farm);
     let digest = Digest::of("hello world");
     let piece = |offset: u64, bytes: &'static str| {
@@ -199,7 +199,7 @@ async fn session(ask: &Asking, name: &str, password: &str) -> Option<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_do_what() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let admin = Asking::new(&farm);
     admin.post("/api/v1/projects", NewProject { name: "secret".parse().unwrap(), open: false, weight: None }).await;
     let mut tokens = vec![];
@@ -256,7 +256,7 @@ async fn who_may_do_what() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_token_is_whole_when_it_is_there() {
     let mut earlier = None;
-    let farm = TestFarm::configured(On::Sqlite, |config| {
+    let farm = TestFarm::configured(On::any(), |config| {
         let path = config.data.join("admin.token");
         std::fs::create_dir_all(&config.data).unwrap();
         std::fs::write(&path, "of a start that was killed").unwrap();
@@ -273,7 +273,7 @@ async fn the_first_token_is_whole_when_it_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_allow_what_they_say_for_as_long_as_they_say() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let admin = Asking::new(&farm);
     let short = admin.token(&[Scope::Read], Some(60)).await.json::<Token>().await.unwrap();
     let reader = admin.with(short.secret.as_deref().unwrap());
@@ -294,7 +294,7 @@ async fn tokens_allow_what_they_say_for_as_long_as_they_say() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_other_sites_want_is_refused_and_guessing_ends() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let admin = Asking::new(&farm);
     let user = NewUser { name: "ann".parse().unwrap(), password: Some("correct horse".into()), admin: true };
     admin.post("/api/v1/users", &user).await;
@@ -317,7 +317,7 @@ async fn what_other_sites_want_is_refused_and_guessing_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_may_do_what_a_node_does() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let build = farm.submit("edge", &["image"]).await;
     let node = farm.nodes["n1"].client.clone();
@@ -329,7 +329,7 @@ async fn a_node_may_do_what_a_node_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_word_of_the_clients_own_makes_one_build() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let mut submission = farm.submission("edge", vec![farm.order("image")]);
     submission.once = Some("commit 1234".into());
     let first = farm.admin.submit(&submission).await.unwrap();
@@ -344,7 +344,7 @@ async fn a_word_of_the_clients_own_makes_one_build() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_is_refused_in_words() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let ask = Asking::new(&farm);
     // On a line of its own, which is cut.
     let large = Asking::new(&farm)
@@ -373,7 +373,7 @@ async fn bad_input_is_refused_in_words() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_opens_no_further_doors() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let admin = Asking::new(&farm);
     for scope in [Scope::Read, Scope::Submit] {
         let token = admin.token(&[scope], None).await.json::<Token>().await.unwrap();
@@ -408,7 +408,7 @@ async fn a_token_opens_no_further_doors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_reads_what_it_builds_from_and_nothing_else() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let build = farm.submit("edge", &["image"]).await;
     let (bundle, to) = (farm.bundle, farm.folder.path().join("to"));
@@ -423,7 +423,7 @@ async fn a_node_reads_what_it_builds_from_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_sent_away_while_waiting_gets_nothing() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let mut node = farm.nodes.remove("n1").unwrap();
     let id = node.id;
@@ -437,7 +437,7 @@ async fn who_is_sent_away_while_waiting_gets_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_look_alike_are_others() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let admin = Asking::new(&farm);
     for name in ["team-x", "team_x"] {
         admin.post("/api/v1/projects", NewProject { name: name.parse().unwrap(), open: false, weight: None }).await;
@@ -473,7 +473,7 @@ async fn names_that_look_alike_are_others() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_cancels_is_noted_where_there_is_something_to_cancel() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n", &[Arch::Amd64]).await;
     let (done, open) = (farm.done("done", b"made").await, farm.submit("open", &["image"]).await.id);
     for id in [done, open, open] {

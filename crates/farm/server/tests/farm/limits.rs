@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 async fn farm(limits: Limits) -> TestFarm {
-    TestFarm::configured(On::Sqlite, |config| config.limits = limits).await
+    TestFarm::configured(On::any(), |config| config.limits = limits).await
 }
 
 async fn status(farm: &TestFarm, path: &str, headers: &[(&str, &str)]) -> u16 {
@@ -149,7 +149,7 @@ impl Slow {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_too_slowly_does_not_keep_the_connection() {
     let [first, next] = [200, 600].map(Duration::from_millis);
-    let farm = TestFarm::configured(On::Sqlite, |config| {
+    let farm = TestFarm::configured(On::any(), |config| {
         config.patience = Patience { first, next, ..Patience::default() };
     });
     let mut farm = farm.await;

@@ -203,7 +203,7 @@ const LISTED: &str = "contents/edge.contents.json.zst";
 /// What a node says of contents may be nonsense.
 #[tokio::test(flavor = "multi_thread")]
 async fn contents_that_cannot_be_read() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n", &[Arch::Amd64]).await;
     let packed = |json: &str| zstd::encode_all(json.as_bytes(), 1).unwrap();
     let whole = zstd::encode_all(&*View { format: "tar".into(), ..View::default() }.to_json(), 1).unwrap();

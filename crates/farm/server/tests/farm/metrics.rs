@@ -81,7 +81,7 @@ async fn numbers_move(mut farm: TestFarm) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn not_for_strangers() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let proxied = ("x-forwarded-for", "192.0.2.1");
     let Answer { status, body } = farm.get("/metrics", &[proxied]).await;
     assert_eq!(status, 401);

@@ -285,7 +285,7 @@ async fn the_first_login_makes_an_account(on: On) {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_leave_only_those_who_were_linked() {
     let provider = Provider::start().await;
-    let farm = provider.farm(On::Sqlite, false).await;
+    let farm = provider.farm(On::any(), false).await;
     provider.says(json!({ "preferred_username": "admin", "groups": ["operators"] }));
     let mut stranger = Browser::new(&farm);
     let refused = stranger.log_in().await;
@@ -326,7 +326,7 @@ async fn without_leave_only_those_who_were_linked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_token_that_is_meant_opens_the_door() {
     let provider = Provider::start().await;
-    let farm = provider.farm(On::Sqlite, true).await;
+    let farm = provider.farm(On::any(), true).await;
     let bad = [
         json!({ "iss": "http://evil.example.org" }),
         json!({ "aud": "another" }),

@@ -13,7 +13,7 @@ const RECIPE: &str = "edition = 1\nname = \"edge\"\n\n[base]\ndistribution = \"d
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_the_first_link_to_a_live_build() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let (browser, server) = (Browser::start().await, format!("http://{}", farm.address));
 
@@ -110,7 +110,7 @@ async fn tell_lines(node: &TestNode, lease: &Lease, first: u64, count: u64, text
 async fn a_long_log_is_in_sight_wherever_one_looks() {
     let megabytes: u64 = std::env::var("KILN_LOG_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(5);
     let terms = Terms { output: 1 << 30, ..Terms::default() };
-    let mut farm = TestFarm::with(On::Sqlite, terms).await;
+    let mut farm = TestFarm::with(On::any(), terms).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let build = farm.submit("edge", &["image"]).await;
     let node = farm.nodes.get_mut("n1").unwrap();
@@ -156,7 +156,7 @@ const ENTER: &str = "\u{E007}";
 /// By keys alone, and in a browser that runs no scripts.
 #[tokio::test(flavor = "multi_thread")]
 async fn by_keyboard_and_without_script() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let (browser, server) = (Browser::start().await, format!("http://{}", farm.address));
     browser.without_script().await;
@@ -209,7 +209,7 @@ async fn reach(browser: &Browser, selector: &str) {
 /// Text stands out from its ground as WCAG 2.2 asks of level AA, by day and by night.
 #[tokio::test(flavor = "multi_thread")]
 async fn dark_and_light_can_be_read() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let build = farm.submit("edge", &["image", "other"]).await;
     let node = farm.nodes.get_mut("n1").unwrap();
@@ -271,7 +271,7 @@ async fn fill(browser: &Browser, recipe: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_script_the_pages_say_the_same() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let mut farm = TestFarm::start(On::any()).await;
     farm.enrol("n1", &[Arch::Amd64]).await;
     let build = farm.submit("edge", &["image"]).await;
     let node = farm.nodes.get_mut("n1").unwrap();

@@ -195,7 +195,7 @@ async fn what_is_needed_stays(on: On) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn they_are_their_makers() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let asking = Asking::new(&farm);
     farm.submit("edge", &["image"]).await;
     let ann: Name = "ann".parse().unwrap();
@@ -244,7 +244,7 @@ async fn they_are_their_makers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_submitted_is_told() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let psk: Variable = "PSK".parse().unwrap();
     let value = || kiln_farm_api::secret::Value("hunter22".into());
     farm.admin.set_secret(&project(), &psk, value()).await.unwrap();
@@ -285,7 +285,7 @@ async fn what_cannot_be_submitted_is_told() {
 /// By a form as a browser without script sends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_projects_page_makes_and_removes_them() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     farm.submit("edge of town", &["image"]).await;
     let browser = Browser::enter(&farm).await;
     let at = "/projects/default/schedules";

@@ -128,7 +128,7 @@ async fn given_to_the_holder_alone_on_postgres() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn owners_set_them_builders_see_their_names() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let admin = Asking::new(&farm);
     let new = NewProject { name: "lab".parse().unwrap(), open: true, weight: None };
     farm.admin.make_project(&new).await.unwrap();
@@ -177,7 +177,7 @@ async fn owners_set_them_builders_see_their_names() {
 /// By a form as a browser without script sends it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_projects_page_sets_and_removes_them() {
-    let farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::any()).await;
     let browser = Browser::enter(&farm).await;
     let set = browser.post("/projects/default/secrets", "name=KEY&value=BEGIN%0D%0Ahorse%0D%0AEND").await;
     assert_eq!(set.status(), 303);

@@ -152,7 +152,7 @@ async fn a_push_is_built_once(on: On) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_there_to_be_seen() {
-    let farm = with(On::Sqlite, &Repository::default()).await;
+    let farm = with(On::any(), &Repository::default()).await;
     let made = source(&farm).await;
     say(&farm, &made, made.secret.as_deref().unwrap(), "bad", B).await;
     let push = settled(&farm, made.id, PushState::Failed, 1).await;
@@ -167,7 +167,7 @@ async fn mistakes_are_there_to_be_seen() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_lacking_is_said_and_hinders_no_other_recipe() {
-    let farm = with(On::Sqlite, &Repository::default()).await;
+    let farm = with(On::any(), &Repository::default()).await;
     let made = source(&farm).await;
     say(&farm, &made, made.secret.as_deref().unwrap(), "secret", B).await;
     let push = settled(&farm, made.id, PushState::Failed, 1).await;
@@ -186,7 +186,7 @@ async fn a_secret_that_is_lacking_is_said_and_hinders_no_other_recipe() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_away_is_asked_again_and_then_given_up() {
     let repository = Repository::default();
-    let farm = with(On::Sqlite, &repository).await;
+    let farm = with(On::any(), &repository).await;
     let made = source(&farm).await;
     repository.away.store(1, Ordering::SeqCst);
     say(&farm, &made, made.secret.as_deref().unwrap(), "main", B).await;
@@ -210,7 +210,7 @@ async fn what_is_away_is_asked_again_and_then_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_failed_is_built_when_the_forge_says_it_again() {
     let repository = Repository::default();
-    let farm = with(On::Sqlite, &repository).await;
+    let farm = with(On::any(), &repository).await;
     let made = source(&farm).await;
     let secret = made.secret.as_deref().unwrap();
     repository.away.store(4, Ordering::SeqCst);
@@ -227,7 +227,7 @@ async fn what_failed_is_built_when_the_forge_says_it_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_what() {
-    let farm = with(On::Sqlite, &Repository::default()).await;
+    let farm = with(On::any(), &Repository::default()).await;
     let made = source(&farm).await;
     let post = async |path: &str, token: &str, body: serde_json::Value| {
         let request =

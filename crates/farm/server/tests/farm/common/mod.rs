@@ -27,7 +27,16 @@ pub enum On {
 }
 
 impl On {
-    fn url(&self) -> Option<String> {
+    /// Returns SQLite, or what `KILN_TEST_DATABASE=postgres` asks for: tests that are not about one database run on each by it.
+    pub fn any() -> Self {
+        match std::env::var("KILN_TEST_DATABASE").as_deref() {
+            Ok("postgres") => Self::Postgres(kiln_testkit::Postgres::start()),
+            Ok(other) => panic!("KILN_TEST_DATABASE={other}: `postgres`, or nothing"),
+            Err(_) => Self::Sqlite,
+        }
+    }
+
+    pub fn url(&self) -> Option<String> {
         match self {
             Self::Sqlite => None,
             Self::Postgres(postgres) => Some(postgres.url()),
@@ -48,7 +57,7 @@ pub struct TestFarm {
     clock: Arc<AtomicI64>,
     serving: tokio::task::JoinHandle<()>,
     pub folder: tempfile::TempDir,
-    _on: On,
+    on: On,
 }
 
 /// What somebody without a client of ours gets.
@@ -97,21 +106,15 @@ impl TestFarm {
         let serving = tokio::spawn(async move { server.run(std::future::pending()).await });
         let admin = client(address, &token);
         let bundle = farm.keep("bundle".into()).await.unwrap();
-        let mut this = Self {
-            farm,
-            admin,
-            token,
-            address,
-            nodes: BTreeMap::new(),
-            bundle,
-            welcome,
-            clock,
-            serving,
-            folder,
-            _on: on,
-        };
+        let mut this =
+            Self { farm, admin, token, address, nodes: BTreeMap::new(), bundle, welcome, clock, serving, folder, on };
         this.upload(b"bundle").await;
         this
+    }
+
+    /// Returns which PostgreSQL it is on, if it is on one.
+    pub fn database(&self) -> Option<String> {
+        self.on.url()
     }
 
     /// Starts another server on the same database and folder; returns where it listens.
