@@ -12,7 +12,7 @@ const RECIPE: &str = "edition = 1\nname = \"service\"\n\n[base]\ndistribution = 
      [services]\nenable = [\"kiln-serve\"]\n\n[network]\ndhcp = true\n\n[[output]]\nformat = \"raw\"\n\n[verify]\nboot = true\n";
 
 /// A build service that was never set up: it comes up, its first link and token open it, it survives, and it says what is wrong.
-const HOLDS: [(&str, &str); 8] = [
+const HOLDS: [(&str, &str); 10] = [
     ("dpkg --audit; dpkg-query -W -f '${Status}' kiln; grep ^kiln: /etc/subuid", "install ok installed"),
     ("systemctl is-active kiln-serve && systemctl show -p NotifyAccess,Type kiln-serve", "Type=notify"),
     ("curl -fsS http://127.0.0.1:8080/ready && stat -c %U:%a /var/lib/kiln /var/lib/kiln/admin.token", "kiln:600"),
@@ -25,6 +25,19 @@ const HOLDS: [(&str, &str); 8] = [
     (
         "curl -fsS -H \"authorization: Bearer $(cat /var/lib/kiln/admin.token)\" http://127.0.0.1:8080/api/v1/nodes",
         "\"amd64\"",
+    ),
+    (
+        // Another node, as an administrator lets one in and the machine's own service brings it.
+        "mkdir -p /etc/kiln; curl -fsS -H \"authorization: Bearer $(cat /var/lib/kiln/admin.token)\" -H 'content-type: application/json' \
+         -d '{\"name\":\"another\"}' http://127.0.0.1:8080/api/v1/nodes | sed 's/.*\"credential\":\"\\([^\"]*\\).*/\\1/' \
+         >/etc/kiln/node.credential; chmod 600 /etc/kiln/node.credential; echo KILN_SERVER=http://127.0.0.1:8080 >/etc/kiln/node.env; \
+         systemctl start kiln-node; sleep 2; systemctl is-active kiln-node; curl -fsS -H \"authorization: Bearer $(cat \
+         /var/lib/kiln/admin.token)\" http://127.0.0.1:8080/api/v1/nodes | tr '{' '\\n' | grep another",
+        "\"state\":\"ready\"",
+    ),
+    (
+        "systemctl stop kiln-node; systemctl is-active kiln-node; systemctl show -p Result kiln-node; stat -c %U:%a /var/lib/kiln-node",
+        "Result=success",
     ),
     (
         "systemctl kill -s KILL kiln-serve; sleep 5; curl -fsS --retry 20 --retry-all-errors http://127.0.0.1:8080/ready; systemctl \

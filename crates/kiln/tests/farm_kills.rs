@@ -5,6 +5,8 @@
 
 #[path = "farm_kills/redis.rs"]
 mod redis;
+#[path = "farm_kills/store.rs"]
+mod store;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
@@ -41,6 +43,11 @@ fn nothing_is_lost_in_a_bucket() {
 #[test]
 fn nothing_is_missed_where_redis_dies() {
     tokio::runtime::Runtime::new().unwrap().block_on(redis::torment(kills(2)));
+}
+
+#[test]
+fn nothing_stays_in_a_store_whose_server_dies() {
+    tokio::runtime::Runtime::new().unwrap().block_on(store::torment());
 }
 
 /// What a server finds in its database is no news to whoever reads its log.

@@ -63,6 +63,14 @@ impl Postgres {
         self.process = Some(process.into_inner());
     }
 
+    /// Performs statements by PostgreSQL's own client; returns what the last one says, without ornaments.
+    pub fn run(&self, sql: &str) -> String {
+        let output = program("psql").args([&self.url(), "-Aqtc", sql]).current_dir(self.folder.path()).output();
+        let output = output.expect("psql is there");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it is UTF-8").trim().to_owned()
+    }
+
     /// Kills it.
     pub fn down(&mut self) {
         if let Some(mut process) = self.process.take() {
