@@ -7,9 +7,11 @@ use crate::common::asking::{Asking, Browser};
 use crate::common::{BEGINNING, On, TestFarm, client};
 use kiln_farm_api::access::Member;
 use kiln_farm_api::schedule::{NewRepeat, Repeat};
-use kiln_farm_api::{BuildId, BuildState, Error, Name, NewUser, Order, Retention, Role, Scope, Variable, Work};
+use kiln_farm_api::{
+    BuildId, BuildState, Complete, Error, Given, Name, NewUser, Order, Retention, Role, Scope, Stored, Variable, Work,
+};
 use kiln_farm_server::decide::retain::DAY;
-use kiln_model::Arch;
+use kiln_model::{Arch, Digest};
 use kiln_testkit::Postgres;
 use reqwest::Method;
 
@@ -191,6 +193,40 @@ async fn what_is_needed_stays(on: On) {
     assert!(farm.blob(bundle).await.is_none());
     let refused = refusal(farm.admin.make_repeat(&project(), &yearly).await);
     assert_eq!(refused, (409, "`default` has no build called `edge`".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_takes_the_packages_of_its_own_build() {
+    let mut farm = TestFarm::start(On::any()).await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let taken = Given { task: "debs".parse().unwrap(), artifact: "a.deb".into(), path: "debs/a.deb".into() };
+    let mut image = Order { needs: ["debs".parse().unwrap()].into(), ..farm.order("image") };
+    let Work::Image { given, .. } = &mut image.work;
+    given.push(taken);
+    let first = farm.admin.submit(&farm.submission("edge", vec![farm.order("debs"), image])).await.unwrap();
+    let early = packaged(&mut farm, first.id, b"of today").await;
+    farm.admin.make_repeat(&project(), &nightly("edge")).await.unwrap();
+    farm.turn(5 * HOUR);
+    let again = came(&farm, BEGINNING).await.build.unwrap();
+    let late = packaged(&mut farm, again, b"of tomorrow").await;
+    assert_eq!((early, late), (Digest::of("of today"), Digest::of("of tomorrow")));
+    assert_eq!(farm.build(again).await.state, BuildState::Done);
+}
+
+/// Performs a build of a package and the image that takes it; returns which package that is.
+async fn packaged(farm: &mut TestFarm, build: BuildId, bytes: &[u8]) -> Digest {
+    let sha256 = farm.upload(bytes).await;
+    let node = farm.nodes.get_mut("n").unwrap();
+    let debs = node.poll(1, 2000).await.unwrap().begin.remove(0);
+    assert_eq!((debs.build, debs.name.as_str()), (build, "debs"));
+    let artifacts = vec![Stored { name: "a.deb".into(), size: bytes.len() as u64, sha256, task: None }];
+    node.client.complete(debs.task, &Complete { epoch: debs.epoch, failure: None, artifacts }).await.unwrap();
+    node.forget(&debs);
+    let image = node.poll(1, 2000).await.unwrap().begin.remove(0);
+    let handed = node.client.handed(image.task, image.epoch).await.unwrap();
+    node.end(&image, None).await.unwrap();
+    node.forget(&image);
+    handed[0].sha256
 }
 
 #[tokio::test(flavor = "multi_thread")]
