@@ -1,4 +1,5 @@
-//! What is said on the connections that came in. Who opens one and asks nothing, or asks a line an hour, does not keep it.
+//! What is said on the connections that came in. Who opens one and asks nothing, or asks a line an hour, does not keep it; who asked
+//! once keeps one of HTTP/2 for as long as they answer pings.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -23,16 +24,17 @@ use crate::doors::{Doors, Stream};
 pub struct Patience {
     /// From coming in until the first request's header is whole.
     pub first: Duration,
-    /// From an answer's end until the next request's header is whole, of HTTP/1.1. Clients keep idle connections for 90 s at most, as
-    /// far as they are known; who closes first should be they.
+    /// From when an answer is all written, which its reader may not have read yet, until the next request's header is whole, of
+    /// HTTP/1.1. Longer than clients and proxies keep idle connections (reqwest 90 s, Chrome 300 s): who closes first should be they,
+    /// lest a request be lost on its way to a door that just closes.
     pub next: Duration,
-    /// How often one of HTTP/2 is asked whether it is still there, and how long it may take to say so.
+    /// How often one of HTTP/2 is asked whether it is still there, and how long it may take to say so before it is closed.
     pub ping: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { first: Duration::from_secs(30), next: Duration::from_secs(100), ping: Duration::from_secs(30) }
+        Self { first: Duration::from_secs(30), next: Duration::from_secs(330), ping: Duration::from_secs(30) }
     }
 }
 

@@ -452,6 +452,10 @@ fn sound(submission: &Submission) -> Result<()> {
     if length == 0 || length > NAME || submission.name.chars().any(char::is_control) {
         return Err(Error::bad(format!("a build's name has 1 to {NAME} characters and no control characters")));
     }
+    if submission.once.as_ref().is_some_and(|once| once.len() > NAME || once.contains(char::is_control)) {
+        let why = format!("what a submission is known by again has {NAME} bytes at most and no control characters");
+        return Err(Error::bad(why));
+    }
     for Order { work: Work::Image { recipe, .. }, channel, .. } in &submission.tasks {
         plain_path(recipe)?;
         let odd = |c: char| c.is_control() || c.is_whitespace();

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
+use crate::backup::UNCHECKED;
 use crate::blobs::{self, Blobs, Bucket};
 pub use crate::config::Config;
 use crate::connections::Patience;
@@ -68,6 +69,11 @@ impl Server {
         let _ = signal(SignalKind::hangup()).map_err(|error| Error::failed("listen to SIGHUP", error))?;
         let doing = |what: &str, path: &Path| format!("{what} `{}`", path.display());
         private_folder(&config.data).map_err(|error| Error::failed(doing("make", &config.data), error))?;
+        let unfinished = config.data.join(UNCHECKED);
+        if unfinished.exists() {
+            let why = format!("in `{}` a restore broke off, or is under way", config.data.display());
+            return Err(Error::conflict(why).hint("empty the folder and restore again, or name another with `--data`"));
+        }
         let file = config.data.join("kiln.db");
         let url = config.database.clone().unwrap_or_else(|| format!("sqlite:{}?mode=rwc", file.display()));
         let hub = Arc::new(Hub::default());
@@ -236,6 +242,7 @@ async fn welcome(farm: &Farm, data: &Path) -> Result<Option<Welcome>> {
     // The file first: whoever is killed in between begins anew, for there is no user yet.
     let file = data.join("admin.token");
     let written = private_file(data, &fresh.secret).and_then(|whole| Ok(whole.persist(&file)?));
+    let written = written.and_then(|_| std::fs::File::open(data)?.sync_all());
     written.map_err(|error| Error::failed(format!("write `{}`", file.display()), error))?;
     let (digest, first) = (invitation.digest, name.clone());
     farm.db

@@ -33,7 +33,13 @@ pub fn run(args: Args) -> Outcome {
     let restored = farm::runtime()?.block_on(restoring);
     let restored = restored.map_err(|error| farm::not_done("restore", error))?;
     let Restored { manifest, lacking } = restored;
-    out::talk(&format!("`{}`: the database and {}\n", data.display(), what(manifest.blobs, manifest.bytes)));
+    let artifacts = what(manifest.blobs, manifest.bytes);
+    if database.is_some_and(|url| url.starts_with("postgres")) {
+        out::talk(&format!("`{}`: {artifacts}; the database is the PostgreSQL of DATABASE_URL\n", data.display()));
+        out::talk("`kiln serve` needs the same DATABASE_URL: without it a new service begins in the folder\n");
+    } else {
+        out::talk(&format!("`{}`: the database and {artifacts}\n", data.display()));
+    }
     let elsewhere = what(manifest.elsewhere, manifest.elsewhere_bytes);
     match lacking {
         None if manifest.elsewhere == 0 => {}

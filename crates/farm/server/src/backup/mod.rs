@@ -27,7 +27,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use copy::before_update;
 pub use pack::backup;
-pub use restore::{Restored, restore};
+pub use restore::{Restored, UNCHECKED, restore};
 
 /// What a backup says of itself; its first entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -47,7 +47,9 @@ fn ours(data: &Path, postgres: Option<&str>) -> Result<()> {
     let needed = if postgres.is_some() { BLOBS } else { DATABASE };
     if !data.join(needed).exists() {
         let why = format!("`{}` is no folder of a farm: it has no `{needed}`", data.display());
-        return Err(Error::bad(why).hint("name the server's folder with `--data`, or with KILN_DATA"));
+        return Err(Error::bad(why).hint(
+            "name the server's folder with `--data` or KILN_DATA, and its PostgreSQL, if it has one, with DATABASE_URL",
+        ));
     }
     Ok(())
 }

@@ -17,8 +17,9 @@ use crate::db;
 use crate::error::{Error, Result};
 use crate::serve::private_folder;
 
-/// The database before all is found right: a farm without `kiln.db` is none, so a restore that broke off is never taken for one.
-const UNCHECKED: &str = "restoring.db";
+/// The database before all is found right: no server begins in a folder that has it, so a restore that broke off is never taken for a
+/// farm.
+pub const UNCHECKED: &str = "restoring.db";
 /// Longest manifest, bytes.
 const LONGEST: u64 = 1 << 20;
 
@@ -39,8 +40,14 @@ pub async fn restore(file: &Path, data: &Path, store: Option<&Address>, database
         let why = format!("`{}` is not empty", data.display());
         return Err(Error::conflict(why).hint("name a folder that is empty, or not there, with `--data`"));
     }
-    let restored = unpack_and_check(file, data, store, database).await;
-    if restored.is_err() {
+    let postgres = database.filter(|url| url.starts_with("postgres"));
+    if let Some(url) = postgres {
+        carry::ready(url).await?;
+    }
+    let mut committing = false;
+    let restored = unpack_and_check(file, data, store, (postgres, &mut committing)).await;
+    // If it may be in the database, its artifacts stay.
+    if restored.is_err() && !committing {
         clear(data);
     }
     restored
@@ -50,7 +57,7 @@ async fn unpack_and_check(
     file: &Path,
     data: &Path,
     store: Option<&Address>,
-    database: Option<&str>,
+    (postgres, committing): (Option<&str>, &mut bool),
 ) -> Result<Restored> {
     let (from, to) = (file.to_owned(), data.to_owned());
     let job = tokio::task::spawn_blocking(move || unpack(&from, &to));
@@ -69,14 +76,18 @@ async fn unpack_and_check(
     let failed = |error: io::Error| Error::failed(format!("write to `{}`", data.display()), error);
     let folder = File::open(data).map_err(failed)?;
     rustix::fs::syncfs(&folder).map_err(|error| failed(error.into()))?;
-    match database.filter(|url| url.starts_with("postgres")) {
+    match postgres {
         Some(url) => {
-            carry::into(url, &unpacked).await?;
-            fs::remove_file(&unpacked).map_err(failed)?;
+            carry::into(url, &unpacked, committing).await?;
+            if let Err(error) = fs::remove_file(&unpacked).and_then(|()| folder.sync_all()) {
+                tracing::warn!("`{}`, which is in the database now, is not removed: {error}", unpacked.display());
+            }
         }
-        None => fs::rename(unpacked, data.join(DATABASE)).map_err(failed)?,
+        None => {
+            fs::rename(unpacked, data.join(DATABASE)).map_err(failed)?;
+            folder.sync_all().map_err(failed)?;
+        }
     }
-    folder.sync_all().map_err(failed)?;
     Ok(Restored { manifest, lacking })
 }
 

@@ -156,7 +156,7 @@ impl Tx {
 }
 
 /// Returns a text as every database takes it: PostgreSQL has no NUL.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.replace('\0', "")
 }
 

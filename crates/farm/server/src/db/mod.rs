@@ -43,6 +43,7 @@ use crate::error::{Error, Result};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 
+pub(crate) use change::plain;
 pub use log::{Like, Said, Wanted};
 
 /// Which database it is.

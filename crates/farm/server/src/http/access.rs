@@ -158,8 +158,10 @@ pub async fn token_for(farm: &Farm, person: &Person, new: NewToken) -> Result<To
     if let Some(more) = new.scopes.iter().find(|scope| **scope > has) {
         return Err(Error::forbidden(format!("who asks has no scope `{}` to give away", more.name())));
     }
-    if new.scopes.is_empty() || new.name.is_empty() || new.name.chars().count() > 100 {
-        return Err(Error::bad("a token has a name of 1 to 100 characters and at least one scope"));
+    let odd = new.name.is_empty() || new.name.chars().count() > 100 || new.name.contains(char::is_control);
+    if new.scopes.is_empty() || odd {
+        let why = "a token has a name of 1 to 100 characters, none of them a control character, and at least one scope";
+        return Err(Error::bad(why));
     }
     let lasts = match person.0.by {
         // Not longer than the one that makes it.

@@ -103,12 +103,20 @@ async fn refused_with_the_reason() {
     back_up(&farm, "b.kiln").await;
     let file = folder.join("b.kiln");
 
-    let nobody = format!("postgres://kiln:swordfish@127.0.0.1:{}/kiln", kiln_testkit::free_port());
-    let refused = backup(&data, Some(&nobody), &folder.join("p"), 0).await.unwrap_err();
-    assert!(!format!("{refused:?}").contains("swordfish") && !folder.join("p").exists());
-    let refused = restore(&file, &folder.join("r"), None, Some(&nobody)).await.unwrap_err();
-    assert!(!format!("{refused:?}").contains("swordfish"));
-    assert_eq!(fs::read_dir(folder.join("r")).unwrap().count(), 0, "nothing is left of it");
+    for at in [kiln_testkit::free_port().to_string(), "swordfish".into()] {
+        let nobody = format!("postgres://kiln:swordfish@127.0.0.1:{at}/kiln");
+        let refused = backup(&data, Some(&nobody), &folder.join("p"), 0).await.unwrap_err();
+        assert!(!format!("{refused:?}").contains("swordfish") && !folder.join("p").exists());
+        let refused = restore(&file, &folder.join("r"), None, Some(&nobody)).await.unwrap_err();
+        assert!(!format!("{refused:?}").contains("swordfish"));
+        assert_eq!(fs::read_dir(folder.join("r")).unwrap().count(), 0, "nothing is left of it");
+    }
+    // One that broke off.
+    fs::write(folder.join("r/restoring.db"), "half").unwrap();
+    let config = Config { reserve: 0, ..Config::new((Ipv4Addr::LOCALHOST, 0).into(), folder.join("r")) };
+    let refused = Server::open(config).await.map(drop).unwrap_err().problem();
+    assert!(refused.title.contains("a restore broke off"), "{}", refused.title);
+    fs::remove_file(folder.join("r/restoring.db")).unwrap();
     let refused = backup(&data, None, &file, 0).await.unwrap_err().problem();
     assert!(refused.title.contains("is there already"), "{}", refused.title);
     let refused = backup(&folder, None, &folder.join("p"), 0).await.unwrap_err().problem();
