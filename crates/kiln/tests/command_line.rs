@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use common::Bench;
+use common::{Bench, Done};
 use kiln_testkit::{Archive, Deb, Fault, Key, Server};
 use serde_json::Value;
 
@@ -230,6 +230,25 @@ fn who_is_at_fault_decides_the_exit_code() {
     house.bench.run(&["plan", "small.toml", "--stage", "nonsense"]).ended(2);
     let mut odd = house.bench.kiln(&["lock", "small.toml"]);
     assert_eq!(odd.env("KILN_JOBS", "many").status().unwrap().code(), Some(2));
+}
+
+/// Whoever names another kind of database must not get, or back up, one that he does not know of.
+#[test]
+fn a_database_that_is_no_postgres_is_refused_and_its_password_told_nobody() {
+    let bench = Bench::new();
+    bench.write("farm/kiln.db", "");
+    for words in [
+        &["serve", "--listen", "127.0.0.1:0", "--data", "farm"][..],
+        &["backup", "b.kiln", "--data", "farm"],
+        &["restore", "b.kiln", "--data", "new"],
+    ] {
+        let mut kiln = bench.kiln(words);
+        let said = kiln.env("DATABASE_URL", "mysql://kiln:hidden@db/kiln").output().unwrap();
+        let said = Done::of(said).ended(4).stderr;
+        assert!(said.contains("DATABASE_URL names no PostgreSQL"), "{said}");
+        assert!(said.contains("`postgres://USER:PASSWORD@HOST/DATABASE`") && !said.contains("hidden"), "{said}");
+    }
+    assert!(!bench.path("new").exists() && !bench.path("b.kiln").exists());
 }
 
 #[test]

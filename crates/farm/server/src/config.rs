@@ -19,7 +19,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Its folder: database and artifacts.
     pub data: PathBuf,
-    /// `sqlite:…` or `postgres://…`; none: a file in `data`.
+    /// The PostgreSQL, `postgres://…`; none: a SQLite in `data`.
     pub database: Option<String>,
     /// What it is called from outside; none: the address it listens on.
     pub address: Option<String>,

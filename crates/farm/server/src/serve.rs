@@ -18,7 +18,7 @@ use crate::blobs::{self, Blobs, Bucket};
 pub use crate::config::Config;
 use crate::connections::Patience;
 use crate::db::elsewhere::{Ear, QUIET};
-use crate::db::{Db, Kind};
+use crate::db::{self, Db, Kind};
 use crate::dispatch::Dispatch;
 use crate::doors::Doors;
 use crate::error::{Error, Result, chain};
@@ -75,7 +75,8 @@ impl Server {
             return Err(Error::conflict(why).hint("empty the folder and restore again, or name another with `--data`"));
         }
         let file = config.data.join("kiln.db");
-        let url = config.database.clone().unwrap_or_else(|| format!("sqlite:{}?mode=rwc", file.display()));
+        let postgres = db::postgres(config.database.as_deref())?;
+        let url = postgres.map_or_else(|| format!("sqlite:{}?mode=rwc", file.display()), str::to_owned);
         let hub = Arc::new(Hub::default());
         let metrics = Arc::new(Metrics::default());
         let db = Db::open(&url, hub.clone(), metrics.clone(), &config.data.join("backup"), clock()).await?;

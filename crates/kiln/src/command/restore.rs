@@ -11,7 +11,8 @@ use crate::{farm, out, settings, store};
 
 /// Makes the folder of a build service from a backup.
 ///
-/// The folder must be empty, or not there yet. Every digest is checked; when something is wrong nothing is left in the folder.
+/// The folder must be empty, or not there yet. Every digest is checked; when something is wrong nothing is left in the folder,
+/// but where a PostgreSQL went away and nobody knows whether it has taken the database: the error says so.
 /// `kiln serve` then begins from it. Where DATABASE_URL names a PostgreSQL, which must be empty too, the database goes there, whichever
 /// kind it was in. With `--store` it is also seen that artifacts in the bucket are still there.
 #[derive(Debug, clap::Args)]
@@ -34,7 +35,7 @@ pub fn run(args: Args) -> Outcome {
     let restored = restored.map_err(|error| farm::not_done("restore", error))?;
     let Restored { manifest, lacking } = restored;
     let artifacts = what(manifest.blobs, manifest.bytes);
-    if database.is_some_and(|url| url.starts_with("postgres")) {
+    if database.is_some() {
         out::talk(&format!("`{}`: {artifacts}; the database is the PostgreSQL of DATABASE_URL\n", data.display()));
         out::talk("`kiln serve` needs the same DATABASE_URL: without it a new service begins in the folder\n");
     } else {

@@ -241,7 +241,7 @@ async fn serve(
     redis: Option<kiln_adapter_pieman::Server>,
 ) -> Result<(), Fault> {
     let data = config.data.clone();
-    let shared = config.database.as_ref().is_some_and(|url| !url.starts_with("sqlite:"));
+    let shared = config.database.is_some();
     let shutdown = farm::told_to_end()?;
     let server = Server::open(config).await.map_err(|error| farm::not_done("start the server", error))?;
     let (wish, wished) = watch::channel(Wish::Work);

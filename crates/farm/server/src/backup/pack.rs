@@ -16,9 +16,9 @@ use crate::error::{Error, Result};
 /// A blob by its row.
 pub(super) type Blob = Stray;
 
-/// Packs the farm in `data` into `file`, also while its server runs; a `database` that is no PostgreSQL is the file in `data`.
+/// Packs the farm in `data` into `file`, also while its server runs. Its database is the PostgreSQL of `database`, or the file in `data`.
 pub async fn backup(data: &Path, database: Option<&str>, file: &Path, now: i64) -> Result<Manifest> {
-    let postgres = database.filter(|url| url.starts_with("postgres"));
+    let postgres = db::postgres(database)?;
     ours(data, postgres)?;
     if file.exists() {
         return Err(Error::conflict(format!("`{}` is there already", file.display())));

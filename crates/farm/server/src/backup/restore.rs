@@ -31,16 +31,16 @@ pub struct Restored {
     pub lacking: Option<u64>,
 }
 
-/// Unpacks `file` into `data`, which must be empty, and checks every digest on the way; with `store`, also what is in that bucket. A
-/// `database` that is a PostgreSQL, which must be empty too, gets what the file in `data` has otherwise.
+/// Unpacks `file` into `data`, which must be empty, and checks every digest on the way; with `store`, also what is in that bucket. The
+/// PostgreSQL of `database`, which must be empty too, gets what the file in `data` has otherwise.
 pub async fn restore(file: &Path, data: &Path, store: Option<&Address>, database: Option<&str>) -> Result<Restored> {
+    let postgres = db::postgres(database)?;
     let doing = |error| Error::failed(format!("look into `{}`", data.display()), error);
     private_folder(data).map_err(doing)?;
     if fs::read_dir(data).map_err(doing)?.next().is_some() {
         let why = format!("`{}` is not empty", data.display());
         return Err(Error::conflict(why).hint("name a folder that is empty, or not there, with `--data`"));
     }
-    let postgres = database.filter(|url| url.starts_with("postgres"));
     if let Some(url) = postgres {
         carry::ready(url).await?;
     }

@@ -53,6 +53,26 @@ pub enum Kind {
     Postgres,
 }
 
+impl Kind {
+    fn of(url: &str) -> Self {
+        match url.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => Self::Postgres,
+            _ => Self::Sqlite,
+        }
+    }
+}
+
+/// Returns the address of the PostgreSQL that DATABASE_URL names, none where it names nothing. What is no PostgreSQL is refused, without
+/// its address, which may hold a password: a server's SQLite is in its folder, and nowhere else.
+pub fn postgres(database: Option<&str>) -> Result<Option<&str>> {
+    match database {
+        Some(url) if Kind::of(url) != Kind::Postgres => Err(Error::bad("DATABASE_URL names no PostgreSQL").hint(
+            "`postgres://USER:PASSWORD@HOST/DATABASE`; without DATABASE_URL the database is a SQLite in the folder of `--data`",
+        )),
+        database => Ok(database),
+    }
+}
+
 /// A connection for questions, and the way to the writer.
 #[derive(Clone)]
 pub struct Db {
@@ -86,7 +106,7 @@ impl Db {
     /// changed by that is copied into `backups` before.
     pub async fn open(url: &str, hub: Arc<Hub>, metrics: Arc<Metrics>, backups: &Path, now: i64) -> Result<Self> {
         sqlx::any::install_default_drivers();
-        let kind = if url.starts_with("postgres") { Kind::Postgres } else { Kind::Sqlite };
+        let kind = Kind::of(url);
         let options: AnyConnectOptions =
             url.parse().map_err(|error| Error::failed("read DATABASE_URL", no_url(error)))?;
         let writer = pool(kind, 1).connect_with(options.clone()).await.map_err(|error| opening(no_url(error)))?;
