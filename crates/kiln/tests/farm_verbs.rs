@@ -181,7 +181,12 @@ fn a_build_waits_for_a_node_that_can() {
 fn a_node_without_room_refuses() {
     let farm = Farm::start();
     let _mirror = farm.recipe();
-    farm.enrol("full");
+    let kept = || farm.bench.ok(&["cache", "ls", "--json", "--cache", "full-cache"]).stdout.contains("layer");
+    drop(farm.node("full"));
+    assert!(!kept());
+    let (worker, _) = (farm.run_node("full", &[]), farm.build("first"));
+    assert!(kept());
+    drop(worker);
     let _full = farm.run_node_with("full", &["--keep-free", "1000T"], &[]);
     let build = submit(&farm);
     let refusing = || {
@@ -190,6 +195,7 @@ fn a_node_without_room_refuses() {
     };
     eventually("it says why", || refusing().is_some());
     assert!(refusing().unwrap().contains("disk"), "{:?}", refusing());
+    eventually("its cache has given back what it can", || !kept());
     assert_eq!(shown(&farm, build).state, BuildState::Queued);
 }
 

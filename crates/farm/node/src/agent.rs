@@ -39,6 +39,8 @@ pub enum Wish {
 const YOUNG: Duration = Duration::from_secs(30);
 /// A node that drains waits no longer than this for a server that is away; its results stay on disk.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two attempts to make room in the cache.
+const AGAIN: Duration = Duration::from_secs(600);
 /// How much longer than it was allowed to a server may think.
 const LATE: Duration = Duration::from_secs(20);
 
@@ -81,6 +83,8 @@ struct Agent {
     wish: Wish,
     /// Since when the server could not be spoken to.
     away: Option<Instant>,
+    /// When the cache was last asked to make room.
+    collected: Option<Instant>,
 }
 
 /// A task this node has.
@@ -94,7 +98,8 @@ impl Agent {
     fn new(shop: Shop) -> Self {
         let (news, heard) = mpsc::unbounded_channel();
         let (shop, wish) = (Arc::new(shop), Wish::Work);
-        Self { shop, held: BTreeMap::new(), tasks: JoinSet::new(), ids: HashMap::new(), news, heard, wish, away: None }
+        let (tasks, ids) = (JoinSet::new(), HashMap::new());
+        Self { shop, held: BTreeMap::new(), tasks, ids, news, heard, wish, away: None, collected: None }
     }
 
     /// Takes up the results that were left.
@@ -148,8 +153,8 @@ impl Agent {
         }
     }
 
-    fn poll(&self) -> Poll {
-        let Config { slots, build_memory, min_disk, wait, .. } = self.shop.config;
+    fn poll(&mut self) -> Poll {
+        let Config { slots, build_memory, build_disk, min_disk, wait, .. } = self.shop.config;
         let mut resources = resources::look(&self.shop.config);
         let since = || self.held.values().filter_map(|held| held.builds);
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -161,15 +166,38 @@ impl Agent {
             build_memory,
             disk_free: resources.disk_free,
             min_disk,
+            build_disk,
             draining: self.wish > Wish::Work,
         };
-        let free = decide::free(&room);
+        let written = self.shop.home.try_to_write().and_then(|()| home::try_to_write(&self.shop.config.cache));
+        let free = decide::free(&room, written.err().map(|error| error.to_string()));
+        if free.full {
+            self.collect();
+        }
         resources.refusing = free.refusing;
         let holding = self.held.keys().copied().collect();
         // A server that was away is not made to wait as well.
         let wait = if self.away.is_some() { 0 } else { wait.as_millis() as u64 };
         let stopping = self.held.iter().filter(|(_, held)| held.stop.is_asked()).map(|(holding, _)| *holding).collect();
         Poll { resources, holding, stopping, free: free.free, draining: room.draining, wait }
+    }
+
+    /// Lets the cache give back what a build needs, and what builds that were cut off have left in it; not again and again where that
+    /// does not help.
+    fn collect(&mut self) {
+        if self.wish > Wish::Work || self.collected.is_some_and(|since| since.elapsed() < AGAIN) {
+            return;
+        }
+        self.collected = Some(Instant::now());
+        let shop = self.shop.clone();
+        self.tasks.spawn(async move {
+            let Config { min_disk, build_disk, slots, .. } = shop.config;
+            let wanted = min_disk.saturating_add(build_disk.saturating_mul(slots.into()));
+            match child::collect(&shop.config.kiln, &shop.config.cache, wanted).await {
+                Ok(said) => tracing::info!("the cache makes room: {said}"),
+                Err(error) => tracing::error!("make room in the cache: {error}"),
+            }
+        });
     }
 
     fn obey(&mut self, orders: Orders, free: u32) {

@@ -103,6 +103,15 @@ impl Child {
     }
 }
 
+/// Lets a kiln remove from its cache what nobody uses, until `wanted` bytes are free on its disk; returns what it says of that.
+pub async fn collect(program: &Path, cache: &Path, wanted: u64) -> io::Result<String> {
+    let mut command = Command::new(program);
+    command.args(["cache", "gc", "--keep-free", &wanted.to_string(), "--cache"]).arg(cache).env_clear().envs(kept());
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    if output.status.success() { Ok(said) } else { Err(io::Error::other(said)) }
+}
+
 /// Says secrets on a standard input, in one line, and holds it from then on. They are in no argument, no environment and no file, where
 /// others could read them.
 fn tether(mut stdin: ChildStdin, secrets: Option<&Values>) -> io::Result<JoinSet<ChildStdin>> {

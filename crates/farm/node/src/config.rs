@@ -27,6 +27,8 @@ pub struct Config {
     pub cache: PathBuf,
     /// Bytes that stay free where it works; below it takes nothing.
     pub min_disk: u64,
+    /// Bytes of disk that a build is thought to need beyond those.
+    pub build_disk: u64,
     /// Bytes of memory that a build is thought to need.
     pub build_memory: u64,
     /// Bytes that a bundle may unpack to.
@@ -50,6 +52,7 @@ impl Config {
             kiln,
             cache,
             min_disk: 5 << 30,
+            build_disk: 2 << 30,
             build_memory: 1 << 30,
             max_bundle: 8 << 30,
             wait: Duration::from_secs(10),

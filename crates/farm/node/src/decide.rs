@@ -10,12 +10,13 @@ pub struct Room {
     pub slots: u32,
     /// Builds that run.
     pub running: u32,
-    /// Of these, such as began a moment ago, whose memory is not taken yet.
+    /// Of these, such as began a moment ago, which have not taken what they need yet.
     pub young: u32,
     pub memory_free: u64,
     pub build_memory: u64,
     pub disk_free: u64,
     pub min_disk: u64,
+    pub build_disk: u64,
     /// It is to end.
     pub draining: bool,
 }
@@ -25,25 +26,34 @@ pub struct Room {
 pub struct Free {
     pub free: u32,
     pub refusing: Option<String>,
+    /// It is the disk's fault, which a smaller cache may mend.
+    pub full: bool,
 }
 
-/// Decides how many more tasks a node takes.
-pub fn free(room: &Room) -> Free {
-    let refuse = |why: String| Free { free: 0, refusing: Some(why) };
+/// Decides how many more tasks a node takes; `unwritable` is why it cannot write where it works.
+pub fn free(room: &Room, unwritable: Option<String>) -> Free {
+    let refuse = |why: String| Free { free: 0, refusing: Some(why), full: false };
     if room.draining {
         return refuse("it is to end".into());
     }
-    if room.disk_free < room.min_disk {
-        let (free, least) = (gib(room.disk_free), gib(room.min_disk));
-        return refuse(format!("its disk is nearly full: {free} GiB free, {least} GiB must stay"));
+    if let Some(why) = unwritable {
+        return refuse(why);
     }
-    let memory = room.memory_free / room.build_memory.max(1);
-    let memory = u32::try_from(memory).unwrap_or(u32::MAX).saturating_sub(room.young);
+    let for_builds =
+        |bytes: u64, each: u64| u32::try_from(bytes / each.max(1)).unwrap_or(u32::MAX).saturating_sub(room.young);
+    let disk = for_builds(room.disk_free.saturating_sub(room.min_disk), room.build_disk);
+    if room.disk_free < room.min_disk || (disk == 0 && room.running == 0) {
+        let (free, least, each) = (gib(room.disk_free), gib(room.min_disk), gib(room.build_disk));
+        let why =
+            format!("its disk is nearly full: {free} GiB free, {least} GiB must stay, a build is given {each} GiB");
+        return Free { full: true, ..refuse(why) };
+    }
+    let memory = for_builds(room.memory_free, room.build_memory);
     if memory == 0 && room.running == 0 {
         let (free, needed) = (gib(room.memory_free), gib(room.build_memory));
         return refuse(format!("it lacks memory: {free} GiB free, a build is given {needed} GiB"));
     }
-    Free { free: room.slots.saturating_sub(room.running).min(memory), refusing: None }
+    Free { free: room.slots.saturating_sub(room.running).min(memory).min(disk), refusing: None, full: false }
 }
 
 fn gib(bytes: u64) -> String {
@@ -93,12 +103,13 @@ mod tests {
         build_memory: 1 << 30,
         disk_free: 50 << 30,
         min_disk: 5 << 30,
+        build_disk: 2 << 30,
         draining: false,
     };
 
     #[test]
     fn slots_memory_and_disk_bound_what_is_taken() {
-        let free = |room: Room| free(&room).free;
+        let free = |room: Room| free(&room, None).free;
         assert_eq!(free(ROOM), 3);
         assert_eq!(free(Room { running: 4, ..ROOM }), 0);
         assert_eq!(free(Room { running: 9, ..ROOM }), 0);
@@ -107,15 +118,24 @@ mod tests {
         assert_eq!(free(Room { memory_free: 1 << 20, ..ROOM }), 0);
         assert_eq!(free(Room { build_memory: 0, ..ROOM }), 3);
         assert_eq!(free(Room { draining: true, ..ROOM }), 0);
+        assert_eq!(free(Room { disk_free: 9 << 30, ..ROOM }), 2);
+        assert_eq!(free(Room { disk_free: 9 << 30, young: 1, ..ROOM }), 1);
+        assert_eq!(free(Room { disk_free: 4 << 30, min_disk: 0, build_disk: 0, ..ROOM }), 3);
     }
 
     #[test]
     fn a_node_that_takes_nothing_says_why() {
-        let why = |room: Room| free(&room).refusing;
+        let why = |room: Room| free(&room, None).refusing;
         assert_eq!(why(ROOM), None);
         assert_eq!(why(Room { running: 4, ..ROOM }), None);
-        let full = "its disk is nearly full: 1.5 GiB free, 5.0 GiB must stay";
+        let full = "its disk is nearly full: 1.5 GiB free, 5.0 GiB must stay, a build is given 2.0 GiB";
         assert_eq!(why(Room { disk_free: 3 << 29, ..ROOM }).as_deref(), Some(full));
+        // What is there is not enough for a first build, but a second one of two may be at work with it.
+        let scarce = Room { disk_free: 6 << 30, ..ROOM };
+        assert_eq!((why(scarce), why(Room { running: 0, ..scarce }).is_some()), (None, true));
+        assert!(super::free(&Room { disk_free: 0, ..ROOM }, None).full);
+        let sick = super::free(&ROOM, Some("its folder is read-only".into()));
+        assert_eq!((sick.free, sick.refusing.as_deref(), sick.full), (0, Some("its folder is read-only"), false));
         let lacks = "it lacks memory: 0.0 GiB free, a build is given 1.0 GiB";
         assert_eq!(why(Room { memory_free: 1, running: 0, ..ROOM }).as_deref(), Some(lacks));
         assert_eq!(why(Room { draining: true, ..ROOM }).as_deref(), Some("it is to end"));

@@ -1,7 +1,7 @@
 //! A node's folder: work under way, results the server has not taken, and a lock so that one node works there.
 
 use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -45,6 +45,11 @@ impl Home {
         self.folder.join("stages")
     }
 
+    /// Writes where it works, to see whether that is possible.
+    pub fn try_to_write(&self) -> io::Result<()> {
+        try_to_write(&self.folder)
+    }
+
     /// Returns the folders of work that a node left when it died.
     pub fn left_work(&self) -> io::Result<Vec<PathBuf>> {
         fs::read_dir(self.folder.join("work"))?.map(|entry| Ok(entry?.path())).collect()
@@ -67,6 +72,14 @@ impl Home {
         File::open(self.folder.join("outbox"))?.sync_all()?;
         Ok(to)
     }
+}
+
+/// Makes a file in a folder and removes it: what is read-only, full or out of inodes says so.
+pub fn try_to_write(folder: &Path) -> io::Result<()> {
+    let path = folder.join(".try");
+    let tried = fs::create_dir_all(folder).and_then(|()| File::create(&path)?.write_all(b"."));
+    let _ = fs::remove_file(&path);
+    tried.map_err(|error| io::Error::new(error.kind(), format!("it cannot write to `{}`: {error}", folder.display())))
 }
 
 fn name(holding: Holding) -> String {

@@ -54,7 +54,8 @@ pub async fn tell_the_rest(client: &Client, holding: Holding, folder: &Path, beg
     Ok(Teller { client: client.clone(), holding, began, reader, progress }.run().await)
 }
 
-/// Uploads what the task made, then says how it ended; returns when the server has taken it or never will.
+/// Uploads what the task made, then says how it ended; returns when the server has taken it or never will. What it refuses for good is
+/// told once more, as a failure without artifacts.
 pub async fn deliver(client: &Client, holding: Holding, folder: &Path, complete: &Complete) {
     let mut complete = complete.clone();
     if let Err(why) = upload::all(client, &folder.join(OUT), &complete.artifacts).await {
@@ -70,11 +71,15 @@ pub async fn deliver(client: &Client, holding: Holding, folder: &Path, complete:
             Err((Trouble::NotOurs, error)) => {
                 return tracing::info!(task = %holding.task, "the server does not take a result: {error}");
             }
-            Err((trouble, error)) => {
-                if trouble != Trouble::Passing {
-                    tracing::error!(task = %holding.task, "say how a task ended: {error}");
+            Err((Trouble::Passing, _)) => backoff.pause().await,
+            Err((Trouble::Lasting(why), _)) => {
+                tracing::error!(task = %holding.task, "say how a task ended: {why}");
+                if complete.artifacts.is_empty() {
+                    return;
                 }
-                backoff.pause().await;
+                // What it does not take is most likely what they are called or how many they are.
+                complete.artifacts.clear();
+                complete.failure = Some(lost(&format!("the server does not take the result: {why}")));
             }
         }
     }

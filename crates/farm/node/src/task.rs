@@ -51,8 +51,14 @@ pub async fn run(shop: Arc<Shop>, lease: Lease, stop: Stop, built: impl FnOnce()
             }
         }
         Ok(None) => {}
-        // What cannot even be written down is somebody else's: the lease is held no longer.
-        Err(error) => tracing::error!(task = %holding.task, "keep a task's work: {error}"),
+        // What cannot even be written down is somebody else's: the lease is held no longer. Not at once, as it may come back here.
+        Err(error) => {
+            tracing::error!(task = %holding.task, "keep a task's work: {error}");
+            tokio::select! {
+                () = stop.asked() => {}
+                () = tokio::time::sleep(shop.config.wait) => {}
+            }
+        }
     }
     clear(vec![shop.home.work(holding), shop.home.outbox(holding)]).await;
 }

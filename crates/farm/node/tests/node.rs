@@ -381,6 +381,36 @@ async fn no_more_is_built_at_once_than_there_are_slots() {
 }
 
 #[tokio::test]
+async fn a_result_that_is_refused_for_good_becomes_a_failure() {
+    let stage = Stage::set().await;
+    let _node = stage.node();
+    let holding = stage.lease(1, 1, &format!("echo x > $out/x; echo x > $out/{}; finished", server::UNFIT));
+    let complete = stage.done(holding).await;
+    let why = complete.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+    assert!(why.contains("does not take the result") && complete.artifacts.is_empty(), "{complete:?}");
+    stage.forgotten().await;
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_write_takes_nothing() {
+    let stage = Stage::set().await;
+    let _node = stage.node();
+    let (data, away) = (stage.home.path().join("data"), stage.home.path().join("away"));
+    stage.farm.until("it works", |facts| facts.last_poll.is_some()).await;
+    fs::rename(&data, &away).unwrap();
+    fs::write(&data, "no folder").unwrap();
+    let said = |facts: &server::Facts| facts.last_poll.as_ref().and_then(|poll| poll.resources.refusing.clone());
+    let refuses = |facts: &server::Facts| said(facts).is_some_and(|why| why.contains("it cannot write to `"));
+    stage.farm.until("it says why it takes nothing", refuses).await;
+    let holding = stage.lease(1, 1, "finished");
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    stage.farm.facts(|facts| assert!(facts.leased.is_empty()));
+    fs::remove_file(&data).unwrap();
+    fs::rename(&away, &data).unwrap();
+    assert_eq!(stage.done(holding).await.failure, None);
+}
+
+#[tokio::test]
 async fn a_draining_node_ends_what_it_has() {
     let stage = Stage::set().await;
     let node = stage.node();

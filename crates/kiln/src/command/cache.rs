@@ -3,6 +3,8 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use kiln_model::Fault;
+use kiln_model::fault::OrFault as _;
 use kiln_store::{EntryInfo, Store};
 
 use crate::command::Outcome;
@@ -31,6 +33,9 @@ enum Action {
         /// The bound, as in `5G` [default: $KILN_CACHE_LIMIT, 20 GiB]
         #[arg(long, value_name = "SIZE", value_parser = text::parse_bytes)]
         limit: Option<u64>,
+        /// Remove until so much is free on the cache's disk, also below the bound
+        #[arg(long, value_name = "SIZE", value_parser = text::parse_bytes)]
+        keep_free: Option<u64>,
         /// Only tell what would be removed
         #[arg(long)]
         dry_run: bool,
@@ -53,7 +58,11 @@ enum Action {
 pub fn run(args: Args) -> Outcome {
     match args.action {
         Action::Ls { json, flags } => ls(json, &flags),
-        Action::Gc { limit, dry_run, json, flags } => gc(limit, dry_run, json, &flags),
+        Action::Gc { limit, keep_free, dry_run, json, flags } => {
+            let store = if dry_run { open(&flags)? } else { open_inside(&flags)? };
+            let limit = keep_free.map_or(Ok(limit), |wanted| within(&store, wanted, limit))?;
+            gc(&store, limit, dry_run, json)
+        }
         Action::Verify { json, flags } => verify(json, &flags),
     }
 }
@@ -71,8 +80,17 @@ fn ls(json: bool, flags: &Flags) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn gc(limit: Option<u64>, dry_run: bool, json: bool, flags: &Flags) -> Outcome {
-    let store = if dry_run { open(flags)? } else { open_inside(flags)? };
+/// Returns the bound with which `wanted` bytes of the disk are free; none where they are already, and nothing else was said.
+fn within(store: &Store, wanted: u64, limit: Option<u64>) -> Result<Option<u64>, Fault> {
+    let folder = store.root();
+    let about = rustix::fs::statvfs(folder).farm(|| format!("ask what is free in `{}`", folder.display()))?;
+    let free = about.f_bavail.saturating_mul(about.f_frsize);
+    let used: u64 = store.list().map_err(Fault::from)?.iter().map(|entry| entry.size).sum();
+    let needed = (free < wanted).then(|| used.saturating_sub(wanted - free));
+    Ok(needed.map(|needed| limit.map_or(needed, |limit| limit.min(needed))).or(limit))
+}
+
+fn gc(store: &Store, limit: Option<u64>, dry_run: bool, json: bool) -> Outcome {
     let collected = store.gc(limit, dry_run).map_err(kiln_model::Fault::from)?;
     if json {
         out::json(&collected.removed)?;

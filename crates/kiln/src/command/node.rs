@@ -44,7 +44,10 @@ pub struct Args {
     /// Memory that a build is thought to need
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
     build_memory: u64,
-    /// Space on the disk below which it takes nothing
+    /// Space on the disk that a build is thought to need
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = text::parse_bytes)]
+    build_disk: u64,
+    /// Space on the disk that stays free: what of it a build would need is no room for one
     #[arg(long, value_name = "SIZE", default_value = "5G", value_parser = text::parse_bytes)]
     keep_free: u64,
 }
@@ -66,9 +69,9 @@ fn config(args: Args) -> Result<Config, Failure> {
     let data = args.data.unwrap_or_else(|| settings::data_folder().join("node"));
     let config = Config::new(server, credential, data, this_program()?, cache);
     let trust = args.authority.trust()?;
-    let Args { slots, build_memory, keep_free: min_disk, .. } = args;
+    let Args { slots, build_memory, build_disk, keep_free: min_disk, .. } = args;
     let capabilities = args.capabilities.iter().map(Name::to_string).collect();
-    Ok(Config { slots, capabilities, trust, build_memory, min_disk, ..config })
+    Ok(Config { slots, capabilities, trust, build_memory, build_disk, min_disk, ..config })
 }
 
 /// Returns the cache folder of a node's builds.

@@ -63,7 +63,10 @@ pub struct Args {
     /// Memory that a build on this machine is thought to need
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = text::parse_bytes)]
     build_memory: u64,
-    /// Space on the disk below which this machine begins no build
+    /// Space on the disk that a build on this machine is thought to need
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = text::parse_bytes)]
+    build_disk: u64,
+    /// Space on the disk that builds on this machine leave free: what of it a build would need is no room for one
     #[arg(long, value_name = "SIZE", default_value = "5G", value_parser = text::parse_bytes)]
     build_keep_free: u64,
     /// Cache folder of builds on this machine [default: $KILN_CACHE, $XDG_CACHE_HOME/kiln, ~/.cache/kiln]
@@ -179,7 +182,11 @@ pub fn run(args: Args) -> Outcome {
         vault: vault(args.secrets_key_file.as_deref())?,
         ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
     };
-    let own = || Own::of(args.slots, args.build_memory, args.build_keep_free, args.cache);
+    let own = || {
+        let (cache, kiln) = (node::cache(args.cache)?, node::this_program()?);
+        let (build_memory, build_disk, min_disk) = (args.build_memory, args.build_disk, args.build_keep_free);
+        Ok::<_, Failure>(Own { slots: args.slots, build_memory, build_disk, min_disk, cache, kiln })
+    };
     let own = if args.no_node { None } else { Some(own()?) };
     farm::log();
     farm::runtime()?.block_on(serve(config, own, args.invite, redis))?;
@@ -198,17 +205,13 @@ fn vault(file: Option<&Path>) -> Result<Option<Vault>, Failure> {
 struct Own {
     slots: u32,
     build_memory: u64,
+    build_disk: u64,
     min_disk: u64,
     cache: PathBuf,
     kiln: PathBuf,
 }
 
 impl Own {
-    fn of(slots: u32, build_memory: u64, min_disk: u64, cache: Option<PathBuf>) -> Result<Self, Failure> {
-        let cache = node::cache(cache)?;
-        Ok(Self { slots, build_memory, min_disk, cache, kiln: node::this_program()? })
-    }
-
     /// Returns how it works for the server beside it, which it speaks to as any other node does. Where several servers may share a
     /// database, and perhaps a folder, each has a node of another name.
     async fn config(self, server: &Server, data: &Path, shared: bool) -> Result<kiln_farm_node::Config, Fault> {
@@ -229,8 +232,8 @@ impl Own {
         let name = name.parse().farm(|| "name the node".into())?;
         let credential = server.farm.enrol_own(&name).await.farm(|| "let the node in".into())?;
         let config = kiln_farm_node::Config::new(address, credential, data, self.kiln, self.cache);
-        let Self { slots, build_memory, min_disk, .. } = self;
-        Ok(kiln_farm_node::Config { slots, build_memory, min_disk, ..config })
+        let Self { slots, build_memory, build_disk, min_disk, .. } = self;
+        Ok(kiln_farm_node::Config { slots, build_memory, build_disk, min_disk, ..config })
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Facts {
     pub tells: usize,
 }
 
+/// The name of an artifact that no result may have.
+pub const UNFIT: &str = "unfit";
+
 /// The server at work.
 #[derive(Clone)]
 pub struct Farm {
@@ -146,6 +149,9 @@ async fn complete(
 ) -> Result<StatusCode, Response> {
     let holding = Holding { task, epoch: complete.epoch };
     farm.refuse(Some(holding))?;
+    if complete.artifacts.iter().any(|artifact| artifact.name == UNFIT) {
+        return Err(StatusCode::BAD_REQUEST.into_response());
+    }
     farm.facts(|facts| {
         let all = complete.artifacts.iter().all(|artifact| facts.blobs.contains_key(&artifact.sha256));
         assert!(all, "blobs first");
