@@ -87,6 +87,7 @@ fn what_cannot_be_is_told_before_anything_is_sent() {
     let user = "[[user]]\nname = \"admin\"\nssh-keys = { file = \"made/agent.bin\" }\n";
     for (recipe, wanted) in [
         (recipe.replace("agent.bin", "agent.deb"), "`made` makes no file `agent.deb`"),
+        (recipe.replace("format = \"tar\"", "format = \"dir\""), "a farm keeps files, and output `edge` is a folder"),
         (recipe.replace("made/agent.bin", "made"), unread),
         (recipe.replace("made/agent.bin", "."), unread),
         (recipe.replace("made/agent.bin", &absolute), "its path is absolute"),

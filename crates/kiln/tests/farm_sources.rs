@@ -22,6 +22,8 @@ struct Farm {
 impl Farm {
     fn start() -> Self {
         let home = tempfile::tempdir().unwrap();
+        // What a server left that was killed over it.
+        fs::create_dir_all(home.path().join("farm/repositories/left/.git")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
         command.args([
             "serve",
@@ -68,7 +70,9 @@ impl Farm {
         curl.args(["-sSf", "--noproxy", "*", "-H", "X-GitHub-Event: push", "-H", "Content-Type: application/json"]);
         let told = run(curl.args(["-H", &format!("X-Hub-Signature-256: sha256={digits}"), "-d", &body, &at]));
         assert!(told.contains("push"), "{told}");
-        self.ended(source).await
+        let ended = self.ended(source).await;
+        assert_eq!(fs::read_dir(self.home.path().join("farm/repositories")).unwrap().count(), 0);
+        ended
     }
 
     async fn ended(&self, source: &Source) -> Push {

@@ -24,6 +24,7 @@ pub mod oidc;
 mod pages;
 pub mod parking;
 mod people;
+pub mod recipes;
 mod repeats;
 pub mod secret;
 pub mod secrets;

@@ -1,5 +1,6 @@
 //! A server from its beginning to its end.
 
+use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub struct Server {
     patience: Patience,
     /// The database that further servers may share.
     shared: Option<String>,
+    /// Held while no other server may work in the folder.
+    _alone: Option<File>,
 }
 
 /// The first administrator's way in.
@@ -76,6 +79,8 @@ impl Server {
         }
         let file = config.data.join("kiln.db");
         let postgres = db::postgres(config.database.as_deref())?;
+        // Servers of one PostgreSQL may share a folder too.
+        let alone = if postgres.is_none() { Some(alone(&config.data)?) } else { None };
         let url = postgres.map_or_else(|| format!("sqlite:{}?mode=rwc", file.display()), str::to_owned);
         let hub = Arc::new(Hub::default());
         let metrics = Arc::new(Metrics::default());
@@ -116,7 +121,7 @@ impl Server {
         };
         farm.look_at_secrets().await?;
         let welcome = welcome(&farm, &config.data).await?;
-        Ok(Self { farm, welcome, doors, tls, inside, patience: config.patience, shared })
+        Ok(Self { farm, welcome, doors, tls, inside, patience: config.patience, shared, _alone: alone })
     }
 
     /// Returns where it listens.
@@ -220,6 +225,21 @@ pub fn clock() -> i64 {
 pub(crate) fn private_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Takes a folder with a SQLite for one server.
+fn alone(data: &Path) -> Result<File> {
+    let lock = File::create(data.join("serve.lock"));
+    let lock = lock.map_err(|error| Error::failed(format!("write to `{}`", data.display()), error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            let why = format!("another server works in `{}`", data.display());
+            Err(Error::conflict(why)
+                .hint("stop it first, or name another folder with `--data`; several need a PostgreSQL"))
+        }
+        Err(TryLockError::Error(error)) => Err(Error::failed(format!("lock `{}`", data.display()), error)),
+    }
 }
 
 /// Writes a file that is its owner's alone to read, and has no name yet: who waits for one by its name finds it whole, or not at all.

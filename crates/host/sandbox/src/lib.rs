@@ -26,7 +26,7 @@ pub use companion::{Companion, stay};
 pub use enter::{Enter, Entered, IdRange, enter};
 pub use error::{Error, Result};
 pub use interrupt::{cancel, interrupted, listen};
-pub use memory::give_back;
+pub use memory::{give_back, give_back_now};
 pub use namespaces::{Foreign, Namespaces};
 pub use overlay::{Bound, Overlay};
 pub use probe::{Probe, probe};

@@ -295,3 +295,12 @@ pub fn trim_above(bytes: i32) {
     #[cfg(not(target_env = "gnu"))]
     let _ = bytes;
 }
+
+/// Makes glibc's allocator return every page that is free in any of its heaps; other allocators do so by themselves.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes a number of bytes to keep.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}

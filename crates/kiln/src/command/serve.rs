@@ -5,6 +5,8 @@ mod channels;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use kiln_farm_api::Name;
 use kiln_farm_node::Wish;
@@ -18,6 +20,7 @@ use kiln_farm_server::vault::Vault;
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use tokio::sync::watch;
 use url::Url;
@@ -164,6 +167,20 @@ pub fn run(args: Args) -> Outcome {
     let tls = args.tls_cert.zip(args.tls_key).map(|(certificates, key)| Files { certificates, key });
     let flags = settings::Flags { cache: args.cache.clone(), ..settings::Flags::default() };
     let engine = flags.config()?;
+    let data = args.data.unwrap_or_else(settings::data_folder);
+    // Made when it is first needed, in a folder that the server has made for itself alone.
+    let place = OnceLock::new();
+    let repositories = data.clone();
+    let gather = move |wish: &_| {
+        let place = match place.get() {
+            Some(place) => place,
+            None => {
+                let opened = gather::Place::open(&repositories)?;
+                place.get_or_init(|| opened)
+            }
+        };
+        gather::gather(&engine, place, wish)
+    };
     let config = Config {
         database,
         address: args.address.map(String::from),
@@ -175,12 +192,12 @@ pub fn run(args: Args) -> Outcome {
         channels: redis.is_some(),
         metrics_open: args.metrics_open,
         webhooks_private: args.webhooks_private,
-        gather: Some(Gather::new(move |wish| gather::gather(&engine, wish))),
+        gather: Some(Gather::new(gather)),
         sources_private: args.sources_private,
         oidc: args.oidc.settings()?,
         stages_limit: args.stages_limit,
         vault: vault(args.secrets_key_file.as_deref())?,
-        ..Config::new(args.listen, args.data.unwrap_or_else(settings::data_folder))
+        ..Config::new(args.listen, data)
     };
     let own = || {
         let (cache, kiln) = (node::cache(args.cache)?, node::this_program()?);
@@ -189,6 +206,7 @@ pub fn run(args: Args) -> Outcome {
     };
     let own = if args.no_node { None } else { Some(own()?) };
     farm::log();
+    open_many();
     farm::runtime()?.block_on(serve(config, own, args.invite, redis))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -237,6 +255,20 @@ impl Own {
     }
 }
 
+/// Lets what a busy hour took not stay with an idle server.
+async fn slim() {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let _ = tokio::task::spawn_blocking(kiln_sandbox::give_back_now).await;
+    }
+}
+
+/// As many files as the system allows: each who watches is one.
+fn open_many() {
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+}
+
 async fn serve(
     config: Config,
     own: Option<Own>,
@@ -247,6 +279,7 @@ async fn serve(
     let shared = config.database.is_some();
     let shutdown = farm::told_to_end()?;
     let server = Server::open(config).await.map_err(|error| farm::not_done("start the server", error))?;
+    tokio::spawn(slim());
     let (wish, wished) = watch::channel(Wish::Work);
     let node = match own {
         Some(own) => {

@@ -14,10 +14,9 @@ use kiln_engine::{Loaded, bundle};
 use kiln_farm_api::task::Failure as Ended;
 use kiln_farm_api::{Build, BuildId, BuildState, Client, Error, Given, Name, Order, Submission, Task, TaskState, Work};
 use kiln_farm_server::decide::settle::mistake;
-use kiln_farm_server::secrets::variables;
+use kiln_farm_server::recipes;
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Digest, Fault, FaultKind};
-use kiln_recipe::spec::Format;
 use tempfile::NamedTempFile;
 use tokio::time::sleep;
 use url::Url;
@@ -134,7 +133,7 @@ fn names(args: &Args) -> Result<Vec<String>, Failure> {
 
 fn part(args: &Args, task: Name, loaded: Loaded, choices: Choices) -> Result<Part, Failure> {
     let spec = &loaded.completed.spec;
-    let secrets = variables(spec).map_err(|error| farm::recipe("submit the recipe", error))?;
+    let secrets = recipes::fit(spec).map_err(|error| farm::recipe("submit the recipe", error))?;
     let mut file = NamedTempFile::new().farm(|| "make a file for the bundle".into())?;
     let recipe = bundle::write(&loaded, &mut file)?;
     let bundle = fetch::digest(file.path()).farm(|| "read the bundle".into())?;
@@ -170,9 +169,7 @@ fn taken(args: &Args, parts: &[Part]) -> Result<(), Fault> {
     for Given { task, artifact, path } in given() {
         let outputs =
             parts.iter().filter(|part| part.order.name == *task).flat_map(|part| &part.loaded.completed.spec.outputs);
-        // A folder comes to the farm as the files in it.
-        let files = outputs.filter(|output| output.format != Format::Dir);
-        let names: Vec<&str> = files.map(|output| output.file.as_str()).collect();
+        let names: Vec<&str> = outputs.map(|output| output.file.as_str()).collect();
         if !names.contains(&artifact.as_str()) {
             let fault = Fault::recipe(format!("`{path}` is named, and `{task}` makes no file `{artifact}`"));
             let made = if names.is_empty() { "it makes none".into() } else { format!("it makes {}", names.join(", ")) };

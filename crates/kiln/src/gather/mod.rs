@@ -3,6 +3,7 @@
 mod pinned;
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,13 +11,14 @@ use std::time::Duration;
 use kiln_engine::load::{Choices, load};
 use kiln_engine::{Config, LoadError, Loaded, bundle};
 use kiln_farm_server::decide::push::wanted;
-use kiln_farm_server::secrets::variables;
+use kiln_farm_server::recipes;
 use kiln_farm_server::sources::{Gathered, Mistake, Packed, Read, Wish};
 use kiln_fetch::git::{Bounds, Checkout};
 use kiln_model::Fault;
 use kiln_model::fault::OrFault as _;
 use kiln_recipe::Rejected;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::farm;
 
@@ -28,8 +30,8 @@ const BUNDLE: usize = 256 << 20;
 const RECIPES: usize = 200;
 
 /// Fetches what is wished for and returns its recipes.
-pub fn gather(config: &Config, wish: &Wish) -> Result<Gathered, Fault> {
-    let folder = tempfile::tempdir().farm(|| "make a folder for a repository".into())?;
+pub fn gather(config: &Config, place: &Place, wish: &Wish) -> Result<Gathered, Fault> {
+    let (folder, _held) = place.folder()?;
     let remote = pinned::remote(wish)?;
     let checkout = Checkout::fetch(&remote, &wish.branch, wish.commit.as_deref(), folder.path(), BOUNDS)?;
     let recipes: Vec<String> = checkout.files()?.into_iter().filter(|path| wanted(&wish.recipes, path)).collect();
@@ -48,6 +50,34 @@ pub fn gather(config: &Config, wish: &Wish) -> Result<Gathered, Fault> {
     let mut left = BUNDLE;
     let read = |path: String| read(config, &folder, path, changed.as_deref(), &mut left);
     Ok(Gathered { commit, recipes: recipes.into_iter().filter_map(read).collect() })
+}
+
+/// Where repositories lie while they are read: beside what else the server has, as they may be larger than a folder in memory.
+#[derive(Clone, Debug)]
+pub struct Place(PathBuf);
+
+impl Place {
+    /// The folder `repositories` in `data`, without what servers that died have left there.
+    pub fn open(data: &Path) -> Result<Self, Fault> {
+        let folder = data.join("repositories");
+        fs::create_dir_all(&folder).farm(|| format!("make `{}`", folder.display()))?;
+        for entry in fs::read_dir(&folder).farm(|| format!("read `{}`", folder.display()))?.flatten() {
+            let left = File::open(entry.path()).is_ok_and(|held| held.try_lock().is_ok());
+            if left && let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!("remove `{}`: {error}", entry.path().display());
+            }
+        }
+        Ok(Self(folder))
+    }
+
+    /// Returns a folder of its own, and what holds it.
+    fn folder(&self) -> Result<(TempDir, File), Fault> {
+        let doing = || format!("make a folder for a repository in `{}`", self.0.display());
+        let folder = TempDir::new_in(&self.0).farm(doing)?;
+        let held = File::open(folder.path()).farm(doing)?;
+        held.lock().farm(doing)?;
+        Ok((folder, held))
+    }
 }
 
 /// Reads one recipe; none where nothing that it is made from changed. One with mistakes is always told.
@@ -87,7 +117,7 @@ fn pack(loaded: &Loaded, left: &mut usize) -> Result<Packed, Fault> {
     let recipe = bundle::write(loaded, &mut bundle)?;
     *left -= bundle.0.len();
     let spec = &loaded.completed.spec;
-    let secrets = variables(spec).map_err(|error| farm::recipe("read the recipe's secrets", error))?;
+    let secrets = recipes::fit(spec).map_err(|error| farm::recipe("read the recipe", error))?;
     Ok(Packed { name: spec.name.clone(), arch: spec.base.architecture, bundle: bundle.0, recipe, secrets })
 }
 

@@ -17,6 +17,13 @@ impl Tx {
         Ok(Place::of(query.bind(place.name().map(str::to_owned)).fetch_one(&mut *self.conn).await?))
     }
 
+    /// Notes that somebody asked whether changes are taken, which is one.
+    pub async fn seen_ready(&mut self, now: i64) -> Result<()> {
+        let sql = "INSERT INTO facts (name, value) VALUES ('ready', $1) ON CONFLICT (name) DO UPDATE SET value = $1";
+        sqlx::query(sql).bind(now.to_string()).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
     /// Returns what the farm is called; `fresh`, if it has no name yet.
     pub async fn farm(&mut self, fresh: Uuid) -> Result<String> {
         let sql = "INSERT INTO facts (name, value) VALUES ('farm', $1) ON CONFLICT (name) DO NOTHING";

@@ -7,18 +7,20 @@
 mod address;
 mod send;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use address::allowed;
 use futures_util::FutureExt as _;
 pub use send::refused;
+use tokio::sync::Notify;
 
 use crate::db::hooks::Due;
-use crate::decide::deliver::judge;
+use crate::decide::deliver::{Verdict, judge};
 use crate::error::{Result, chain};
 use crate::farm::Farm;
 
-/// How often the outbox is looked at.
+/// How often the outbox is looked at where nothing was delivered meanwhile.
 const TICK: Duration = Duration::from_millis(500);
 /// How long an attempt belongs to who makes it, milliseconds; longer than any takes.
 const TURN: i64 = 60_000;
@@ -26,15 +28,18 @@ const TURN: i64 = 60_000;
 /// Looks at the outbox until the farm ends.
 pub async fn run(farm: Farm) {
     let client = send::client(farm.webhooks_private);
+    let next = Arc::new(Notify::new());
     loop {
-        tokio::time::sleep(TICK).await;
+        let _ = tokio::time::timeout(TICK, next.notified()).await;
         match farm.db.due(farm.now()).await {
             Ok(due) => {
                 for due in due {
-                    let (farm, client) = (farm.clone(), client.clone());
+                    let (farm, client, next) = (farm.clone(), client.clone(), next.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = deliver(&farm, &client, due).await {
-                            tracing::error!("a delivery: {}", chain(&error));
+                        match deliver(&farm, &client, due).await {
+                            Ok(true) => next.notify_one(),
+                            Ok(false) => {}
+                            Err(error) => tracing::error!("a delivery: {}", chain(&error)),
                         }
                     });
                 }
@@ -44,15 +49,18 @@ pub async fn run(farm: Farm) {
     }
 }
 
-/// Makes one attempt, if nobody else does.
-async fn deliver(farm: &Farm, client: &reqwest::Client, due: Due) -> Result<()> {
+/// Makes one attempt, if nobody else does; returns whether the next of the hook may go.
+async fn deliver(farm: &Farm, client: &reqwest::Client, due: Due) -> Result<bool> {
     let (taken, until) = (due.clone(), farm.now() + TURN);
     if !farm.db.write(move |tx| async move { tx.take_delivery(&taken, until).await }.boxed()).await? {
-        return Ok(());
+        return Ok(false);
     }
     let outcome = send::send(client, &due, farm.webhooks_private).await;
     let (attempts, now) = (due.attempts + 1, farm.now());
     let verdict = judge(attempts, &outcome, now);
     tracing::debug!(hook = %due.hook, "delivery {} to hook {}: {outcome:?}", due.id, due.hook);
-    farm.db.write(move |tx| async move { tx.delivered(due.id, attempts, &outcome, verdict, now).await }.boxed()).await
+    farm.db
+        .write(move |tx| async move { tx.delivered(due.id, attempts, &outcome, verdict, now).await }.boxed())
+        .await?;
+    Ok(!matches!(verdict, Verdict::Again(_)))
 }

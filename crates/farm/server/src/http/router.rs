@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{access, blobs, builds, events, gc, hooks, limit, metrics, nodes, repeats, schedules, secrets, sources};
+use crate::error::chain;
 use crate::farm::Farm;
 
 /// Longest body of a request that is no upload, bytes.
@@ -126,15 +127,17 @@ fn api() -> OpenApiRouter<Farm> {
     quick.merge(long)
 }
 
-/// Whether the database answers and takes changes.
+/// Whether the database takes changes: one is made, so that a full disk and a server that is only read from are seen. Others that ask at
+/// the same time share its transaction.
 async fn ready(State(farm): State<Farm>) -> (StatusCode, &'static str) {
-    let job = farm.db.write(|tx| {
-        Box::pin(async move {
-            Ok(sqlx::query_scalar::<_, i64>("SELECT count(*) FROM projects").fetch_one(&mut *tx.conn).await?)
-        })
-    });
+    let now = farm.now();
+    let job = farm.db.write(move |tx| Box::pin(async move { tx.seen_ready(now).await }));
     match tokio::time::timeout(Duration::from_secs(5), job).await {
-        Ok(Ok(_)) => (StatusCode::OK, "ready\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
+        Ok(Ok(())) => (StatusCode::OK, "ready\n"),
+        Ok(Err(error)) => {
+            tracing::warn!("not ready: {}", chain(&error));
+            (StatusCode::SERVICE_UNAVAILABLE, "the database takes no changes\n")
+        }
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
     }
 }

@@ -19,7 +19,7 @@ use super::{NoPage, Visitor};
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 use crate::http::caller::Person;
-use crate::secrets::variables;
+use crate::recipes;
 
 const RECIPE: &str = "kiln.toml";
 
@@ -57,7 +57,7 @@ pub async fn submit(
 }
 
 async fn submission(farm: &Farm, project: Name, completed: Completed, recipe: String) -> Result<Submission> {
-    let secrets = variables(&completed.spec)?;
+    let secrets = recipes::fit(&completed.spec)?;
     let bytes: Bytes = bundle(&recipe).map_err(|error| Error::failed("pack a recipe", error))?.into();
     let bundle = farm.keep(bytes).await?;
     let arch = completed.spec.base.architecture.into();

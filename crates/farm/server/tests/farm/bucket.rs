@@ -226,7 +226,7 @@ fn config(data: &Path, store: Option<Address>) -> Config {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_said_at_the_start() {
     let s3 = S3::start();
-    let farm = TestFarm::in_bucket(On::any(), &s3).await;
+    let mut farm = TestFarm::in_bucket(On::any(), &s3).await;
     farm.farm.keep("something".into()).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let cases = [
@@ -244,6 +244,7 @@ async fn what_is_wrong_is_said_at_the_start() {
         assert!(refused.title.contains(words) && refused.hint.is_some(), "{}", refused.title);
     }
     // The same farm at another place.
+    farm.stop().await;
     let elsewhere = Address::parse("s3://artifacts/elsewhere").unwrap().with_environment(s3.environment());
     let data = farm.folder.path().join("farm");
     let config = Config { database: farm.database(), ..config(&data, Some(elsewhere)) };

@@ -12,7 +12,9 @@ use futures_util::StreamExt as _;
 use kiln_farm_api::access::Member;
 use kiln_farm_api::{BuildId, Complete, Entry, NewProject, NewToken, NewUser, Role, Scope, Stored, Token, routes};
 use kiln_farm_server::db::elsewhere;
+use kiln_farm_server::error::Error;
 use kiln_farm_server::hub::Hub;
+use kiln_farm_server::serve::{Config, Server};
 use kiln_model::{Arch, Digest};
 use kiln_testkit::Postgres;
 use reqwest::{Method, StatusCode};
@@ -493,8 +495,30 @@ async fn a_server_is_not_ready_while_its_database_is_away() {
     postgres.down();
     assert_eq!((status("/health").await, status("/ready").await), (200, 503));
     postgres.up();
-    let began = std::time::Instant::now();
-    while status("/ready").await != 200 {
-        assert!(began.elapsed() < Duration::from_secs(60), "it is ready again");
-    }
+    let becomes = async |wanted: u16| {
+        let began = std::time::Instant::now();
+        while status("/ready").await != wanted {
+            assert!(began.elapsed() < Duration::from_secs(60), "it never answers {wanted}");
+        }
+    };
+    becomes(200).await;
+    // A server that answers and takes nothing, as one does that follows another.
+    postgres.run("ALTER ROLE ALL SET default_transaction_read_only = on");
+    let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()";
+    postgres.run(others);
+    becomes(503).await;
+    postgres.run("BEGIN READ WRITE; ALTER ROLE ALL RESET default_transaction_read_only; COMMIT");
+    postgres.run(others);
+    becomes(200).await;
+}
+
+#[tokio::test]
+async fn a_folder_is_one_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Server::open(Config::new((std::net::Ipv4Addr::LOCALHOST, 0).into(), folder.path().join("farm")));
+    let first = open().await.unwrap();
+    let Err(Error::Refused(refused)) = open().await.map(drop) else { panic!("two work in one folder") };
+    assert!(refused.title.starts_with("another server works in `"), "{}", refused.title);
+    drop(first);
+    open().await.map(drop).unwrap();
 }

@@ -117,6 +117,12 @@ impl TestFarm {
         self.on.url()
     }
 
+    /// Ends its server.
+    pub async fn stop(&mut self) {
+        self.serving.abort();
+        let _ = (&mut self.serving).await;
+    }
+
     /// Starts another server on the same database and folder; returns where it listens.
     pub async fn second(&self, url: &str) -> SocketAddr {
         self.another(url, |_| {}).await
