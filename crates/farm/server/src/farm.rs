@@ -26,6 +26,7 @@ use crate::hub::Hub;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::oidc::Provider;
+use crate::seals::Whose;
 use crate::sources::Gather;
 use crate::vault::Vault;
 use crate::{hooks, secret};
@@ -61,7 +62,7 @@ pub struct Farm {
     pub oidc: Option<Arc<Provider>>,
     /// Bytes of stages that are kept for nodes; 0: none are taken.
     pub stages_limit: u64,
-    /// What secrets of projects are kept with.
+    /// What secrets are kept with.
     pub vault: Vault,
     /// After so many bytes an upload under way is parked.
     pub park: u64,
@@ -245,7 +246,7 @@ impl Farm {
         let secret = secret.map_or_else(|| secret::fresh("").map(|fresh| fresh.secret), Ok)?;
         let (now, by) = (self.now(), by.to_owned());
         let hook = Hook { id: HookId(Uuid::now_v7()), url: url.into(), events, created: now, secret: None };
-        let (kept, key) = (hook.clone(), secret.clone());
+        let (kept, key) = (hook.clone(), Whose::Hook(hook.id).seal(&self.vault, &secret)?);
         self.db
             .write(move |tx| {
                 async move {

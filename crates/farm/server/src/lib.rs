@@ -26,6 +26,7 @@ pub mod parking;
 mod people;
 pub mod recipes;
 mod repeats;
+pub mod seals;
 pub mod secret;
 pub mod secrets;
 pub mod serve;

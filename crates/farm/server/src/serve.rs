@@ -120,6 +120,7 @@ impl Server {
             park: config.park,
         };
         farm.look_at_secrets().await?;
+        farm.seal_secrets().await?;
         let welcome = welcome(&farm, &config.data).await?;
         Ok(Self { farm, welcome, doors, tls, inside, patience: config.patience, shared, _alone: alone })
     }

@@ -38,8 +38,8 @@ impl fmt::Debug for Vault {
 pub struct Owner<'a>(pub &'a Name, pub &'a Variable);
 
 impl Owner<'_> {
-    fn words(self) -> Aad<Vec<u8>> {
-        Aad::from(format!("kiln secret\0{}\0{}", self.0, self.1).into_bytes())
+    fn words(self) -> String {
+        format!("kiln secret\0{}\0{}", self.0, self.1)
     }
 }
 
@@ -71,21 +71,31 @@ impl Vault {
 
     /// Returns a value as the database keeps it.
     pub fn seal(&self, owner: Owner<'_>, value: &Value) -> Result<String> {
-        let mut bytes = value.0.clone().into_bytes();
-        let sealed = self.key.seal_in_place_append_tag(owner.words(), &mut bytes);
-        let nonce = sealed.map_err(|error| Error::failed("seal a secret", error.to_string()))?;
-        let nonce: &[u8; NONCE_LEN] = nonce.as_ref();
-        Ok(STANDARD.encode([nonce.as_slice(), &bytes].concat()))
+        self.sealed(&owner.words(), &value.0)
     }
 
     /// Returns a value that was sealed for this owner.
     pub fn open(&self, owner: Owner<'_>, sealed: &str) -> Result<Value> {
         let failed = || Error::failed(format!("open the secret `{}` of `{}`", owner.1, owner.0), "it was changed");
-        let mut bytes = STANDARD.decode(sealed).ok().filter(|bytes| bytes.len() > NONCE_LEN).ok_or_else(failed)?;
+        self.opened(&owner.words(), sealed).map(Value).ok_or_else(failed)
+    }
+
+    /// Seals a text with the words that say whose it is.
+    pub(crate) fn sealed(&self, words: &str, text: &str) -> Result<String> {
+        let mut bytes = text.as_bytes().to_vec();
+        let sealed = self.key.seal_in_place_append_tag(Aad::from(words), &mut bytes);
+        let nonce = sealed.map_err(|error| Error::failed("seal a secret", error.to_string()))?;
+        let nonce: &[u8; NONCE_LEN] = nonce.as_ref();
+        Ok(STANDARD.encode([nonce.as_slice(), &bytes].concat()))
+    }
+
+    /// Opens a text that was sealed with these words; none: it was not, or was changed since.
+    pub(crate) fn opened(&self, words: &str, sealed: &str) -> Option<String> {
+        let mut bytes = STANDARD.decode(sealed).ok().filter(|bytes| bytes.len() > NONCE_LEN)?;
         let mut sealed = bytes.split_off(NONCE_LEN);
-        let nonce = Nonce::try_assume_unique_for_key(&bytes).map_err(|_| failed())?;
-        let plain = self.key.open_in_place(nonce, owner.words(), &mut sealed).map_err(|_| failed())?;
-        String::from_utf8(plain.to_vec()).map(Value).map_err(|_| failed())
+        let nonce = Nonce::try_assume_unique_for_key(&bytes).ok()?;
+        let plain = self.key.open_in_place(nonce, Aad::from(words), &mut sealed).ok()?;
+        String::from_utf8(plain.to_vec()).ok()
     }
 }
 

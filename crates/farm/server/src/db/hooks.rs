@@ -22,6 +22,7 @@ pub struct Due {
     pub body: String,
     pub attempts: u32,
     pub url: String,
+    /// Sealed.
     pub secret: String,
 }
 
@@ -58,6 +59,7 @@ impl Row {
 }
 
 impl Tx {
+    /// Makes a hook with a secret that is sealed.
     pub async fn make_hook(&mut self, project: &Name, hook: &Hook, secret: &str) -> Result<()> {
         let sql =
             "INSERT INTO hooks (id, project, url, secret, events, created, last) VALUES ($1, $2, $3, $4, $5, $6, 0)";

@@ -20,6 +20,7 @@ pub mod parked;
 pub mod repeats;
 pub mod retain;
 pub mod schedules;
+mod seals;
 pub mod secrets;
 pub mod sources;
 pub mod stages;

@@ -9,7 +9,7 @@ use super::tasks::{json, text, to_json, word};
 use super::{Db, Tx};
 use crate::error::{Error, Result};
 
-/// A source with what opens it.
+/// A source with what opens it, which is sealed.
 #[derive(Clone)]
 pub struct Kept {
     pub source: Source,

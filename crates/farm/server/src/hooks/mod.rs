@@ -55,7 +55,7 @@ async fn deliver(farm: &Farm, client: &reqwest::Client, due: Due) -> Result<bool
     if !farm.db.write(move |tx| async move { tx.take_delivery(&taken, until).await }.boxed()).await? {
         return Ok(false);
     }
-    let outcome = send::send(client, &due, farm.webhooks_private).await;
+    let outcome = send::send(client, &due, farm).await;
     let (attempts, now) = (due.attempts + 1, farm.now());
     let verdict = judge(attempts, &outcome, now);
     tracing::debug!(hook = %due.hook, "delivery {} to hook {}: {outcome:?}", due.id, due.hook);

@@ -17,6 +17,8 @@ use super::address::allowed;
 use crate::db::hooks::Due;
 use crate::decide::deliver::Outcome;
 use crate::error::chain;
+use crate::farm::Farm;
+use crate::seals::Whose;
 
 /// How long the other side may take to answer; it is to take the word and work later.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -76,20 +78,25 @@ pub fn signature(secret: &str, body: &str) -> String {
     format!("sha256={digits}")
 }
 
-pub async fn send(client: &Client, due: &Due, private: bool) -> Outcome {
+/// Makes the attempt.
+pub async fn send(client: &Client, due: &Due, farm: &Farm) -> Outcome {
     let url: Url = match due.url.parse() {
         Ok(url) => url,
         Err(error) => return Outcome::Failed(format!("read its address: {error}")),
     };
-    if let Some(why) = refused(&url, private) {
+    if let Some(why) = refused(&url, farm.webhooks_private) {
         return Outcome::Failed(why.into());
     }
+    let secret = match Whose::Hook(due.hook).open(&farm.vault, &due.secret) {
+        Ok(secret) => secret,
+        Err(error) => return Outcome::Failed(chain(&error)),
+    };
     let request = client
         .post(url)
         .header(CONTENT_TYPE, "application/json")
         .header("x-kiln-event", &due.event)
         .header("x-kiln-delivery", due.id.to_string())
-        .header("x-kiln-signature", signature(&due.secret, &due.body))
+        .header("x-kiln-signature", signature(&secret, &due.body))
         .body(due.body.clone());
     match request.send().await {
         Ok(response) => Outcome::Answered(response.status().as_u16()),

@@ -11,6 +11,7 @@ use super::caller::Person;
 use crate::decide::push::{Verdict, judge};
 use crate::error::{Error, Result};
 use crate::farm::Farm;
+use crate::seals::Whose;
 
 /// How many pushes are shown.
 pub const SHOWN: u32 = 100;
@@ -95,7 +96,8 @@ pub async fn push(
 ) -> Result<(StatusCode, Json<Told>)> {
     let kept = farm.db.source_of(&project, source).await?;
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    match judge(header, &body, &kept.secret, &kept.source.branches) {
+    let secret = Whose::Source(source).open(&farm.vault, &kept.secret)?;
+    match judge(header, &body, &secret, &kept.source.branches) {
         Verdict::Refuse => {
             let why = Error::refused(StatusCode::UNAUTHORIZED, "this is not signed with the source's secret");
             Err(why.hint("give the forge the secret that was shown when the source was made"))

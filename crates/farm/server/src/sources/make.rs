@@ -11,6 +11,7 @@ use crate::db::sources::{Fresh, Kept};
 use crate::decide::push::is_branch;
 use crate::error::{Error, Result};
 use crate::farm::Farm;
+use crate::seals::Whose;
 use crate::{hooks, secret};
 
 /// Most patterns of a source.
@@ -45,7 +46,14 @@ impl Farm {
             credential: credential.is_some(),
             secret: None,
         };
-        let kept = Kept { source: source.clone(), project, owner, secret: secret.clone(), credential };
+        let id = source.id;
+        let kept = Kept {
+            source: source.clone(),
+            project,
+            owner,
+            secret: Whose::Source(id).seal(&self.vault, &secret)?,
+            credential: credential.map(|text| Whose::Credential(id).seal(&self.vault, &text)).transpose()?,
+        };
         self.db
             .write(move |tx| {
                 async move {

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use crate::db::sources::{Due, Kept, Seen};
 use crate::error::{Error, Result, chain};
 use crate::farm::Farm;
+use crate::seals::Whose;
 
 /// How often there is a look at what was told.
 const TICK: Duration = Duration::from_millis(500);
@@ -95,9 +96,11 @@ fn failed(fault: &Fault) -> Seen {
 
 async fn gathered(farm: &Farm, gather: Gather, kept: &Kept, due: &Due) -> Result<Seen, Fault> {
     may_build(farm, kept).await.map_err(refused)?;
+    let open = |kept: &String| Whose::Credential(due.source).open(&farm.vault, kept);
+    let credential = kept.credential.as_ref().map(open).transpose().map_err(refused)?;
     let wish = Wish {
         url: kept.source.url.clone(),
-        credential: kept.credential.clone(),
+        credential,
         private: farm.sources_private,
         branch: due.branch.clone(),
         commit: due.commit.clone(),

@@ -7,10 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::{BEGINNING, On, TestFarm, client};
-use kiln_farm_api::{Build, Client};
+use kiln_farm_api::hook::{HookEvent, NewHook};
+use kiln_farm_api::secret::Value;
+use kiln_farm_api::source::NewSource;
+use kiln_farm_api::{Build, Client, Name};
 use kiln_farm_server::backup::{Manifest, backup, restore};
 use kiln_farm_server::serve::{Config, Server};
-use kiln_model::{Arch, Digest};
+use kiln_farm_server::sources::Gather;
+use kiln_model::{Arch, Digest, Fault};
 use kiln_testkit::Postgres;
 
 async fn back_up(farm: &TestFarm, name: &str) -> Manifest {
@@ -75,6 +79,36 @@ async fn comes_back(on: On, again: On) {
         assert_eq!(client.events(build.id, 0, &[]).await.unwrap(), farm.admin.events(build.id, 0, &[]).await.unwrap());
     }
     serving.abort();
+}
+
+/// Who finds a backup finds what it says in docs/operations.md, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_backup_tells() {
+    let farm = TestFarm::configured(On::any(), |config| {
+        config.gather = Some(Gather::new(|_| Err(Fault::upstream("nobody there"))));
+    });
+    let (farm, project): (_, Name) = (farm.await, "default".parse().unwrap());
+    let (hook, source, credential) = ("the secret of a hook", "the secret of a source", "ann:the-token");
+    let url = "https://ci.example.org/".to_owned();
+    let new = NewHook { url, events: [HookEvent::BuildEnded].into(), secret: Some(hook.into()) };
+    farm.admin.make_hook(&project, &new).await.unwrap();
+    let new = NewSource {
+        url: "https://git.example.org/images.git".into(),
+        branches: vec!["main".into()],
+        recipes: vec!["kiln.toml".into()],
+        secret: Some(source.into()),
+        credential: Some(credential.into()),
+    };
+    farm.admin.make_source(&project, &new).await.unwrap();
+    farm.admin.set_secret(&project, &"PSK".parse().unwrap(), Value("correct horse".into())).await.unwrap();
+    back_up(&farm, "b.kiln").await;
+    let bytes = zstd::decode_all(fs::File::open(farm.folder.path().join("b.kiln")).unwrap()).unwrap();
+    let has = |text: &str| bytes.windows(text.len()).any(|some| some == text.as_bytes());
+    let key = fs::read_to_string(farm.folder.path().join("farm/secrets.key")).unwrap();
+    for text in [hook, source, credential, "the-token", "correct horse", key.trim()] {
+        assert!(!has(text) && (text == key.trim() || farm.holding(text).is_empty()), "{text}");
+    }
+    assert!(has("https://ci.example.org/") && has(&farm.token), "it has the rest, and `admin.token`");
 }
 
 /// Makes a backup while builds are submitted one after the other.

@@ -1,5 +1,6 @@
 //! Webhooks: signed, in order, at least once, and not into the server's own house.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -154,6 +155,41 @@ fn signed(secret: &str, body: &str, said: &str) -> bool {
     let bytes: Vec<u8> =
         (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect();
     mac.verify_slice(&bytes).is_ok()
+}
+
+/// One of a time when secrets lay in clear is sealed when a server starts, and signs as before.
+async fn sealed_at_the_start(mut farm: TestFarm) {
+    const SECRET: &str = "correct horse battery staple";
+    let receiver = Receiver::start().await;
+    let (url, events) = (receiver.url(), [HookEvent::BuildEnded].into());
+    let new = NewHook { url, events, secret: Some(SECRET.into()) };
+    farm.admin.make_hook(&project(), &new).await.unwrap();
+    assert_eq!(farm.holding(SECRET), Vec::<PathBuf>::new());
+    let kept = async || -> String {
+        sqlx::query_scalar("SELECT secret FROM hooks").fetch_one(farm.farm.db.reader()).await.unwrap()
+    };
+    assert!(!kept().await.contains("horse"));
+
+    let clear = sqlx::query("UPDATE hooks SET secret = $1").bind(SECRET);
+    clear.execute(farm.farm.db.reader()).await.unwrap();
+    assert_eq!(kept().await, SECRET);
+    farm.again(|config| config.webhooks_private = true).await;
+    assert!(kept().await.starts_with("kiln-sealed:"));
+    assert_eq!(farm.holding(SECRET), Vec::<PathBuf>::new());
+    farm.done("first", b"1").await;
+    receiver.heard(1).await;
+    let (headers, body) = receiver.seen.lock().unwrap()[0].clone();
+    assert!(signed(SECRET, &body, headers["x-kiln-signature"].to_str().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_at_the_start_on_sqlite() {
+    sealed_at_the_start(with_webhooks(On::Sqlite, true).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_at_the_start_on_postgres() {
+    sealed_at_the_start(with_webhooks(On::Postgres(kiln_testkit::Postgres::start()), true).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@ pub mod asking;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -138,6 +139,25 @@ impl TestFarm {
         let address = server.address();
         tokio::spawn(async move { server.run(std::future::pending()).await });
         address
+    }
+
+    /// Starts another server on whatever database this one has, and its folder.
+    pub async fn again(&self, configure: impl FnOnce(&mut Config)) -> SocketAddr {
+        let database = self.database();
+        let configure = |config: &mut Config| {
+            config.database = database;
+            configure(config);
+        };
+        self.another("", configure).await
+    }
+
+    /// Returns the files in the server's folder that have a text in them.
+    pub fn holding(&self, text: &str) -> Vec<PathBuf> {
+        let has = |path: &PathBuf| {
+            path.is_file() && std::fs::read(path).unwrap().windows(text.len()).any(|some| some == text.as_bytes())
+        };
+        let files = std::fs::read_dir(self.folder.path().join("farm")).unwrap().map(|file| file.unwrap().path());
+        files.filter(has).collect()
     }
 
     /// Makes the server know a blob.
