@@ -242,6 +242,14 @@ impl Db {
         rows.into_iter().map(one).collect()
     }
 
+    /// Whether somebody has a role in any project that lets them build.
+    pub async fn builds_somewhere(&self, user: UserId) -> Result<bool> {
+        let sql = "SELECT count(*) FROM members WHERE member = $1 AND role IN ($2, $3)";
+        let query = sqlx::query_scalar::<_, i64>(sql).bind(user.to_string());
+        let query = query.bind(Role::Builder.name()).bind(Role::Owner.name());
+        Ok(query.fetch_one(self.reader()).await? > 0)
+    }
+
     pub async fn projects(&self) -> Result<Vec<Project>> {
         let rules: BTreeMap<Name, Retention> = self.retention().await?.into_iter().collect();
         let sql = "SELECT name, created, open, weight FROM projects ORDER BY name";

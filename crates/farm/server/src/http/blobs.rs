@@ -37,7 +37,7 @@ pub async fn append(
     body: Body,
 ) -> Result<Json<Upload>> {
     if let Anyone::Person(person) = &anyone {
-        person.may_upload()?;
+        person.may_upload(&farm).await?;
     }
     let (offset, length) = (number(&headers, "upload-offset")?, number(&headers, "upload-length")?);
     if length > LONGEST {

@@ -50,9 +50,16 @@ impl Person {
         }
     }
 
-    /// Refuses a token that is only to look.
-    pub fn may_upload(&self) -> Result<()> {
-        if self.has(Scope::Submit) { Ok(()) } else { Err(Error::forbidden("this token has no scope `submit`")) }
+    /// Refuses a token that is only to look, and who builds for no project: what is uploaded is for builds.
+    pub async fn may_upload(&self, farm: &Farm) -> Result<()> {
+        if !self.has(Scope::Submit) {
+            return Err(Error::forbidden("this token has no scope `submit`"));
+        }
+        if self.0.admin || farm.db.builds_somewhere(self.id()).await? {
+            return Ok(());
+        }
+        Err(Error::forbidden("only who may build for a project uploads")
+            .hint("an owner of a project gives you the role `builder` in it"))
     }
 
     fn has(&self, scope: Scope) -> bool {

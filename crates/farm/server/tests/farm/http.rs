@@ -182,6 +182,32 @@ async fn an_upload_that_broke_off_goes_on() {
     assert_eq!(wrong.status(), StatusCode::UNPROCESSABLE_ENTITY);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_builds_nowhere_uploads_nothing() {
+    let farm = TestFarm::start(On::any()).await;
+    let admin = Asking::new(&farm);
+    let user = NewUser { name: "ann".parse().unwrap(), password: Some("correct horse".into()), admin: false };
+    assert_eq!(admin.post("/api/v1/users", &user).await.status(), StatusCode::CREATED);
+    let (ann, _) = farm.farm.db.user_named("ann").await.unwrap().unwrap();
+    let token = farm.farm.make_token(ann.id, &ann.name, "t".into(), [Scope::Submit], None).await.unwrap();
+    let ann_asks = admin.with(&token.secret.unwrap());
+    let digest = Digest::of("hello");
+    for role in [None, Some(Role::Viewer)] {
+        farm.farm.join("default".parse().unwrap(), ann.id, role, "admin").await.unwrap();
+        let refused = ann_asks.append(digest, 0, 5, b"hello").await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{role:?}");
+        let problem: Value = refused.json().await.unwrap();
+        assert!(problem["hint"].as_str().unwrap().contains("`builder`"), "{problem}");
+    }
+    assert_eq!(ann_asks.state(digest).await.offset, 0);
+    farm.farm.join("default".parse().unwrap(), ann.id, Some(Role::Builder), "admin").await.unwrap();
+    assert_eq!(ann_asks.append(digest, 0, 5, b"hello").await.status(), StatusCode::OK);
+    let token = admin.token(&[Scope::Submit], None).await.json::<Token>().await.unwrap();
+    let submits = admin.with(&token.secret.unwrap());
+    let answer = submits.append(Digest::of("other"), 0, 5, b"other").await;
+    assert_eq!(answer.status(), StatusCode::OK, "an administrator builds everywhere");
+}
+
 impl Asking {
     async fn token(&self, scopes: &[Scope], lasts: Option<u64>) -> reqwest::Response {
         let new = NewToken { name: "t".into(), scopes: scopes.iter().copied().collect(), lasts };
