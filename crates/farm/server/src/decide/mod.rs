@@ -35,11 +35,13 @@ pub struct Terms {
     pub timeout: i64,
     /// Bytes of output that a build's log takes; what comes after them is left out.
     pub output: i64,
+    /// How often it is asked whether those who follow a log still may.
+    pub watch: i64,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { lease: 30_000, pause: 15_000, attempts: 3, timeout: 24 * 3600 * 1000, output: 1 << 30 }
+        Self { lease: 30_000, pause: 15_000, attempts: 3, timeout: 24 * 3600 * 1000, output: 1 << 30, watch: 15_000 }
     }
 }
 

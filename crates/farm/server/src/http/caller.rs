@@ -112,20 +112,39 @@ impl Person {
     }
 }
 
+/// What a person shows: the digest of a token's secret, or of a session's.
+pub struct Pass {
+    digest: String,
+    token: bool,
+}
+
+impl Pass {
+    pub fn of(headers: &HeaderMap) -> Result<Self> {
+        let digest = secret_of(headers).map(secret::digest).ok_or_else(Error::stranger)?;
+        Ok(Self { digest, token: bearer(headers).is_some() })
+    }
+
+    /// Returns whose it is, as long as it is somebody's.
+    pub async fn person(&self, farm: &Farm) -> Result<Person> {
+        let known = match self.token {
+            true => farm.db.token_owner(&self.digest, farm.now()).await?,
+            false => farm.db.session_owner(&self.digest, farm.now()).await?,
+        };
+        known.map(Person).ok_or_else(Error::stranger)
+    }
+}
+
 impl FromRequestParts<Farm> for Person {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, farm: &Farm) -> Result<Self> {
-        let digest = secret_of(&parts.headers).map(secret::digest).ok_or_else(Error::stranger)?;
-        let known = if bearer(&parts.headers).is_some() {
-            farm.db.token_owner(&digest, farm.now()).await?
-        } else {
+        let pass = Pass::of(&parts.headers)?;
+        if !pass.token {
             same_origin(parts)?;
-            farm.db.session_owner(&digest, farm.now()).await?
-        };
-        let known = known.ok_or_else(Error::stranger)?;
-        farm.gate.user(known.user, &digest)?;
-        Ok(Self(known))
+        }
+        let person = pass.person(farm).await?;
+        farm.gate.user(person.id(), &pass.digest)?;
+        Ok(person)
     }
 }
 

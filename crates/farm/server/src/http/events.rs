@@ -18,10 +18,10 @@ use tokio::sync::watch;
 use utoipa::IntoParams;
 
 use super::builds::seen;
-use super::caller::Person;
+use super::caller::{Pass, Person};
 use super::sought::{self, Sought};
 use crate::db::{Kind, Wanted};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, chain};
 use crate::farm::Farm;
 use crate::hub::Told;
 
@@ -81,12 +81,30 @@ pub async fn events(
         after = after.max(farm.db.standing(id).await?.0.saturating_sub(tail));
     }
     let message = |told: Told| Ok::<_, Infallible>(Message::default().id(told.seq.to_string()).data(&*told.json));
-    let messages = follow(farm, id, after, part.sought()).map(message);
-    let mut response =
-        Sse::new(messages).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response();
+    let often = Duration::from_millis(farm.terms.watch.max(1) as u64);
+    let refused = refused(farm.clone(), Pass::of(&headers)?, id, often);
+    let messages = follow(farm, id, after, part.sought()).map(message).take_until(refused);
+    let mut response = Sse::new(messages).keep_alive(KeepAlive::new().interval(often)).into_response();
     // A proxy is not to wait for more.
     response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// Ends when who follows a log may not look at it any more, which is asked every so `often`.
+async fn refused(farm: Farm, pass: Pass, build: BuildId, often: Duration) {
+    loop {
+        tokio::time::sleep(often).await;
+        if let Err(error) = may_look(&farm, &pass, build).await {
+            // Where it is the database that failed, the watcher comes again and goes on where it is.
+            tracing::debug!("nobody follows build {build} with this token or session any more: {}", chain(&error));
+            return;
+        }
+    }
+}
+
+async fn may_look(farm: &Farm, pass: &Pass, build: BuildId) -> Result<()> {
+    let person = pass.person(farm).await?;
+    seen(farm, &person, build, Role::Viewer).await.map(drop)
 }
 
 /// How many entries are read from the database at once.
@@ -132,7 +150,7 @@ impl Follower {
                 Ok(()) => {}
                 Err(error) => {
                     // The watcher comes again and goes on where it is.
-                    tracing::warn!("follow build {}: {}", self.build, crate::error::chain(&error));
+                    tracing::warn!("follow build {}: {}", self.build, chain(&error));
                     return None;
                 }
             }

@@ -10,8 +10,11 @@ use crate::common::asking::Asking;
 use crate::common::{On, TestFarm, client};
 use futures_util::StreamExt as _;
 use kiln_farm_api::access::Member;
-use kiln_farm_api::{BuildId, Complete, Entry, NewProject, NewToken, NewUser, Role, Scope, Stored, Token, routes};
+use kiln_farm_api::{
+    BuildId, Complete, Entry, Name, NewProject, NewToken, NewUser, Role, Scope, Stored, Token, routes,
+};
 use kiln_farm_server::db::elsewhere;
+use kiln_farm_server::decide::Terms;
 use kiln_farm_server::error::Error;
 use kiln_farm_server::hub::Hub;
 use kiln_farm_server::serve::{Config, Server};
@@ -58,6 +61,48 @@ async fn watch(client: kiln_farm_api::Client, build: BuildId) -> (Vec<Entry>, us
         }
         breaks += 1;
     }
+}
+
+/// Whoever is let go while they follow a log hears no more of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_look_any_more_hears_no_more() {
+    let farm = TestFarm::with(On::any(), Terms { watch: 100, ..Terms::default() }).await;
+    let admin = Asking::new(&farm);
+    let project: Name = "hidden".parse().unwrap();
+    farm.admin.make_project(&NewProject { name: project.clone(), open: false, weight: None }).await.unwrap();
+    let mut submission = farm.submission("edge", vec![farm.order("image")]);
+    submission.project = project.clone();
+    let build = farm.admin.submit(&submission).await.unwrap().id;
+    let mut patient = pin!(farm.admin.follow(build, 0, &[]).await.unwrap());
+    let mut last = patient.next().await.unwrap().unwrap();
+    for (name, status) in [("revoked", 401), ("expired", 401), ("removed", 401), ("member", 404)] {
+        let user = NewUser { name: name.parse().unwrap(), password: None, admin: false };
+        assert_eq!(admin.post("/api/v1/users", &user).await.status(), StatusCode::CREATED);
+        let (user, _) = farm.farm.db.user_named(name).await.unwrap().unwrap();
+        farm.farm.join(project.clone(), user.id, Some(Role::Viewer), "admin").await.unwrap();
+        let token = farm.farm.make_token(user.id, &user.name, "t".into(), [Scope::Read], Some(60)).await.unwrap();
+        let watcher = client(farm.address, token.secret.as_deref().unwrap());
+        let mut entries = pin!(watcher.follow(build, 0, &[]).await.unwrap());
+        entries.next().await.unwrap().unwrap();
+        let still = tokio::time::timeout(Duration::from_millis(500), entries.next()).await;
+        assert!(still.is_err(), "{name} may look for now");
+        let delete = async |at: String| admin.request(Method::DELETE, &at).send().await.unwrap().status();
+        match name {
+            "revoked" => assert_eq!(delete(format!("/api/v1/tokens/{}", token.id)).await, StatusCode::NO_CONTENT),
+            "expired" => farm.turn(61_000),
+            "removed" => assert_eq!(delete(format!("/api/v1/users/{name}")).await, StatusCode::NO_CONTENT),
+            _ => farm.farm.join(project.clone(), user.id, None, "admin").await.unwrap(),
+        }
+        let end = tokio::time::timeout(Duration::from_secs(20), entries.next()).await.expect(name);
+        assert!(end.is_none(), "{name}: {end:?}");
+        assert_eq!(watcher.follow(build, 0, &[]).await.err().unwrap().status(), Some(status), "{name}");
+    }
+    farm.admin.cancel(build).await.unwrap();
+    while let Some(entry) = patient.next().await {
+        last = entry.unwrap();
+    }
+    let page = farm.admin.events(build, 0, &[]).await.unwrap();
+    assert!(page.ended && page.entries.last() == Some(&last), "who may goes on to the end");
 }
 
 #[tokio::test(flavor = "multi_thread")]
