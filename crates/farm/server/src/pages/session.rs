@@ -50,10 +50,9 @@ pub async fn login(State(farm): State<Farm>, Form(Login { name, password }): For
         Ok(name) => farm.db.user_named(name.as_str()).await?,
         Err(_) => None,
     };
-    // Those who are nobody share one count.
     let whose = known.as_ref().map_or("", |(user, _)| user.name.as_str());
     let hash = known.as_ref().and_then(|(_, hash)| hash.clone());
-    match farm.guesses.verify(&farm, whose, password, hash).await {
+    match farm.guesses.verify(&farm, &name, password, hash).await {
         Ok(true) => {
             let (user, _) = known.ok_or_else(Error::stranger)?;
             Ok(begin(&farm, user.id, "/").await?)

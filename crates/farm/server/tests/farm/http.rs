@@ -388,6 +388,34 @@ async fn what_other_sites_want_is_refused_and_guessing_ends() {
     assert!(session(&admin, "ann", "correct horse").await.is_some());
 }
 
+/// Whether there is an account is not to be told from how often one may try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_nobodys_is_refused_like_any_other() {
+    let farm = TestFarm::start(On::any()).await;
+    let admin = Asking::new(&farm);
+    let user = NewUser { name: "ann".parse().unwrap(), password: Some("correct horse".into()), admin: false };
+    assert_eq!(admin.post("/api/v1/users", &user).await.status(), StatusCode::CREATED);
+    let log_in = async |name: &str| {
+        let request = admin.http.post(format!("{}/login", admin.server)).body(format!("name={name}&password=wrong"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.send().await.unwrap().status().as_u16()
+    };
+    for name in 0..12 {
+        assert_eq!(log_in(&format!("nobody{name}")).await, 401);
+    }
+    for name in ["ann", "zoe", "Not+A+Name"] {
+        let mut heard = vec![];
+        for _ in 0..12 {
+            heard.push(log_in(name).await);
+        }
+        assert_eq!(heard, [[401_u16; 10].as_slice(), &[429; 2]].concat(), "{name}");
+    }
+    farm.turn(61_000);
+    for name in ["ann", "zoe", "Not+A+Name"] {
+        assert_eq!(log_in(name).await, 401, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_may_do_what_a_node_does() {
     let mut farm = TestFarm::start(On::any()).await;
