@@ -50,8 +50,8 @@ struct Reference {
 
 /// Returns the packages that a document lists, in order of their names; what has no version is the image itself.
 pub fn packages(document: &[u8]) -> Result<Vec<Package>> {
-    let document: Document =
-        serde_json::from_slice(document).map_err(|error| Error::failed("read the list of packages", error))?;
+    let bad = |error: serde_json::Error| Error::bad(format!("the SPDX document cannot be read: {error}"));
+    let document: Document = serde_json::from_slice(document).map_err(bad)?;
     let read = |described: Described| {
         let purl = described.external_refs.into_iter().find(|one| one.reference_type == "purl");
         let locator = purl.map(|purl| purl.reference_locator).unwrap_or_default();
@@ -126,6 +126,6 @@ mod tests {
         ];
         assert_eq!(changes(&before, &now), wanted);
         assert_eq!(changes(&now, &now), []);
-        assert!(packages(b"{}").is_err());
+        assert_eq!(packages(b"{}").unwrap_err().problem().status, 400);
     }
 }

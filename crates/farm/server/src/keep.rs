@@ -1,6 +1,7 @@
 //! How blobs come into the farm, and what is promised of them.
 
 use std::future::ready;
+use std::ops::Range;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -141,8 +142,18 @@ impl Farm {
         if known.size > most {
             return Err(Error::bad(format!("blob {digest} is longer than the {most} bytes that are shown")));
         }
-        let mut pieces = self.blobs.read(digest, &known.place, 0..known.size).await?;
-        let mut bytes = Vec::with_capacity(known.size as usize);
+        self.bytes(digest, &known.place, 0..known.size).await
+    }
+
+    /// Returns the end of a blob: all of one that is not longer than `most`.
+    pub async fn end(&self, digest: Digest, most: u64) -> Result<Vec<u8>> {
+        let known = self.db.blob(digest).await?.ok_or_else(|| Error::missing("blob", digest))?;
+        self.bytes(digest, &known.place, known.size.saturating_sub(most)..known.size).await
+    }
+
+    async fn bytes(&self, digest: Digest, place: &Place, part: Range<u64>) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity((part.end - part.start) as usize);
+        let mut pieces = self.blobs.read(digest, place, part).await?;
         while let Some(piece) = pieces.next().await {
             bytes.extend_from_slice(&piece.map_err(|error| Error::failed(format!("read blob {digest}"), error))?);
         }

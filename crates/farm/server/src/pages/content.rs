@@ -11,13 +11,13 @@ use kiln_model::diff::text::{self, Group};
 use kiln_model::{View, view};
 use maud::{Markup, html};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
 use super::layout::page;
 use super::words::{moment, size};
 use super::{Page, Visitor};
-use crate::bom::{self, Change, Package};
+use crate::bom::{self, Change};
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 use crate::http::builds::seen;
@@ -25,7 +25,9 @@ use crate::http::builds::seen;
 /// Longest document that is read for a page, bytes.
 const DOCUMENT: u64 = 64 << 20;
 /// How much of a console's end is shown, bytes.
-const CONSOLE: usize = 256 << 10;
+const CONSOLE: u64 = 256 << 10;
+/// Documents are large: only one page at a time has some in memory.
+static READING: Semaphore = Semaphore::const_new(1);
 /// What ends the name of what a guest said.
 const ENDING: &str = ".console.log";
 
@@ -45,18 +47,28 @@ pub async fn packages(
     let project = seen(&farm, &person, id, Role::Viewer).await?;
     let build = farm.db.build(id, farm.now()).await?;
     let stored = farm.db.artifact(id, &name, of.task).await?;
-    let here = read(&farm, &stored).await?;
-    let before = match earlier(&farm, &project, &build, &stored).await? {
-        Some((before, stored)) => Some((before, read(&farm, &stored).await?)),
+    let before = earlier(&farm, &project, &build, &stored).await?;
+    let turn = turn().await;
+    let here = document(&farm, &stored).await?;
+    let old = match &before {
+        Some((_, stored)) => Some(document(&farm, stored).await),
         None => None,
     };
+    let read = spawn_blocking(move || {
+        let _turn = turn;
+        Ok::<_, Error>((bom::packages(&here)?, old.map(|old| bom::packages(&old?))))
+    });
+    let (here, old) = read.await.map_err(|error| Error::failed("read the packages", error))??;
     let body = html! {
         h1 { "Packages of " a href={ "/builds/" (id) } { (build.name) } }
-        @match &before {
+        @match before.as_ref().zip(old.as_ref()) {
             None => (alone()),
-            Some((before, packages)) => {
+            Some(((before, _), old)) => {
                 (against(before))
-                (differences(&bom::changes(packages, &here)))
+                @match old {
+                    Err(why) => p.failure { (why.to_string()) },
+                    Ok(old) => (differences(&bom::changes(old, &here))),
+                }
                 (sizes(before, &build))
             }
         }
@@ -68,6 +80,11 @@ pub async fn packages(
         p { a href=(routes::artifact(id, &name, of.task)) download { "SPDX" } }
     };
     Ok(page(&format!("Packages of {}", build.name), &person, body))
+}
+
+/// Whoever goes away in the middle leaves what is under way to its end, and the turn with it.
+async fn turn() -> SemaphorePermit<'static> {
+    READING.acquire().await.expect("it is never closed")
 }
 
 /// Returns the build before a build with its artifact of the same name, of the task that is called the same if there is one; none: there is
@@ -91,11 +108,11 @@ fn against(before: &Build) -> Markup {
     html! { p { "Against " a href={ "/builds/" (before.id) } { "the build of " (moment(before.created)) } ":" } }
 }
 
-async fn read(farm: &Farm, stored: &Stored) -> Result<Vec<Package>> {
+async fn document(farm: &Farm, stored: &Stored) -> Result<Vec<u8>> {
     if !stored.name.ends_with(bom::ENDING) {
         return Err(Error::bad(format!("`{}` is no SPDX document", stored.name)));
     }
-    bom::packages(&farm.whole(stored.sha256, DOCUMENT).await?)
+    farm.whole(stored.sha256, DOCUMENT).await
 }
 
 fn differences(changes: &[Change]) -> Markup {
@@ -140,8 +157,6 @@ const LINES: usize = 5000;
 const LINE: usize = 1000;
 /// Longest document of contents when it is unpacked, bytes.
 const UNPACKED: u64 = 256 << 20;
-/// Such documents are large: only one page at a time has them in memory.
-static COMPARING: Semaphore = Semaphore::const_new(1);
 
 pub async fn contents(
     State(farm): State<Farm>,
@@ -153,13 +168,12 @@ pub async fn contents(
     let build = farm.db.build(id, farm.now()).await?;
     let stored = farm.db.artifact(id, &name, of.task).await?;
     let before = earlier(&farm, &project, &build, &stored).await?;
-    let turn = COMPARING.acquire().await.expect("it is never closed");
+    let turn = turn().await;
     let here = packed(&farm, &stored).await?;
     let old = match &before {
         Some((_, stored)) => Some(packed(&farm, stored).await),
         None => None,
     };
-    // Whoever goes away in the middle leaves the work to its end, and the turn with it.
     let compared = spawn_blocking(move || {
         let _turn = turn;
         compare(old, &here)
@@ -268,12 +282,12 @@ pub async fn console(
     if !name.ends_with(ENDING) {
         return Err(Error::bad(format!("`{name}` is not what a guest said")).into());
     }
-    let bytes = farm.whole(stored.sha256, DOCUMENT).await?;
-    let start = bytes.len().saturating_sub(CONSOLE);
-    let text = String::from_utf8_lossy(&bytes[start..]);
+    let _turn = turn().await;
+    let bytes = farm.end(stored.sha256, CONSOLE).await?;
+    let text = String::from_utf8_lossy(&bytes);
     let body = html! {
         h1 { "Console of " a href={ "/builds/" (id) } { (build.name) } }
-        @if start > 0 { p { "The last " (size(CONSOLE as u64)) " of " (size(stored.size)) "." } }
+        @if stored.size > CONSOLE { p { "The last " (size(CONSOLE)) " of " (size(stored.size)) "." } }
         pre.console tabindex="0" { (strip_str(&text.replace('\r', ""))) }
         p { a href=(routes::artifact(id, &name, of.task)) download { "Download" } }
     };

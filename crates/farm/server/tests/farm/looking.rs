@@ -2,7 +2,7 @@
 
 use crate::common::{On, TestFarm};
 use kiln_farm_api::access::Invitation;
-use kiln_farm_api::{Complete, NewUser, Stored, TaskState, Tell};
+use kiln_farm_api::{BuildId, Complete, NewUser, Stored, TaskState, Tell};
 use kiln_farm_server::decide::Terms;
 use kiln_model::view::UnitState;
 use kiln_model::{Arch, Entry, Event, EventKind, GuestPath, StageKind, Tree, View};
@@ -242,6 +242,52 @@ async fn contents_that_cannot_be_read() {
         *status == 200 && body.contains("0 names") && body.contains("longer than"),
         "the older one is no matter: {body}"
     );
+}
+
+/// Runs a build to its end on node `n`; it makes one file of this name.
+async fn made(farm: &mut TestFarm, name: &str, bytes: &[u8]) -> BuildId {
+    let build = farm.submit("edge", &["image"]).await.id;
+    let sha256 = farm.upload(bytes).await;
+    let node = farm.nodes.get_mut("n").unwrap();
+    let lease = node.poll(1, 2000).await.unwrap().begin.remove(0);
+    let artifacts = vec![Stored { name: name.into(), size: bytes.len() as u64, sha256, task: None }];
+    let complete = Complete { epoch: lease.epoch, failure: None, artifacts };
+    node.client.complete(lease.task, &complete).await.unwrap();
+    node.forget(&lease);
+    build
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_that_cannot_be_read() {
+    let mut farm = TestFarm::start(On::any()).await;
+    farm.enrol("n", &[Arch::Amd64]).await;
+    let ask = [("authorization", format!("Bearer {}", farm.token))];
+    let ask = ask.each_ref().map(|(name, value)| (*name, value.as_str()));
+    for broken in ["", "{", "{}", "{\"packages\": 1}"] {
+        let build = made(&mut farm, "edge.spdx.json", broken.as_bytes()).await;
+        let answer = farm.get(&format!("/builds/{build}/packages/edge.spdx.json"), &ask).await;
+        assert_eq!(answer.status, 400, "{broken}: {}", answer.body);
+        assert!(answer.body.contains("cannot be read"), "{broken}: {}", answer.body);
+    }
+    let whole = json!({ "packages": [{ "name": "bash", "versionInfo": "5.3" }] }).to_string();
+    let build = made(&mut farm, "edge.spdx.json", whole.as_bytes()).await;
+    let page = farm.page(&format!("/builds/{build}/packages/edge.spdx.json")).await;
+    assert!(page.contains("<td>bash</td>") && page.contains("cannot be read"), "the older one is no matter: {page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_what_a_guest_said() {
+    on_both(async |mut farm: TestFarm| {
+        farm.enrol("n", &[Arch::Amd64]).await;
+        let said = format!("its very beginning\n{}its very end\n", "tick\n".repeat(60_000));
+        let build = made(&mut farm, "edge.console.log", said.as_bytes()).await;
+        let page = farm.page(&format!("/builds/{build}/console/edge.console.log")).await;
+        assert!(page.contains("The last ") && page.contains("its very end") && !page.contains("its very beginning"));
+        assert!(page.len() < 300_000, "{}", page.len());
+        let build = made(&mut farm, "edge.console.log", b"").await;
+        farm.page(&format!("/builds/{build}/console/edge.console.log")).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
