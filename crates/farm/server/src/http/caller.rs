@@ -201,17 +201,34 @@ pub fn cookie_named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str>
 
 /// Refuses what another site makes a browser do: its cookie goes along, but the browser also says where the wish comes from.
 fn same_origin(parts: &Parts) -> Result<()> {
-    if matches!(parts.method, Method::GET | Method::HEAD) {
-        return Ok(());
-    }
-    let said = |name: header::HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let host = said(header::HOST).or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
-    let origin = said(header::ORIGIN).and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    if origin.is_some() && origin == host {
+    if matches!(parts.method, Method::GET | Method::HEAD) || of_own_page(parts) == Some(true) {
         return Ok(());
     }
     Err(Error::forbidden("this wish comes from another site, or from no page at all")
         .hint("programs send `Authorization: Bearer TOKEN` instead of a cookie; a proxy must pass `Host` on"))
+}
+
+/// Whether a browser says that a page of this server sends what it sends; none: it says nothing, or it is no browser.
+fn of_own_page(parts: &Parts) -> Option<bool> {
+    let said = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let host = said("host").or_else(|| parts.uri.authority().map(|authority| authority.as_str()));
+    let own = |origin: &str| origin.split_once("://").is_some_and(|(_, from)| Some(from) == host);
+    said("origin").map(own).or_else(|| (said("sec-fetch-site")? == "cross-site").then_some(false))
+}
+
+/// A form without a session before it, as to log in: another site's is refused, for it may be meant to make somebody somebody else.
+pub struct OwnForm;
+
+impl FromRequestParts<Farm> for OwnForm {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _farm: &Farm) -> Result<Self> {
+        match of_own_page(parts) {
+            Some(false) => Err(Error::forbidden("this form comes from another site")
+                .hint("open this server's own page; a proxy must pass `Host` on")),
+            _ => Ok(Self),
+        }
+    }
 }
 
 #[cfg(test)]

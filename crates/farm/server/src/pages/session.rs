@@ -13,7 +13,7 @@ use super::NoPage;
 use super::layout::outside;
 use crate::error::{Error, Result};
 use crate::farm::Farm;
-use crate::http::caller::{COOKIE, cookie};
+use crate::http::caller::{COOKIE, OwnForm, cookie};
 use crate::secret;
 
 /// How long a session lasts, seconds.
@@ -45,7 +45,11 @@ pub struct Login {
     password: String,
 }
 
-pub async fn login(State(farm): State<Farm>, Form(Login { name, password }): Form<Login>) -> Result<Response, NoPage> {
+pub async fn login(
+    State(farm): State<Farm>,
+    OwnForm: OwnForm,
+    Form(Login { name, password }): Form<Login>,
+) -> Result<Response, NoPage> {
     let known = match name.parse::<Name>() {
         Ok(name) => farm.db.user_named(name.as_str()).await?,
         Err(_) => None,
@@ -81,7 +85,11 @@ pub async fn welcome(Path(secret): Path<String>) -> Markup {
     outside("Welcome", body)
 }
 
-pub async fn accept(State(farm): State<Farm>, Path(secret): Path<String>) -> Result<Response, NoPage> {
+pub async fn accept(
+    State(farm): State<Farm>,
+    OwnForm: OwnForm,
+    Path(secret): Path<String>,
+) -> Result<Response, NoPage> {
     let (digest, now) = (secret::digest(&secret), farm.now());
     let user = farm.db.write(move |tx| async move { tx.accept(&digest, now).await }.boxed()).await?;
     let used = || {
@@ -102,7 +110,7 @@ pub async fn begin(farm: &Farm, user: UserId, to: &str) -> Result<Response> {
     Ok((set_cookie(value), Redirect::to(to)).into_response())
 }
 
-pub async fn logout(State(farm): State<Farm>, headers: HeaderMap) -> Result<Response, NoPage> {
+pub async fn logout(State(farm): State<Farm>, OwnForm: OwnForm, headers: HeaderMap) -> Result<Response, NoPage> {
     if let Some(session) = cookie(&headers) {
         let (digest, now) = (secret::digest(session), farm.now());
         farm.db.write(move |tx| async move { tx.end_session(&digest, now).await }.boxed()).await?;

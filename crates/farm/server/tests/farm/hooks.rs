@@ -165,16 +165,16 @@ async fn sealed_at_the_start(mut farm: TestFarm) {
     let new = NewHook { url, events, secret: Some(SECRET.into()) };
     farm.admin.make_hook(&project(), &new).await.unwrap();
     assert_eq!(farm.holding(SECRET), Vec::<PathBuf>::new());
-    let kept = async || -> String {
+    let kept = async |farm: &TestFarm| -> String {
         sqlx::query_scalar("SELECT secret FROM hooks").fetch_one(farm.farm.db.reader()).await.unwrap()
     };
-    assert!(!kept().await.contains("horse"));
+    assert!(!kept(&farm).await.contains("horse"));
 
     let clear = sqlx::query("UPDATE hooks SET secret = $1").bind(SECRET);
     clear.execute(farm.farm.db.reader()).await.unwrap();
-    assert_eq!(kept().await, SECRET);
+    assert_eq!(kept(&farm).await, SECRET);
     farm.again(|config| config.webhooks_private = true).await;
-    assert!(kept().await.starts_with("kiln-sealed:"));
+    assert!(kept(&farm).await.starts_with("kiln-sealed:"));
     assert_eq!(farm.holding(SECRET), Vec::<PathBuf>::new());
     farm.done("first", b"1").await;
     receiver.heard(1).await;

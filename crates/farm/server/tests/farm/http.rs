@@ -621,3 +621,23 @@ async fn a_folder_is_one_servers() {
     drop(first);
     open().await.map(drop).unwrap();
 }
+
+/// A page of somebody else's can make a browser send a form, and the browser says whose page it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_logged_in_or_out_by_another_site() {
+    let farm = TestFarm::start(On::any()).await;
+    let own = format!("http://{}", farm.address);
+    let status = async |path: &str, name: &'static str, value: &str| {
+        let request = reqwest::Client::new().post(format!("{own}{path}")).header(name, value);
+        let request = request.header("content-type", "application/x-www-form-urlencoded").body("name=admin&password=x");
+        request.send().await.unwrap().status().as_u16()
+    };
+    for path in ["/login", "/logout", "/welcome/x"] {
+        let others = [("origin", "https://elsewhere.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")];
+        for (name, value) in others {
+            assert_eq!(status(path, name, value).await, 403, "{path} {name} {value}");
+        }
+    }
+    assert_eq!(status("/login", "origin", &own).await, 401);
+    assert_eq!(status("/login", "sec-fetch-site", "same-origin").await, 401);
+}

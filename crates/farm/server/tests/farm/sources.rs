@@ -1,6 +1,5 @@
 //! Sources: what a forge says is built once, as its owner, and what goes wrong is there to be seen.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -83,22 +82,11 @@ async fn source(farm: &TestFarm) -> Source {
 
 /// Says something as a forge does; returns the status and the answer.
 async fn say(farm: &TestFarm, source: &Source, secret: &str, branch: &str, commit: &str) -> (u16, serde_json::Value) {
-    say_at(farm.address, source, secret, branch, commit).await
-}
-
-/// The same at another server.
-async fn say_at(
-    server: SocketAddr,
-    source: &Source,
-    secret: &str,
-    branch: &str,
-    commit: &str,
-) -> (u16, serde_json::Value) {
     let body = format!(r#"{{"ref":"refs/heads/{branch}","before":"{A}","after":"{commit}"}}"#);
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body.as_bytes());
     let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let at = format!("http://{server}/api/v1/projects/default/sources/{}/push", source.id);
+    let at = format!("http://{}/api/v1/projects/default/sources/{}/push", farm.address, source.id);
     let request = reqwest::Client::new().post(at).header("x-gitea-event", "push").header("x-gitea-signature", digits);
     let answer = request.body(body).send().await.unwrap();
     (answer.status().as_u16(), answer.json().await.unwrap())
@@ -168,31 +156,31 @@ async fn a_push_is_built_once(on: On) {
 async fn sealed_at_the_start(on: On) {
     const SECRET: &str = "correct horse battery staple";
     let repository = Repository::default();
-    let farm = with(on, &repository).await;
+    let mut farm = with(on, &repository).await;
     let made = source(&farm).await;
-    let kept = async || -> (String, String) {
+    let kept = async |farm: &TestFarm| -> (String, String) {
         sqlx::query_as("SELECT secret, credential FROM sources").fetch_one(farm.farm.db.reader()).await.unwrap()
     };
-    assert!(!kept().await.1.contains("very-secret") && farm.holding("very-secret").is_empty());
+    assert!(!kept(&farm).await.1.contains("very-secret") && farm.holding("very-secret").is_empty());
     let clear = sqlx::query("UPDATE sources SET secret = $1, credential = 'ann:very-secret'").bind(SECRET);
     clear.execute(farm.farm.db.reader()).await.unwrap();
-    let again = farm.again(|config| config.gather = Some(repository.gather())).await;
-    let (secret, credential) = kept().await;
+    farm.again(|config| config.gather = Some(repository.gather())).await;
+    let (secret, credential) = kept(&farm).await;
     assert!(secret.starts_with("kiln-sealed:") && credential.starts_with("kiln-sealed:"), "{secret} {credential}");
     for text in [SECRET, "very-secret"] {
         assert_eq!(farm.holding(text), Vec::<PathBuf>::new(), "{text}");
     }
-    assert_eq!(say_at(again, &made, SECRET, "main", B).await.0, 202);
+    assert_eq!(say(&farm, &made, SECRET, "main", B).await.0, 202);
     settled(&farm, made.id, PushState::Done, 1).await;
     assert_eq!(repository.wishes.lock().unwrap()[0].credential.as_deref(), Some("ann:very-secret"));
 
     // With another key nobody can say whether it is signed.
     let unlike = Vault::read("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
-    let stranger = farm.again(|config| config.vault = Some(unlike)).await;
-    let (status, answer) = say_at(stranger, &made, SECRET, "main", A).await;
+    farm.again(|config| config.vault = Some(unlike)).await;
+    let (status, answer) = say(&farm, &made, SECRET, "main", A).await;
     assert_eq!(status, 422, "{answer}");
     assert!(answer["title"].as_str().unwrap().contains("another key"), "{answer}");
-    assert_eq!(kept().await, (secret, credential), "what it cannot read it leaves");
+    assert_eq!(kept(&farm).await, (secret, credential), "what it cannot read it leaves");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -141,14 +141,16 @@ impl TestFarm {
         address
     }
 
-    /// Starts another server on whatever database this one has, and its folder.
-    pub async fn again(&self, configure: impl FnOnce(&mut Config)) -> SocketAddr {
-        let database = self.database();
-        let configure = |config: &mut Config| {
-            config.database = database;
-            configure(config);
-        };
-        self.another("", configure).await
+    /// Ends its server and starts it anew, with other wishes, where it was.
+    pub async fn again(&mut self, configure: impl FnOnce(&mut Config)) {
+        self.stop().await;
+        let base = Config::new(self.address, self.folder.path().join("farm"));
+        let mut config = Config { database: self.database(), reserve: 0, terms: self.farm.terms, ..base };
+        configure(&mut config);
+        let hand = self.clock.clone();
+        let server = Server::open_with(config, Arc::new(move || hand.load(Ordering::SeqCst))).await.unwrap();
+        self.farm = server.farm.clone();
+        self.serving = tokio::spawn(async move { server.run(std::future::pending()).await });
     }
 
     /// Returns the files in the server's folder that have a text in them.
