@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use kiln_farm_api::{Build, BuildId, Client, Entry, Error, FarmEvent, Trust, What};
+use kiln_farm_api::{Build, BuildId, Client, Entry, Error, Trust};
 use kiln_model::fault::OrFault as _;
 use kiln_model::{Fault, FaultKind};
 use sd_notify::NotifyState;
@@ -208,15 +208,11 @@ async fn some(
     while let Some(entry) = entries.next().await {
         let entry = entry?;
         (*after, came) = (entry.seq, true);
-        let ended = matches!(entry.what, What::Farm(FarmEvent::BuildEnded { .. }));
         if let Err(fault) = tell(entry) {
             return Ok(Err(fault));
         }
-        if ended {
-            return Ok(Ok(true));
-        }
     }
-    // A stream that ends by itself ends with the build, unless a proxy was tired of it; then more comes when it is asked again.
+    // That the build ended is no end where it was told to run again. A stream that ends by itself ends with the build, unless a proxy was tired of it; then more comes when it is asked again.
     let ended = client.build(id).await.is_ok_and(|build| build.state.is_final() && (build.events <= *after || !came));
     Ok(Ok(ended))
 }

@@ -89,7 +89,9 @@ fn logs_tries_room_and_backups() {
     eventually("it failed again", || {
         shown(&farm, failing).tasks[0].epoch == 2 && shown(&farm, failing).state == BuildState::Failed
     });
-    assert!(say(&farm, &["log", &failing.to_string()]).well().stdout.contains("to be run again, says admin"));
+    let followed = say(&farm, &["log", "--follow", &failing.to_string()]).well().stdout;
+    assert!(followed.contains("to be run again, says admin"), "{followed}");
+    assert_eq!(followed, say(&farm, &["log", &failing.to_string()]).well().stdout, "to its last end, not its first");
     say(&farm, &["retry", &id]).ended(4);
 
     // A node fetches a package once.
