@@ -2,9 +2,6 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
-
 use common::{Bench, tool};
 
 const RECIPE: &str = "edition = 1\nname = \"service\"\n\n[base]\ndistribution = \"debian\"\nrelease = \"13\"\narchitecture = \"amd64\"\n\
@@ -53,14 +50,7 @@ const HOLDS: [(&str, &str); 10] = [
 #[test]
 fn boot_the_package_of_kiln() {
     let bench = Bench::shared();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut making = Command::new(env!("CARGO"));
-    let package = bench.path("kiln.deb").display().to_string();
-    making.args(["xtask", "deb", "--binary", env!("CARGO_BIN_EXE_kiln"), "--out", &package]).current_dir(&root);
-    bench.lend(&mut making);
-    let made = making.output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let about = tool("dpkg-deb", &["--info", &package]);
+    let about = tool("dpkg-deb", &["--info", &bench.package_of_kiln("kiln.deb")]);
     assert!(about.contains("Package: kiln") && about.contains("uidmap"), "{about}");
 
     let assert = |(command, contains): &(&str, &str)| {

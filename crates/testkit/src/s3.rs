@@ -1,7 +1,8 @@
 //! A server that speaks S3 on a port of its own, checks signatures, and keeps its objects in a folder.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -14,38 +15,53 @@ use tokio::runtime::Runtime;
 
 use crate::free_port;
 
-/// A server with the bucket `artifacts`, in a folder of its own; it ends with this value.
+/// A server; it ends with this value.
 #[derive(Debug)]
 pub struct S3 {
     pub port: u16,
-    folder: tempfile::TempDir,
+    /// Whom it listens to.
+    from: Ipv4Addr,
+    folder: PathBuf,
+    /// The same, where it goes with the server.
+    _own: Option<tempfile::TempDir>,
     runtime: Option<Runtime>,
     /// What the key that it lets in is called, and its secret.
     key: [String; 2],
 }
 
 impl S3 {
+    /// Starts one with the bucket `artifacts`, for this machine alone.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("artifacts")).expect("a bucket");
-        let key = ["kiln".to_owned(), "kiln's secret".to_owned()];
-        let mut s3 = Self { port: free_port(), folder, runtime: None, key };
+        let folder = (folder.path().to_owned(), Some(folder));
+        Self::started(folder, (Ipv4Addr::LOCALHOST, free_port()), ["kiln", "kiln's secret"])
+    }
+
+    /// Starts one on `port` for whoever reaches this machine, with the buckets that are folders in `folder`.
+    pub fn start_in(folder: &Path, port: u16, key: [&str; 2]) -> Self {
+        Self::started((folder.to_owned(), None), (Ipv4Addr::UNSPECIFIED, port), key)
+    }
+
+    fn started(folder: (PathBuf, Option<tempfile::TempDir>), at: (Ipv4Addr, u16), key: [&str; 2]) -> Self {
+        let ((folder, own), (from, port)) = (folder, at);
+        let mut s3 = Self { port, from, folder, _own: own, runtime: None, key: key.map(str::to_owned) };
         s3.up();
         s3
     }
 
     /// Starts it, again if it was stopped; its objects are still there.
     pub fn up(&mut self) {
-        let objects = FileSystem::new(self.folder.path()).expect("a folder of objects");
+        let objects = FileSystem::new(&self.folder).expect("a folder of objects");
         let mut service = S3ServiceBuilder::new(objects);
         let [key, secret] = self.key.clone();
         service.set_auth(SimpleAuth::from_single(key, secret));
         let service = service.build();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("threads");
-        let (port, (up, is_up)) = (self.port, std::sync::mpsc::channel());
+        let (at, (up, is_up)) = ((self.from, self.port), std::sync::mpsc::channel());
         runtime.spawn(async move {
-            let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
+            let listener = TcpListener::bind(at).await.expect("a free port");
             let _ = up.send(());
             answer(listener, service).await;
         });
@@ -83,7 +99,7 @@ impl S3 {
 
     /// Returns the file that an object of the bucket is kept in.
     pub fn object(&self, name: &str) -> PathBuf {
-        self.folder.path().join("artifacts").join(name)
+        self.folder.join("artifacts").join(name)
     }
 
     /// Returns the names of the bucket's objects.

@@ -37,7 +37,7 @@ pub struct Farm {
     port: u16,
     pub client: Client,
     pub runtime: tokio::runtime::Runtime,
-    server: Ending,
+    server: Option<Ending>,
 }
 
 impl Farm {
@@ -46,8 +46,14 @@ impl Farm {
         let (server, token) = (serve(&bench, port, "farm"), bench.path("farm/admin.token"));
         eventually("there is an administrator", || token.exists());
         let token = fs::read_to_string(token).unwrap();
+        Self { server: Some(server), ..Self::of_another(bench, port, &token) }
+    }
+
+    /// A service that somebody else started, with the token of its administrator.
+    pub fn of_another(bench: Bench, port: u16, token: &str) -> Self {
+        bench.write("farm/admin.token", token);
         let client = Client::new(format!("http://127.0.0.1:{port}").parse().unwrap(), token.trim());
-        Self { bench, port, client, runtime: tokio::runtime::Runtime::new().unwrap(), server }
+        Self { bench, port, client, runtime: tokio::runtime::Runtime::new().unwrap(), server: None }
     }
 
     /// Starts another from a folder of a bench.
@@ -58,7 +64,8 @@ impl Farm {
 
     /// Returns how much memory the service has, bytes (`VmRSS` of proc(5)).
     pub fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server.0.id())).unwrap();
+        let server = self.server.as_ref().expect("it was started here");
+        let status = fs::read_to_string(format!("/proc/{}/status", server.0.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is listed");
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
     }

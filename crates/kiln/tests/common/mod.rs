@@ -94,6 +94,19 @@ impl Bench {
         }
     }
 
+    /// Makes kiln's Debian package of the kiln that is tested; returns its name in the folder.
+    pub fn package_of_kiln(&self, name: &str) -> String {
+        let mut making = Command::new(env!("CARGO"));
+        let package = self.path(name);
+        fs::create_dir_all(package.parent().expect("below the folder")).expect("a folder for the package");
+        let package = package.display().to_string();
+        making.args(["xtask", "deb", "--binary", env!("CARGO_BIN_EXE_kiln"), "--out", &package]);
+        making.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+        self.lend(&mut making);
+        Done::of(making.output().expect("cargo starts")).well();
+        package
+    }
+
     /// Runs kiln to its end.
     pub fn run(&self, words: &[&str]) -> Done {
         Done::of(self.kiln(words).output().expect("kiln starts"))
