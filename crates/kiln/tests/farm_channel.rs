@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use kiln_farm_api::{Client, Complete, Holding, Lease, Order, Poll, Resources, Submission, Tell, Work};
-use kiln_model::{Arch, Digest, Event, EventKind, StageId, StageKind};
+use kiln_farm_api::{Client, Complete, Holding, Lease, NewProject, Order, Poll, Resources, Submission, Tell, Work};
+use kiln_model::{Arch, Digest, Event, EventKind, FaultKind, StageId, StageKind};
 use kiln_testkit::{Redis, eventually, free_port};
 
 /// A server that says when it is up.
@@ -38,6 +38,57 @@ fn codes(redis: &Redis) -> Vec<u64> {
     let events = entries.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let codes = events.flat_map(|event| event["codes"].as_array().cloned().unwrap_or_default());
     codes.map(|code| code.as_u64().unwrap()).collect()
+}
+
+/// Two builds of one channel run at once, and the one that was submitted first begins last: their codes stay apart, also where the server
+/// dies in between. Another project has no say in the channel.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_channel_tells_one_story_at_a_time() {
+    let (redis, folder, port) = (Redis::start(), tempfile::tempdir().unwrap(), free_port());
+    let data = folder.path().join("farm");
+    let server = Server::start(port, &data, &redis);
+    let address: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
+    let token = std::fs::read_to_string(data.join("admin.token")).unwrap();
+    let admin = Client::new(address.clone(), token.trim());
+    let (bundle, path) = (Digest::of("bundle"), folder.path().join("bundle"));
+    std::fs::write(&path, "bundle").unwrap();
+    admin.upload(bundle, &path).await.unwrap();
+    let submission = |project: &str, priority: i32| Submission {
+        project: project.parse().unwrap(),
+        name: "demo".into(),
+        priority,
+        tasks: vec![Order { channel: Some("demo".into()), ..Order::image(Work::image(bundle, "kiln.toml")) }],
+        once: None,
+    };
+    admin.submit(&submission("default", 0)).await.unwrap();
+    admin.submit(&submission("default", 5)).await.unwrap();
+    let another = NewProject { name: "other".parse().unwrap(), open: true, weight: None };
+    admin.make_project(&another).await.unwrap();
+    let refused = admin.submit(&submission("other", 0)).await.unwrap_err();
+    assert_eq!(refused.status(), Some(409), "{refused}");
+
+    let enrol = async |name: &str| admin.enrol(name.parse().unwrap()).await.unwrap().credential;
+    let (one, other) = (Client::new(address.clone(), enrol("n1").await), Client::new(address, enrol("n2").await));
+    let second = lease(&one).await;
+    tell(&one, &second, 1, StageKind::Bootstrap).await;
+    eventually("the second is told", || codes(&redis).ends_with(&[10]));
+    let first = lease(&other).await;
+    tell(&other, &first, 1, StageKind::Bootstrap).await;
+    tell(&other, &first, 2, StageKind::Packages).await;
+    let end = |lease: &Lease| {
+        let failure = kiln_farm_api::task::Failure { fault: FaultKind::Recipe, message: "no".into(), hint: None };
+        Complete { epoch: lease.epoch, failure: Some(failure), artifacts: vec![] }
+    };
+    other.complete(first.task, &end(&first)).await.unwrap();
+    drop(server);
+    let _server = Server::start(port, &data, &redis);
+    tell(&one, &second, 2, StageKind::Packages).await;
+    eventually("the second goes on", || codes(&redis).ends_with(&[31]));
+    let begun = [10, 20, 21, 30, 31];
+    assert_eq!(codes(&redis), begun, "of the first nothing yet");
+    one.complete(second.task, &end(&second)).await.unwrap();
+    eventually("both are told", || codes(&redis).len() == 12);
+    assert_eq!(codes(&redis), [begun.as_slice(), &[1001], &begun, &[1001]].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -104,6 +104,9 @@ impl Tx {
         }
         self.tell(id, vec![Said::farm(now, None, FarmEvent::Submitted { by })]).await?;
         for (number, (task, order)) in tasks.iter().zip(&submission.tasks).enumerate() {
+            if let Some(channel) = &order.channel {
+                self.own_channel(channel, &submission.project).await?;
+            }
             let sql = "INSERT INTO tasks (id, build, number, name, project, priority, work, needs, arch, capabilities, attempts, \
                        state, epoch, losses, queued, not_before, stopping, told, lasts, channel) \
                        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, $13, 0, 0, 0, $14, $15)";
@@ -174,7 +177,7 @@ impl Tx {
         sqlx::query(sql).bind(build.to_string()).execute(&mut *self.conn).await?;
         for row in bad {
             let sql = "UPDATE tasks SET state = 'waiting', losses = 0, not_before = 0, ended = NULL, fault = NULL, message = NULL, \
-                       hint = NULL, telling = 0 WHERE id = $1";
+                       hint = NULL, telling = 0, story = 0 WHERE id = $1";
             sqlx::query(sql).bind(&row.id).execute(&mut *self.conn).await?;
             let task = Some((text(&row.id)?, row.epoch as u64));
             let event = FarmEvent::TaskAgain { task_name: text(&row.name)?, by: by.clone() };

@@ -1,7 +1,7 @@
 //! Tells Redis of the farm's tasks that name a channel, out of the same log that everybody reads.
 //!
 //! Of the servers that share a database one tells of a task; where it dies another takes over from the beginning, and what Redis has
-//! heard already is passed by (`kiln_adapter_pieman::Direct`).
+//! heard already is passed by (`kiln_adapter_pieman::Direct`). Tasks of one channel are told one after another.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -11,6 +11,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use kiln_adapter_pieman::{Direct, Server, Settings};
 use kiln_farm_api::{Entry, FarmEvent, TaskId, TaskState, What};
 use kiln_farm_server::Farm;
+use kiln_farm_server::db::Kind;
 use kiln_farm_server::db::channels::Heard;
 use kiln_farm_server::error::Error;
 use kiln_farm_server::http::events::follow;
@@ -27,6 +28,12 @@ const HOLD: i64 = 30_000;
 /// Tells Redis until it is aborted.
 pub async fn run(farm: Farm, redis: Server) {
     let me = uuid::Uuid::now_v7().to_string();
+    // Nobody else tells out of a SQLite; where this fails the old holds end by themselves.
+    if farm.db.kind == Kind::Sqlite
+        && let Err(error) = farm.db.write(|tx| async move { tx.take_over().await }.boxed()).await
+    {
+        tracing::warn!("take over what Redis is to hear: {}", chain(&error));
+    }
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut tellers, mut told) = (JoinSet::<TaskId>::new(), BTreeSet::new());
@@ -46,13 +53,16 @@ pub async fn run(farm: Farm, redis: Server) {
             }
         };
         for heard in found {
-            if !told.contains(&heard.task) && hold(&farm, heard.task, &me).await.unwrap_or(false) {
+            if told.contains(&heard.task) {
+                continue;
+            }
+            if let Ok(Some(story)) = hold(&farm, heard.task, &me).await {
                 told.insert(heard.task);
                 let (farm, me, settings) = (farm.clone(), me.clone(), Settings::new(&heard.channel, redis.clone()));
                 tellers.spawn(async move {
                     let task = heard.task;
                     tokio::select! {
-                        done = tell(&farm, heard, settings, &me) => {
+                        done = tell(&farm, heard, story, settings, &me) => {
                             if let Err(error) = done {
                                 tracing::warn!("tell Redis of a task: {}", chain(&error));
                             }
@@ -66,8 +76,8 @@ pub async fn run(farm: Farm, redis: Server) {
     }
 }
 
-/// Says that this server tells of a task; false: another one does.
-async fn hold(farm: &Farm, task: TaskId, me: &str) -> Result<bool, Error> {
+/// Says that this server tells of a task, and returns the number of its story; none: another one does.
+async fn hold(farm: &Farm, task: TaskId, me: &str) -> Result<Option<i64>, Error> {
     let (now, me) = (farm.now(), me.to_owned());
     farm.db.write(move |tx| async move { tx.claim(task, &me, now, now + HOLD).await }.boxed()).await
 }
@@ -77,17 +87,17 @@ async fn keep_hold(farm: &Farm, task: TaskId, me: &str) {
     loop {
         tokio::time::sleep(Duration::from_millis(HOLD as u64 / 3)).await;
         // A database that is away for a moment gives the hold to nobody.
-        if let Ok(false) = hold(farm, task, me).await {
+        if let Ok(None) = hold(farm, task, me).await {
             return;
         }
     }
 }
 
 /// Tells of a task to its end.
-async fn tell(farm: &Farm, heard: Heard, settings: Settings, me: &str) -> Result<(), Error> {
-    let (after, base) = beginning(farm, &heard).await?;
-    let mut direct = Direct::start(settings, base as u64);
-    let mut retold = Retold::new(base);
+async fn tell(farm: &Farm, heard: Heard, story: i64, settings: Settings, me: &str) -> Result<(), Error> {
+    let (after, began) = beginning(farm, &heard).await?;
+    let mut direct = Direct::start(settings, story as u64);
+    let mut retold = Retold::new(began);
     let sought = Sought { task: Some(heard.task), ..Sought::default() };
     let mut entries = pin!(follow(farm.clone(), heard.build, after, sought));
     while !direct.is_over() {
