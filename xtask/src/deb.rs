@@ -38,6 +38,10 @@ pub fn run(rest: &[String]) -> Done {
         cargo(&["build", "--release", "--package", "kiln"])?;
     }
     let binary = binary.unwrap_or(&built);
+    // One at a time: they would empty each other's folder.
+    fs::create_dir_all("target").map_err(|error| error.to_string())?;
+    let turn = fs::File::create("target/deb.lock").map_err(|error| format!("write `target/deb.lock`: {error}"))?;
+    turn.lock().map_err(|error| format!("lock `target/deb.lock`: {error}"))?;
     // Nothing of an earlier one: its lock would keep packages that the mirror has no more.
     let room = Path::new("target/deb");
     let _ = fs::remove_dir_all(room);
