@@ -1,11 +1,14 @@
 "use strict";
 // Makes pages live. Without it they show the same, once.
 
-for (const time of document.querySelectorAll("time[datetime]")) {
-  const date = new Date(time.dateTime);
-  time.title = time.textContent;
-  time.textContent = date.toLocaleString();
+// Times as they are where the reader is.
+function localize(root) {
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    time.title = time.textContent;
+    time.textContent = new Date(time.dateTime).toLocaleString();
+  }
 }
+localize(document);
 
 for (const link of document.querySelectorAll("a[data-line]")) {
   link.addEventListener("click", (event) => {
@@ -23,6 +26,11 @@ const ROW = 18;
 // Browsers draw no element that is taller; a longer log is scrolled in larger steps.
 const TALLEST = 8_000_000;
 const PAGE = 500;
+// So many pages on each side of what is looked at are kept.
+const NEAR = 40;
+// Pauses before something is asked for again, milliseconds; each is twice as long as the one before.
+const SHORTEST = 1_000;
+const LONGEST = 30_000;
 
 // A log of any length: entries lie under their numbers, and only those in sight are fetched and drawn.
 class KilnLog extends HTMLElement {
@@ -33,6 +41,9 @@ class KilnLog extends HTMLElement {
     this.pages = new Map();
     this.asked = new Set();
     this.follow = true;
+    this.near = 0;
+    this.pause = SHORTEST;
+    this.trouble = "";
     this.innerHTML = '<div class="bar"><label><input type="checkbox" class="follow" checked> Follow</label>' +
       '<label><input type="checkbox" class="times"> Times</label><span role="status"></span></div>' +
       '<div class="window" tabindex="0" role="log" aria-label="Build log" aria-live="off"><div class="view"></div><div class="space"></div></div>';
@@ -48,10 +59,27 @@ class KilnLog extends HTMLElement {
     this.draw();
     this.go();
     // Nothing comes after the end.
-    if (document.getElementById("summary").hasAttribute("data-ended")) return;
+    if (!document.getElementById("summary").hasAttribute("data-ended")) this.listen();
+  }
+
+  listen() {
     this.source = new EventSource(`/api/v1/builds/${this.build}/events?after=${this.last}`);
+    this.source.onopen = () => { this.pause = SHORTEST; this.tell(""); };
     this.source.onmessage = (event) => this.heard(JSON.parse(event.data));
-    this.source.onerror = () => { if (this.ended) this.source.close(); };
+    this.source.onerror = () => {
+      if (this.ended) { this.source.close(); return; }
+      this.tell("the server does not answer, and is asked again");
+      // What broke off the browser asks for again by itself; after a refusal it would not.
+      if (this.source.readyState !== EventSource.CLOSED) return;
+      this.timer = setTimeout(() => this.listen(), this.pause);
+      this.pause = Math.min(this.pause * 2, LONGEST);
+    };
+  }
+
+  // Says what is wrong until it is right again.
+  tell(trouble) {
+    this.trouble = trouble;
+    this.later();
   }
 
   // Shows the entry that the address names.
@@ -68,12 +96,14 @@ class KilnLog extends HTMLElement {
   }
 
   disconnectedCallback() {
+    clearTimeout(this.timer);
     if (this.source) this.source.close();
   }
 
   heard(entry) {
     if (entry.seq <= this.last) return;
-    this.put(entry);
+    // What is far from what is looked at is fetched when it is looked at.
+    if (this.follow || Math.abs(Math.floor((entry.seq - 1) / PAGE) - this.near) <= NEAR) this.put(entry);
     this.last = entry.seq;
     if (entry.event === "build-ended") { this.ended = true; this.source.close(); }
     if (/^(stage-|task-|build-|started|artifact)/.test(entry.event)) renew();
@@ -82,7 +112,10 @@ class KilnLog extends HTMLElement {
 
   put(entry) {
     const page = Math.floor((entry.seq - 1) / PAGE);
-    if (!this.pages.has(page)) this.pages.set(page, new Array(PAGE));
+    if (!this.pages.has(page)) {
+      this.pages.set(page, new Array(PAGE));
+      for (const other of this.pages.keys()) if (Math.abs(other - page) > NEAR) this.pages.delete(other);
+    }
     this.pages.get(page)[(entry.seq - 1) % PAGE] = entry;
   }
 
@@ -98,10 +131,10 @@ class KilnLog extends HTMLElement {
       const answer = await fetch(`/api/v1/builds/${this.build}/events?after=${page * PAGE}&limit=${PAGE}`);
       if (!answer.ok) throw new Error(answer.statusText);
       for (const entry of (await answer.json()).entries) this.put(entry);
-      // Far from what is looked at nothing is kept.
-      for (const other of this.pages.keys()) if (Math.abs(other - page) > 40) { this.pages.delete(other); this.asked.delete(other); }
+      this.tell("");
     } catch (error) {
-      this.status.textContent = `The log could not be read: ${error.message}`;
+      this.tell(`the log could not be read: ${error.message}`);
+      await new Promise((resolve) => setTimeout(resolve, SHORTEST));
     }
     this.asked.delete(page);
     this.later();
@@ -143,6 +176,7 @@ class KilnLog extends HTMLElement {
     const fit = Math.floor(clientHeight / ROW);
     const at = end > 0 ? Math.min(this.window.scrollTop / end, 1) : 0;
     const first = Math.floor(at * Math.max(this.last - fit, 0)) + 1;
+    this.near = Math.floor((first - 1) / PAGE);
     const shown = new Set();
     for (let seq = first; seq <= first + fit && seq <= this.last; seq++) {
       shown.add(seq);
@@ -153,7 +187,7 @@ class KilnLog extends HTMLElement {
       row.style.top = `${(seq - first) * ROW}px`;
     }
     for (const [seq, row] of this.rows) if (!shown.has(seq)) { row.remove(); this.rows.delete(seq); }
-    this.status.textContent = `${this.last} entries`;
+    this.status.textContent = this.trouble ? `${this.last} entries; ${this.trouble}` : `${this.last} entries`;
   }
 
   row(entry) {
@@ -270,7 +304,15 @@ async function renew() {
     renewing = false;
     const summary = document.getElementById("summary");
     const answer = await fetch(`/builds/${summary.dataset.build}/summary`).catch(() => null);
-    if (answer && answer.ok) summary.innerHTML = await answer.text();
+    if (!answer || !answer.ok) return;
+    const fresh = await answer.text();
+    const at = summary.contains(document.activeElement) ? document.activeElement : null;
+    const same = at && [...summary.querySelectorAll(at.tagName)].indexOf(at);
+    summary.innerHTML = fresh;
+    localize(summary);
+    // Whoever goes by keyboard stays where they were, if that is still the same thing.
+    const now = at && summary.querySelectorAll(at.tagName)[same];
+    if (now && now.textContent === at.textContent) now.focus();
   }, 300);
 }
 

@@ -143,6 +143,47 @@ async fn a_long_log_is_in_sight_wherever_one_looks() {
     assert!(heap < 64 << 20, "the page keeps what is in sight: {heap} bytes");
 }
 
+/// A page goes on where its server went away and came back, and says so where it is let in no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_outlives_its_server() {
+    let mut farm = TestFarm::start(On::any()).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let lease = farm.nodes.get_mut("n1").unwrap().poll(1, 0).await.unwrap().begin.remove(0);
+    tell_lines(&farm.nodes["n1"], &lease, 1, 5, "before").await;
+    let browser = Browser::start().await;
+    enter(&browser, &farm).await;
+    browser.open(&format!("http://{}/builds/{}", farm.address, build.id)).await;
+    browser.until("document.querySelector('kiln-log .window')?.innerText.includes('before 4')").await;
+    farm.again(|_| ()).await;
+    farm.nodes.get_mut("n1").unwrap().poll(0, 0).await.unwrap();
+    tell_lines(&farm.nodes["n1"], &lease, 6, 5, "after").await;
+    browser.until("document.querySelector('kiln-log .window').innerText.includes('after 4')").await;
+    let lines = "return [...document.querySelectorAll('kiln-log .row')].sort((one, other) => one.offsetTop - other.offsetTop)\
+                 .map((row) => row.innerText).filter((text) => /before|after/.test(text)).map((text) => text.replace(/.*(before|after)/, '$1'))";
+    let wanted: Vec<String> =
+        ["before", "after"].iter().flat_map(|word| (0..5).map(move |line| format!("{word} {line}"))).collect();
+    assert_eq!(browser.script(lines).await, json!(wanted), "each once, in order");
+
+    // What is told anew of the build leaves whoever goes by keyboard where they were, and times as they read them.
+    browser
+        .script("const button = document.querySelector('#summary button'); button.focus(); button.old = true; renew()")
+        .await;
+    browser.until("!document.querySelector('#summary button').old").await;
+    assert_eq!(browser.script("return document.activeElement.matches('#summary button')").await, json!(true));
+    assert_eq!(browser.script("return document.querySelectorAll('#summary time:not([title])').length").await, json!(0));
+
+    farm.nodes.get_mut("n1").unwrap().end(&lease, None).await.unwrap();
+    browser.until("document.querySelector('#summary').innerText.includes('done')").await;
+
+    let build = farm.submit("edge", &["image"]).await;
+    browser.open(&format!("http://{}/builds/{}", farm.address, build.id)).await;
+    browser.until("/^\\d+ entries$/.test(document.querySelector('kiln-log [role=status]')?.innerText)").await;
+    browser.script("return fetch('/logout', { method: 'POST' }).then(() => true)").await;
+    farm.again(|_| ()).await;
+    browser.until("document.querySelector('kiln-log [role=status]').innerText.includes('does not answer')").await;
+}
+
 /// Opens the pages by the link of the first start.
 async fn enter(browser: &Browser, farm: &TestFarm) {
     browser.open(&farm.welcome).await;
