@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use kiln_farm_api::{Client, Complete, Holding, Lease, NewProject, Order, Poll, Resources, Submission, Tell, Work};
 use kiln_model::{Arch, Digest, Event, EventKind, FaultKind, StageId, StageKind};
-use kiln_testkit::{Redis, eventually, free_port};
+use kiln_testkit::{Postgres, Redis, eventually, free_port};
 
 /// A server that says when it is up.
 struct Server(Child);
 
 impl Server {
-    fn start(port: u16, data: &Path, redis: &Redis) -> Self {
+    fn start(port: u16, data: &Path, redis: &Redis, database: Option<&Postgres>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
         command.args(["serve", "--no-node", "--keep-free", "0", "--listen", &format!("127.0.0.1:{port}"), "--data"]);
         command.arg(data).args(["--redis-port", &redis.port.to_string()]).env_remove("DATABASE_URL");
+        command.envs(database.map(|database| ("DATABASE_URL", database.url())));
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("kiln is there");
         let mut said = BufReader::new(child.stderr.take().expect("stderr is a pipe"));
         said.read_line(&mut String::new()).unwrap();
@@ -40,19 +41,35 @@ fn codes(redis: &Redis) -> Vec<u64> {
     codes.map(|code| code.as_u64().unwrap()).collect()
 }
 
-/// Two builds of one channel run at once, and the one that was submitted first begins last: their codes stay apart, also where the server
-/// dies in between. Another project has no say in the channel.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_channel_tells_one_story_at_a_time() {
-    let (redis, folder, port) = (Redis::start(), tempfile::tempdir().unwrap(), free_port());
-    let data = folder.path().join("farm");
-    let server = Server::start(port, &data, &redis);
+    one_story_at_a_time(None).await;
+}
+
+/// Who takes over waits for the one before to be thirty seconds late, as it may live elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_channel_tells_one_story_at_a_time_on_postgres() {
+    one_story_at_a_time(Some(&Postgres::start())).await;
+}
+
+/// Makes a client, an address and a bundle of a server that was just started.
+async fn entered(port: u16, data: &Path) -> (Client, url::Url, Digest) {
     let address: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
     let token = std::fs::read_to_string(data.join("admin.token")).unwrap();
     let admin = Client::new(address.clone(), token.trim());
-    let (bundle, path) = (Digest::of("bundle"), folder.path().join("bundle"));
+    let (bundle, path) = (Digest::of("bundle"), data.with_file_name("bundle"));
     std::fs::write(&path, "bundle").unwrap();
     admin.upload(bundle, &path).await.unwrap();
+    (admin, address, bundle)
+}
+
+/// Two builds of one channel run at once, and the one that was submitted first begins last: their codes stay apart, also where the server
+/// dies in between. Another project has no say in the channel.
+async fn one_story_at_a_time(database: Option<&Postgres>) {
+    let (redis, folder, port) = (Redis::start(), tempfile::tempdir().unwrap(), free_port());
+    let data = folder.path().join("farm");
+    let server = Server::start(port, &data, &redis, database);
+    let (admin, address, bundle) = entered(port, &data).await;
     let submission = |project: &str, priority: i32| Submission {
         project: project.parse().unwrap(),
         name: "demo".into(),
@@ -81,7 +98,7 @@ async fn one_channel_tells_one_story_at_a_time() {
     };
     other.complete(first.task, &end(&first)).await.unwrap();
     drop(server);
-    let _server = Server::start(port, &data, &redis);
+    let _server = Server::start(port, &data, &redis, database);
     tell(&one, &second, 2, StageKind::Packages).await;
     eventually("the second goes on", || codes(&redis).ends_with(&[31]));
     let begun = [10, 20, 21, 30, 31];
@@ -101,16 +118,11 @@ async fn codes_of_a_farm() {
     let mut listener = Command::new("redis-cli").args(words).stdout(heard).spawn().unwrap();
     redis.heard_by("bscd-demo", 1);
 
-    let mut server = Server::start(port, &data, &redis);
+    let mut server = Server::start(port, &data, &redis, None);
     // Who manages services asks so for new configuration; a server without certificates has none, and goes on.
     let asked = Command::new("kill").args(["-HUP", &server.0.id().to_string()]).status().unwrap();
     assert!(asked.success());
-    let address: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
-    let token = std::fs::read_to_string(data.join("admin.token")).unwrap();
-    let admin = Client::new(address.clone(), token.trim());
-    let (bundle, path) = (Digest::of("bundle"), folder.path().join("bundle"));
-    std::fs::write(&path, "bundle").unwrap();
-    admin.upload(bundle, &path).await.unwrap();
+    let (admin, address, bundle) = entered(port, &data).await;
     let submission = |channel: &str| Submission {
         project: "default".parse().unwrap(),
         name: "demo".into(),
@@ -137,11 +149,11 @@ async fn codes_of_a_farm() {
     eventually("the first codes are told", || codes(&redis).ends_with(&[31]));
     // The next server tells the story again from its beginning; Redis hears only what it had not heard.
     drop(server);
-    server = Server::start(port, &data, &redis);
+    server = Server::start(port, &data, &redis, None);
     tell(&node, &lease, 3, StageKind::Network).await;
     eventually("the next codes are told", || codes(&redis).ends_with(&[50]));
     drop(server);
-    let _server = Server::start(port, &data, &redis);
+    let _server = Server::start(port, &data, &redis, None);
     tell(&node, &lease, 4, StageKind::Sync).await;
     node.complete(lease.task, &Complete { epoch: lease.epoch, failure: None, artifacts: vec![] }).await.unwrap();
     eventually("the end is told", || codes(&redis).ends_with(&[1000]));

@@ -17,9 +17,9 @@ pub struct Heard {
 /// Nobody tells it any more: it has been told.
 const OVER: i64 = i64::MAX;
 
-/// Of the tasks of one channel one is told at a time, to its end: of `task`, none comes before it.
+/// Of the tasks of one channel one is told at a time, to its end, also while it waits for another node: before `task` there is none.
 const FIRST: &str = "NOT EXISTS (SELECT 1 FROM tasks AS other WHERE other.channel = task.channel AND other.channel <> '' \
-                     AND other.telling < 9223372036854775807 AND other.state NOT IN ('waiting', 'queued') \
+                     AND other.telling < 9223372036854775807 AND (other.story > 0 OR other.state NOT IN ('waiting', 'queued')) \
                      AND (CASE WHEN other.story > 0 THEN 0 ELSE 1 END, other.id) < (CASE WHEN task.story > 0 THEN 0 ELSE 1 END, task.id))";
 
 impl Db {
