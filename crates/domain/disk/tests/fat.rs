@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -142,12 +143,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
     fn any_tree_fits(mut tree in any_tree()) {
-        tree.entries.retain(|entry| matches!(entry.kind, Kind::Dir | Kind::File(_)));
-        let mut seen = std::collections::BTreeSet::new();
-        tree.entries.retain(|entry| seen.insert(entry.path.to_string().to_uppercase()));
-        let dirs: std::collections::BTreeSet<_> =
-            tree.entries.iter().filter(|entry| entry.kind == Kind::Dir).map(|entry| entry.path.clone()).collect();
-        tree.entries.retain(|entry| entry.path.parent().is_none_or(|parent| dirs.contains(&parent)));
+        let (mut seen, mut dirs) = (BTreeSet::new(), BTreeSet::new());
+        // An entry stays if FAT can hold it and its directory stayed, too.
+        tree.entries.retain(|entry| {
+            let stays = matches!(entry.kind, Kind::Dir | Kind::File(_))
+                && entry.path.parent().is_none_or(|parent| dirs.contains(&parent))
+                && seen.insert(entry.path.to_string().to_uppercase());
+            if stays && entry.kind == Kind::Dir {
+                dirs.insert(entry.path.clone());
+            }
+            stays
+        });
         let (folder, _) = folder(0);
         let image = folder.path().join("image");
         let size = make(&tree, Size::Auto, &image);
