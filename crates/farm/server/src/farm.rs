@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::blobs::Blobs;
 use crate::db::builds::Fresh;
+use crate::db::holders::Holder;
 use crate::db::tasks::Row;
 use crate::db::{Db, Said};
 use crate::decide::complete::{Verdict, complete};
@@ -80,17 +81,17 @@ impl Farm {
         (self.clock)()
     }
 
-    /// Takes a submission of `by`.
-    pub async fn submit(&self, submission: Submission, by: &str) -> Result<BuildId> {
-        let fresh = self.fresh(submission, by).await?;
+    /// Takes a submission of `by`, made from what `holder` may name.
+    pub async fn submit(&self, submission: Submission, by: &str, holder: Holder) -> Result<BuildId> {
+        let fresh = self.fresh(submission, by, holder).await?;
         let (now, terms) = (self.now(), self.terms);
         let id = self.db.write(move |tx| tx.submit(fresh, now, terms).boxed()).await?;
         self.dispatch.wake();
         Ok(id)
     }
 
-    /// Returns a submission of `by` as the build it is to be, if it can be one.
-    pub(crate) async fn fresh(&self, submission: Submission, by: &str) -> Result<Fresh> {
+    /// Returns a submission of `by` as the build it is to be, if it can be one; it is made from what `holder` may name.
+    pub(crate) async fn fresh(&self, submission: Submission, by: &str, holder: Holder) -> Result<Fresh> {
         sound(&submission)?;
         if let Some(task) = submission.tasks.iter().find(|task| task.channel.is_some() && !self.channels) {
             let why = format!("`{}` is to be told to Redis, and this server knows none", task.name);
@@ -99,7 +100,7 @@ impl Farm {
         self.has_secrets(&submission).await?;
         for Order { work, name, .. } in &submission.tasks {
             for input in work.inputs() {
-                if self.db.blob(input).await?.is_none() {
+                if self.db.blob(input).await?.is_none() || !self.db.may_name(holder, input).await? {
                     let why = format!("the bundle of `{name}` is not uploaded: there is no blob {input}");
                     return Err(Error::conflict(why));
                 }
@@ -192,7 +193,7 @@ impl Farm {
                         Verdict::Refuse => Err(not_its_lease(task, epoch)),
                         Verdict::Known => Ok(()),
                         Verdict::Accept(change) => {
-                            tx.stored(seen.build, task, &artifacts, now).await?;
+                            tx.stored((seen.build, task), node, &artifacts, now).await?;
                             let made = tx.apply(vec![change], now).await?;
                             if made.is_empty() { Err(not_its_lease(task, epoch)) } else { Ok(()) }
                         }

@@ -5,7 +5,7 @@
 //!
 //! Nothing that is needed is ever taken, whatever happens at the same time, because
 //!
-//! - an answer that a blob is here is a promise for that day: it is given only after the row says so ([`Farm::noted`]). A client that
+//! - an answer that a blob is here is a promise for that day: it is given only after the row says so (`Farm::note`). A client that
 //!   asks, uploads nothing and submits an hour later finds the blob.
 //! - who begins to need a blob renews its row in the same transaction, and fails if the row is gone. The gc removes a row only if in
 //!   its own transaction nobody needs it and nobody renewed it. The row itself is what two servers of one PostgreSQL wait for: who

@@ -23,10 +23,9 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream};
 use kiln_farm_api::points::{self, Point};
-use kiln_model::Digest;
 use tokio::task::JoinHandle;
 
-use crate::blobs::{Bucket, Receiving, Turn, UnderWay, away};
+use crate::blobs::{Bucket, Receiving, Sent, Turn, UnderWay, away};
 use crate::db::Kind;
 use crate::decide::park::{Parked, fits, lacking, loose, reach};
 use crate::error::{Error, Result, chain};
@@ -48,10 +47,10 @@ impl Farm {
     }
 
     /// Returns how far an upload has come that is not whole.
-    pub(crate) async fn reached(&self, digest: Digest) -> Result<u64> {
+    pub(crate) async fn reached(&self, sent: Sent) -> Result<u64> {
         match self.lot() {
-            Some(_) => Ok(reach(&self.db.parked(digest).await?)),
-            None => Ok(self.blobs.uploads.offset(digest)),
+            Some(_) => Ok(reach(&self.db.parked(sent.name()).await?)),
+            None => Ok(self.blobs.uploads.offset(sent.name())),
         }
     }
 
@@ -61,7 +60,7 @@ impl Farm {
         let (reach, parked) = match self.lot() {
             None => (here, vec![]),
             Some(_) => {
-                let parked = self.db.parked(turn.digest).await?;
+                let parked = self.db.parked(turn.name).await?;
                 (reach(&parked), parked)
             }
         };
@@ -94,6 +93,7 @@ impl Farm {
     pub(crate) async fn receive<E>(
         &self,
         turn: &Turn,
+        sent: Sent,
         piece: &mut Piece<impl Stream<Item = Result<Bytes, E>> + Send + Unpin>,
         under_way: Option<&UnderWay>,
     ) -> Result<()> {
@@ -110,8 +110,8 @@ impl Farm {
             let free = parking.as_ref().is_none_or(JoinHandle::is_finished);
             most = if free { often } else { often / 16 };
             if free && receiving.end() < piece.length {
-                let (farm, digest, path, here) = (self.clone(), turn.digest, turn.path.clone(), receiving.end());
-                parking = Some(tokio::spawn(async move { farm.park(digest, path, here).await }));
+                let (farm, path, here) = (self.clone(), turn.path.clone(), receiving.end());
+                parking = Some(tokio::spawn(async move { farm.park(sent, path, here).await }));
             }
         };
         // Nobody else may write to the file while it is read.
@@ -123,19 +123,23 @@ impl Farm {
     }
 
     /// Puts what no other server could get yet into the bucket. If the store does not take it, it stays here and is parked later.
-    pub(crate) async fn park(&self, digest: Digest, path: PathBuf, here: u64) {
+    pub(crate) async fn park(&self, sent: Sent, path: PathBuf, here: u64) {
         let Some(bucket) = self.lot() else { return };
-        if let Err(error) = self.park_in(bucket, digest, path, here).await {
-            tracing::warn!("upload {digest} is not parked, other servers lack what came of it: {}", chain(&error));
+        if let Err(error) = self.park_in(bucket, sent, path, here).await {
+            tracing::warn!(
+                "upload {} is not parked, other servers lack what came of it: {}",
+                sent.digest,
+                chain(&error)
+            );
         }
     }
 
-    async fn park_in(&self, bucket: &Bucket, digest: Digest, path: PathBuf, here: u64) -> Result<()> {
-        let Some(bytes) = loose(&self.db.parked(digest).await?, here) else { return Ok(()) };
-        let (name, now) = (bucket.park(digest, &path, bytes.clone()).await?, self.now());
+    async fn park_in(&self, bucket: &Bucket, sent: Sent, path: PathBuf, here: u64) -> Result<()> {
+        let Some(bytes) = loose(&self.db.parked(sent.name()).await?, here) else { return Ok(()) };
+        let (name, now) = (bucket.park(sent.name(), &path, bytes.clone()).await?, self.now());
         points::pass(Point::UploadParked);
         let part = Parked { name: name.clone(), bytes };
-        let noted = self.db.write(move |tx| async move { tx.park(digest, part, now).await }.boxed()).await?;
+        let noted = self.db.write(move |tx| async move { tx.park(sent, part, now).await }.boxed()).await?;
         if noted { Ok(()) } else { bucket.remove(&name).await }
     }
 

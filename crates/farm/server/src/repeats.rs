@@ -13,6 +13,7 @@ use kiln_farm_api::{Build, Name, Order, ScheduleId, Submission, Task, UserId};
 use uuid::Uuid;
 
 use crate::db::builds::Fresh;
+use crate::db::holders::Holder;
 use crate::db::repeats::{DueRepeat, no_build};
 use crate::decide::schedule::Turn;
 use crate::error::{Error, Result, chain};
@@ -149,7 +150,7 @@ async fn again(farm: &Farm, due: &DueRepeat) -> Result<Fresh> {
     }
     let newest = farm.db.newest_build(project, name).await?.ok_or_else(|| no_build(project, name))?;
     let build = farm.db.build(newest, farm.now()).await?;
-    farm.fresh(submission(build, due.keep_lock), owner.as_str()).await
+    farm.fresh(submission(build, due.keep_lock), owner.as_str(), Holder::Server).await
 }
 
 /// Returns what submits a build again. What goes before everybody else's is for people to decide each time.

@@ -14,8 +14,8 @@
 //! holds for it: a name that is used once, `uploads/AB/ABCD…-NUMBER`, and a row that is written last and says which of the upload's bytes it
 //! has. Nothing is promised of what is parked, so less has to be said:
 //!
-//! - the row of a blob and rows of what is parked of it are never there at once: who writes the first removes the others in the same
-//!   transaction, and parks no more. Then the objects go.
+//! - the row that says that somebody brought a blob and rows of what is parked of his upload are never there at once: who writes the first
+//!   removes the others in the same transaction, and parks no more. Then the objects go.
 //! - where two servers parked the same bytes, or somebody finished or gave up the upload meanwhile, a part that brings it no further gets no
 //!   row, and who put it removes it.
 //! - whoever fetches a part that has just been removed finds nothing under its name, forgets the row if it is still there, and lets the
@@ -109,12 +109,12 @@ impl Bucket {
 
     /// Puts an upload whose digest was found right into the bucket, whole or not at all; returns its name.
     pub async fn put(&self, whole: &Whole) -> Result<String> {
-        self.put_bytes(BLOBS, whole.turn.digest, &whole.turn.path, 0..whole.length).await
+        self.put_bytes(BLOBS, whole.digest, &whole.turn.path, 0..whole.length).await
     }
 
     /// Puts bytes of an upload that is under way into the bucket, all or none; returns their name.
-    pub async fn park(&self, digest: Digest, upload: &std::path::Path, bytes: Range<u64>) -> Result<String> {
-        self.put_bytes(UPLOADS, digest, upload, bytes).await
+    pub async fn park(&self, name: Digest, upload: &std::path::Path, bytes: Range<u64>) -> Result<String> {
+        self.put_bytes(UPLOADS, name, upload, bytes).await
     }
 
     async fn put_bytes(&self, kind: &str, digest: Digest, from: &std::path::Path, bytes: Range<u64>) -> Result<String> {

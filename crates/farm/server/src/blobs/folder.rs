@@ -44,7 +44,7 @@ impl Folder {
 
     /// Puts an upload whose digest was found right into its place, where it stays through a crash of the machine.
     pub async fn place(&self, whole: Whole) -> Result<()> {
-        let path = self.path(whole.turn.digest);
+        let path = self.path(whole.digest);
         let placed = blocking(move || {
             let (folder, upload) = (path.parent().expect("it is in a folder"), &whole.turn.path);
             File::open(upload)?.sync_all()?;

@@ -32,7 +32,7 @@ pub use credentials::Credentials;
 pub use folder::{Folder, Hold, shard};
 pub(crate) use folder::{digest_of, place_of};
 pub use receive::Receiving;
-pub use uploads::{Turn, UnderWay, Uploads, Whole};
+pub use uploads::{Sent, Turn, UnderWay, Uploads, Whole};
 
 /// Where the bytes of a blob are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

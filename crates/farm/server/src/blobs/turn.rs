@@ -18,18 +18,19 @@ use crate::error::{Error, Result};
 /// Somebody's turn at an upload, until dropped.
 #[derive(Debug)]
 pub struct Turn {
-    pub digest: Digest,
+    /// What the upload is called ([`super::Sent::name`]).
+    pub name: Digest,
     pub path: PathBuf,
     file: File,
 }
 
 impl Turn {
     /// Takes the turn, if nobody has it.
-    pub(super) fn take(digest: Digest, path: &Path) -> io::Result<Self> {
+    pub(super) fn take(name: Digest, path: &Path) -> io::Result<Self> {
         loop {
             let file = File::options().create(true).append(true).read(true).open(path)?;
             rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-            let turn = Self { digest, path: path.to_owned(), file };
+            let turn = Self { name, path: path.to_owned(), file };
             if turn.is_there()? {
                 return Ok(turn);
             }
@@ -84,23 +85,23 @@ mod tests {
     #[test]
     fn one_at_a_time_and_only_at_the_file_that_is_there() {
         let folder = tempfile::tempdir().unwrap();
-        let (digest, path) = (Digest::of("x"), folder.path().join("x"));
-        let first = Turn::take(digest, &path).unwrap();
-        assert_eq!(Turn::take(digest, &path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let (name, path) = (Digest::of("x"), folder.path().join("x"));
+        let first = Turn::take(name, &path).unwrap();
+        assert_eq!(Turn::take(name, &path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         fs::write(&path, "bytes").unwrap();
         assert!(!first.is_abandoned().unwrap());
         drop(first);
         assert!(path.exists(), "what came stays");
 
         // Somebody opened the file before it was removed, and gets the lock afterwards: it is worth nothing.
-        let first = Turn::take(digest, &path).unwrap();
+        let first = Turn::take(name, &path).unwrap();
         let late = File::open(&path).unwrap();
         fs::remove_file(&path).unwrap();
         drop(first);
         rustix::fs::flock(&late, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let stale = Turn { digest, path: path.clone(), file: late };
+        let stale = Turn { name, path: path.clone(), file: late };
         assert!(!stale.is_there().unwrap());
-        let second = Turn::take(digest, &path).unwrap();
+        let second = Turn::take(name, &path).unwrap();
         assert!(!stale.is_there().unwrap() && second.is_there().unwrap());
         drop(stale);
         assert!(path.exists(), "it is somebody else's now");
@@ -112,7 +113,7 @@ mod tests {
     fn many_turns_lose_no_byte() {
         use std::io::Write as _;
         let folder = tempfile::tempdir().unwrap();
-        let (digest, path, to) = (Digest::of("x"), folder.path().join("x"), folder.path().join("all"));
+        let (name, path, to) = (Digest::of("x"), folder.path().join("x"), folder.path().join("all"));
         let (turns, writers) = (200, 4);
         // Each writes a line at its turn; every tenth turn carries away what is there, as a gc or a placing does.
         let work = |_| {
@@ -120,7 +121,7 @@ mod tests {
             std::thread::spawn(move || {
                 let mut done = 0;
                 while done < turns {
-                    let Ok(turn) = Turn::take(digest, &path) else { continue };
+                    let Ok(turn) = Turn::take(name, &path) else { continue };
                     (&turn.file).write_all(b"line\n").unwrap();
                     done += 1;
                     if done % 10 == 0 {

@@ -1,4 +1,7 @@
 //! Uploads on their way: the folder `uploads`, a file for each, which grows with every piece and stays through a restart.
+//!
+//! Two who send the same bytes have an upload each: neither is to learn that the other has them, nor to finish or spoil what is
+//! his without having them himself.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,6 +14,7 @@ use tokio::sync::watch;
 
 use super::folder::{blocking, digest_of, old};
 pub use super::turn::Turn;
+use crate::db::holders::Holder;
 use crate::error::{Error, Result};
 
 /// The folder of uploads.
@@ -33,16 +37,32 @@ impl UnderWay {
     }
 }
 
+/// A blob that is on its way from somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub by: Holder,
+    pub digest: Digest,
+}
+
+impl Sent {
+    /// Returns what the upload is called in folders, rows and buckets.
+    pub fn name(&self) -> Digest {
+        Digest::of(format!("{} {}", self.by, self.digest))
+    }
+}
+
 /// An upload all of whose bytes are here, by the length that was said.
 #[derive(Debug)]
 pub struct Whole {
     pub turn: Turn,
+    /// What its bytes are said to be.
+    pub digest: Digest,
     pub length: u64,
 }
 
 impl Whole {
     /// Returns the digest of what came.
-    pub async fn digest(&self) -> Result<Digest> {
+    pub async fn found(&self) -> Result<Digest> {
         let path = self.turn.path.clone();
         let found = blocking(move || digest_of(&File::open(path)?)).await;
         found.map_err(|error| Error::failed("check an upload", error))
@@ -56,19 +76,19 @@ impl Uploads {
         Ok(Self { folder, reserve, ending: Arc::new(watch::Sender::new(false)) })
     }
 
-    fn path(&self, digest: Digest) -> PathBuf {
-        self.folder.join(digest.to_string())
+    fn path(&self, name: Digest) -> PathBuf {
+        self.folder.join(name.to_string())
     }
 
     /// Returns how far an upload has come here.
-    pub fn offset(&self, digest: Digest) -> u64 {
-        fs::metadata(self.path(digest)).map_or(0, |meta| meta.len())
+    pub fn offset(&self, name: Digest) -> u64 {
+        fs::metadata(self.path(name)).map_or(0, |meta| meta.len())
     }
 
     /// Takes the turn at an upload, at this server and at all that share its folder.
-    pub async fn turn(&self, digest: Digest) -> Result<Turn> {
-        let path = self.path(digest);
-        blocking(move || Turn::take(digest, &path)).await.map_err(|error| match error.kind() {
+    pub async fn turn(&self, name: Digest) -> Result<Turn> {
+        let path = self.path(name);
+        blocking(move || Turn::take(name, &path)).await.map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => {
                 Error::conflict("somebody uploads the same bytes now").hint("ask how far it has come a little later")
             }
@@ -106,15 +126,15 @@ impl Uploads {
         Ok(())
     }
 
-    /// Returns the uploads that nobody went on with for a day.
+    /// Returns the names of the uploads that nobody went on with for a day, and how many bytes are here.
     pub async fn abandoned(&self) -> Result<Vec<(Digest, u64)>> {
         let folder = self.folder.clone();
         blocking(move || old(&folder)).await.map_err(|error| Error::failed("look through the uploads", error))
     }
 
     /// Removes an upload that nobody went on with; false: somebody does.
-    pub async fn give_up(&self, digest: Digest) -> Result<bool> {
-        let turn = match self.turn(digest).await {
+    pub async fn give_up(&self, name: Digest) -> Result<bool> {
+        let turn = match self.turn(name).await {
             Err(Error::Refused(_)) => return Ok(false),
             other => other?,
         };
@@ -142,11 +162,11 @@ mod tests {
         for bytes in ["hello", ""] {
             let turn = uploads.turn(Digest::of(bytes)).await.unwrap();
             fs::write(&turn.path, bytes).unwrap();
-            assert_eq!((uploads.offset(turn.digest), turn.end().unwrap()), (bytes.len() as u64, bytes.len() as u64));
-            let refused = uploads.turn(turn.digest).await.unwrap_err().problem();
+            assert_eq!((uploads.offset(turn.name), turn.end().unwrap()), (bytes.len() as u64, bytes.len() as u64));
+            let refused = uploads.turn(turn.name).await.unwrap_err().problem();
             assert_eq!((refused.status, refused.title.as_str()), (409, "somebody uploads the same bytes now"));
-            let whole = Whole { length: bytes.len() as u64, turn };
-            assert_eq!(whole.digest().await.unwrap(), whole.turn.digest);
+            let whole = Whole { length: bytes.len() as u64, digest: turn.name, turn };
+            assert_eq!(whole.found().await.unwrap(), whole.digest);
             whole.turn.forget().await.unwrap();
         }
         assert_eq!(fs::read_dir(folder.path().join("uploads")).unwrap().count(), 0);

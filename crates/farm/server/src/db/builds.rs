@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use kiln_farm_api::{Build, BuildId, BuildState, Builds, FarmEvent, Name, Stored, Submission, TaskId, TaskState};
+use kiln_farm_api::{
+    Build, BuildId, BuildState, Builds, FarmEvent, Name, NodeId, Stored, Submission, TaskId, TaskState,
+};
 use sqlx::FromRow;
 
+use super::holders::Holder;
 use super::log::{Said, like};
 use super::tasks::{Row as TaskRow, task_columns, text, to_json, word};
 use super::{Db, Tx};
@@ -186,12 +189,19 @@ impl Tx {
         self.settle(build, now).await.map(drop)
     }
 
-    /// Notes what a task made, in place of what it made before.
-    pub async fn stored(&mut self, build: BuildId, task: TaskId, artifacts: &[Stored], now: i64) -> Result<()> {
+    /// Notes what a task made, in place of what it made before; `node` has it.
+    pub async fn stored(
+        &mut self,
+        (build, task): (BuildId, TaskId),
+        node: NodeId,
+        artifacts: &[Stored],
+        now: i64,
+    ) -> Result<()> {
         let sql = "DELETE FROM artifacts WHERE task = $1";
         sqlx::query(sql).bind(task.to_string()).execute(&mut *self.conn).await?;
         for artifact in artifacts {
-            if self.want(artifact.sha256, now).await? != Some(artifact.size) {
+            let known = self.may_name(Holder::Node(node), artifact.sha256).await?;
+            if !known || self.want(artifact.sha256, now).await? != Some(artifact.size) {
                 let why =
                     format!("`{}` is not uploaded: there is no blob {} of its size", artifact.name, artifact.sha256);
                 return Err(Error::conflict(why));

@@ -13,6 +13,7 @@ pub mod builds;
 pub mod channels;
 pub mod counts;
 pub mod elsewhere;
+pub mod holders;
 pub mod hooks;
 mod identities;
 pub mod nodes;

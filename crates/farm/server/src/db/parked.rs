@@ -1,4 +1,4 @@
-//! What of uploads under way lies in the bucket.
+//! What of uploads under way lies in the bucket: under the names of uploads ([`Sent::name`]), not of blobs.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use kiln_model::Digest;
 
 use super::tasks::text;
 use super::{Db, Tx};
-use crate::blobs::{Place, Stray};
+use crate::blobs::{Place, Sent, Stray};
 use crate::decide::park::{Parked, adds};
 use crate::error::Result;
 
@@ -27,26 +27,25 @@ const OF_UPLOAD: &str = "SELECT name, begins, ends FROM parked WHERE sha256 = $1
 
 impl Tx {
     /// Notes bytes of an upload that lie in the bucket; false: they are of no use, others brought it further or to its end.
-    pub async fn park(&mut self, digest: Digest, part: Parked, now: i64) -> Result<bool> {
-        let sql = "SELECT count(*) FROM blobs WHERE sha256 = $1";
-        let whole: i64 = sqlx::query_scalar(sql).bind(digest.to_string()).fetch_one(&mut *self.conn).await?;
-        let query = sqlx::query_as(OF_UPLOAD).bind(digest.to_string());
+    pub async fn park(&mut self, sent: Sent, part: Parked, now: i64) -> Result<bool> {
+        let whole = self.holds(sent.by, sent.digest).await?;
+        let query = sqlx::query_as(OF_UPLOAD).bind(sent.name().to_string());
         let known: Vec<Row> = query.fetch_all(&mut *self.conn).await?;
         let known: Vec<Parked> = known.into_iter().map(parked).collect();
-        if whole > 0 || !adds(&known, &part.bytes) {
+        if whole || !adds(&known, &part.bytes) {
             return Ok(false);
         }
         let sql = "INSERT INTO parked (name, sha256, begins, ends, made) VALUES ($1, $2, $3, $4, $5)";
-        let query = sqlx::query(sql).bind(part.name).bind(digest.to_string());
+        let query = sqlx::query(sql).bind(part.name).bind(sent.name().to_string());
         let query = query.bind(part.bytes.start as i64).bind(part.bytes.end as i64).bind(now);
         query.execute(&mut *self.conn).await?;
         Ok(true)
     }
 
     /// Forgets all that lies in the bucket of an upload; returns the names, which nobody says any more.
-    pub async fn unpark(&mut self, digest: Digest) -> Result<Vec<String>> {
+    pub async fn unpark(&mut self, sent: Sent) -> Result<Vec<String>> {
         let sql = "DELETE FROM parked WHERE sha256 = $1 RETURNING name";
-        Ok(sqlx::query_scalar(sql).bind(digest.to_string()).fetch_all(&mut *self.conn).await?)
+        Ok(sqlx::query_scalar(sql).bind(sent.name().to_string()).fetch_all(&mut *self.conn).await?)
     }
 
     /// Forgets a name under which nothing lies.
@@ -66,8 +65,8 @@ impl Tx {
 
 impl Db {
     /// Returns what of an upload lies in the bucket.
-    pub async fn parked(&self, digest: Digest) -> Result<Vec<Parked>> {
-        let rows: Vec<Row> = sqlx::query_as(OF_UPLOAD).bind(digest.to_string()).fetch_all(self.reader()).await?;
+    pub async fn parked(&self, upload: Digest) -> Result<Vec<Parked>> {
+        let rows: Vec<Row> = sqlx::query_as(OF_UPLOAD).bind(upload.to_string()).fetch_all(self.reader()).await?;
         Ok(rows.into_iter().map(parked).collect())
     }
 

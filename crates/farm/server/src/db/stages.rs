@@ -1,8 +1,9 @@
 //! Stages that nodes share.
 
-use kiln_farm_api::Kept;
+use kiln_farm_api::{Kept, NodeId};
 use kiln_model::Digest;
 
+use super::holders::Holder;
 use super::tasks::text;
 use super::{Db, Tx};
 use crate::decide::retain::Shared;
@@ -12,9 +13,10 @@ use crate::error::{Error, Result};
 const NOTED: i64 = 3600 * 1000;
 
 impl Tx {
-    /// Notes which blob is a stage's; of two that are told the first stays.
-    pub async fn keep_stage(&mut self, id: Digest, kept: Kept, now: i64) -> Result<()> {
-        if self.want(kept.sha256, now).await? != Some(kept.size) {
+    /// Notes which blob, that the node has, is a stage's; of two that are told the first stays.
+    pub async fn keep_stage(&mut self, id: Digest, kept: Kept, node: NodeId, now: i64) -> Result<()> {
+        let known = self.may_name(Holder::Node(node), kept.sha256).await?;
+        if !known || self.want(kept.sha256, now).await? != Some(kept.size) {
             let why = format!("stage {id} is not uploaded: there is no blob {} of its size", kept.sha256);
             return Err(Error::conflict(why));
         }

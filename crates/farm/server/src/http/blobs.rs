@@ -9,17 +9,18 @@ use kiln_model::Digest;
 
 use super::caller::Anyone;
 use super::range;
+use crate::blobs::Sent;
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 
 /// Longest blob, bytes: 1 TiB.
 const LONGEST: u64 = 1 << 40;
 
-/// Says how far an upload has come.
+/// Says how far an upload of who asks has come. A blob that he may not name is to be sent like one that is not here.
 #[utoipa::path(get, path = "/uploads/{digest}", tag = "blobs", params(("digest" = String, Path, description = "SHA-256")),
     responses((status = 200, body = Upload)))]
-pub async fn state(State(farm): State<Farm>, _: Anyone, Path(digest): Path<Digest>) -> Result<Json<Upload>> {
-    Ok(Json(farm.upload(digest).await?))
+pub async fn state(State(farm): State<Farm>, anyone: Anyone, Path(digest): Path<Digest>) -> Result<Json<Upload>> {
+    Ok(Json(farm.upload(Sent { by: anyone.holder(), digest }).await?))
 }
 
 /// Appends a piece to an upload; with the last one the digest is checked.
@@ -27,7 +28,7 @@ pub async fn state(State(farm): State<Farm>, _: Anyone, Path(digest): Path<Diges
     params(("digest" = String, Path, description = "SHA-256"),
         ("upload-offset" = u64, Header, description = "where the piece begins"),
         ("upload-length" = u64, Header, description = "how long the whole is")),
-    responses((status = 200, body = Upload), (status = 409, body = Problem), (status = 422, body = Problem),
+    responses((status = 200, body = Upload), (status = 403, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem),
         (status = 503, body = Problem), (status = 507, body = Problem)))]
 pub async fn append(
     State(farm): State<Farm>,
@@ -43,7 +44,8 @@ pub async fn append(
     if length > LONGEST {
         return Err(Error::bad(format!("a blob has {LONGEST} bytes at most")));
     }
-    Ok(Json(farm.append(digest, offset, length, body.into_data_stream()).await?))
+    let sent = Sent { by: anyone.holder(), digest };
+    Ok(Json(farm.append(sent, offset, length, body.into_data_stream()).await?))
 }
 
 fn number(headers: &HeaderMap, name: &str) -> Result<u64> {

@@ -25,7 +25,7 @@ pub async fn submit(
     // To go before everybody else's is for who answers for the project.
     let role = if submission.priority > 0 { Role::Owner } else { Role::Builder };
     person.may(&farm, &submission.project, role).await?;
-    let id = farm.submit(submission, person.name()).await?;
+    let id = farm.submit(submission, person.name(), person.holder()).await?;
     Ok((StatusCode::CREATED, Json(farm.db.build(id, farm.now()).await?)))
 }
 

@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, Method, header};
 use kiln_farm_api::{Name, NodeId, Role, Scope, UserId};
 
 use crate::db::access::{By, Known};
+use crate::db::holders::Holder;
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 use crate::secret;
@@ -28,6 +29,16 @@ pub enum Anyone {
     Machine(Machine),
 }
 
+impl Anyone {
+    /// Returns as whom they bring blobs.
+    pub fn holder(&self) -> Holder {
+        match self {
+            Self::Person(person) => person.holder(),
+            Self::Machine(node) => Holder::Node(node.id),
+        }
+    }
+}
+
 /// What the session is called among a browser's cookies.
 pub const COOKIE: &str = "kiln_session";
 
@@ -38,6 +49,11 @@ impl Person {
 
     pub fn id(&self) -> UserId {
         self.0.user
+    }
+
+    /// Returns as whom this person brings blobs.
+    pub fn holder(&self) -> Holder {
+        Holder::User(self.id())
     }
 
     /// Refuses a token that is not for everything: who holds it may not open further doors.

@@ -79,11 +79,11 @@ pub async fn stage(State(farm): State<Farm>, _: Machine, Path(stage): Path<Diges
     request_body = Kept, responses((status = 204), (status = 403, body = Problem), (status = 409, body = Problem)))]
 pub async fn keep_stage(
     State(farm): State<Farm>,
-    _: Machine,
+    node: Machine,
     Path(stage): Path<Digest>,
     Json(kept): Json<Kept>,
 ) -> Result<StatusCode> {
-    farm.keep_stage(stage, kept).await?;
+    farm.keep_stage(stage, kept, node.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

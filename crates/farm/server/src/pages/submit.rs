@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::layout::page;
 use super::{NoPage, Visitor};
+use crate::db::holders::Holder;
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 use crate::http::caller::Person;
@@ -50,7 +51,8 @@ pub async fn submit(
             Ok((StatusCode::UNPROCESSABLE_ENTITY, shown).into_response())
         }
         Ok(completed) => {
-            let id = farm.submit(submission(&farm, project, completed, recipe).await?, person.name()).await?;
+            let submission = submission(&farm, project, completed, recipe).await?;
+            let id = farm.submit(submission, person.name(), Holder::Server).await?;
             Ok(Redirect::to(&format!("/builds/{id}")).into_response())
         }
     }

@@ -19,6 +19,7 @@ use kiln_farm_api::{Order, Problem, Submission, Work};
 use kiln_model::{Fault, FaultKind};
 use tokio::sync::Semaphore;
 
+use crate::db::holders::Holder;
 use crate::db::sources::{Due, Kept, Seen};
 use crate::error::{Error, Result, chain};
 use crate::farm::Farm;
@@ -162,7 +163,7 @@ async fn built(
     let name = build_name(&name, &due.branch, commit);
     let once = Some(format!("push:{}:{path}", due.id));
     let submission = Submission { project: kept.project.clone(), name, priority: 0, tasks: vec![order], once };
-    let build = farm.submit(submission, kept.source.owner.as_str()).await?;
+    let build = farm.submit(submission, kept.source.owner.as_str(), Holder::Server).await?;
     Ok(PushedRecipe { path, build: Some(build), error: None, hint: None, diagnostics: vec![] })
 }
 

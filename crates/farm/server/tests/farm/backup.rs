@@ -131,7 +131,7 @@ async fn writing_meanwhile(farm: &TestFarm) -> Manifest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_with_the_reason() {
-    let mut farm = TestFarm::start(On::Sqlite).await;
+    let farm = TestFarm::start(On::Sqlite).await;
     let digest = farm.upload(b"precious").await;
     let (folder, data) = (farm.folder.path().to_owned(), farm.folder.path().join("farm"));
     back_up(&farm, "b.kiln").await;

@@ -10,7 +10,8 @@ use crate::common::{BEGINNING, On, TestFarm, bucket, client, many};
 use kiln_farm_api::retention::Swept;
 use kiln_farm_api::{Error, Upload, routes};
 use kiln_farm_server::backup::{backup, restore};
-use kiln_farm_server::blobs::Address;
+use kiln_farm_server::blobs::{Address, Sent};
+use kiln_farm_server::db::holders::Holder;
 use kiln_farm_server::decide::retain::DAY;
 use kiln_farm_server::serve::{Config, Server};
 use kiln_farm_server::watch::Watch;
@@ -135,7 +136,7 @@ async fn a_store_that_dies_while_it_is_written_to() {
 async fn two_servers_with_folders_of_their_own() {
     let (s3, postgres) = (S3::start(), Postgres::start());
     let (url, store) = (postgres.url(), bucket(&s3));
-    let mut farm = TestFarm::in_bucket(On::Postgres(postgres), &s3).await;
+    let farm = TestFarm::in_bucket(On::Postgres(postgres), &s3).await;
     let data = farm.folder.path().join("second");
     let change = |config: &mut Config| (config.data, config.store) = (data, Some(store));
     let second = client(farm.another(&url, change).await, &farm.token);
@@ -207,7 +208,7 @@ async fn a_farm_that_gets_a_bucket_later() {
     let old = farm.keep("old".into()).await.unwrap();
     drop(farm);
     let farm = start(Some(bucket(&s3))).await.unwrap().farm;
-    assert!(farm.upload(old).await.unwrap().complete);
+    assert!(farm.upload(Sent { by: Holder::Server, digest: old }).await.unwrap().complete);
     let new = farm.keep("new".into()).await.unwrap();
     let places = [old, new].map(|digest| farm.db.blob(digest));
     let places = futures_util::future::join_all(places).await;
@@ -289,7 +290,7 @@ async fn other_keys_are_taken_while_it_runs() {
     let store =
         Address::parse("s3://artifacts/farm").unwrap().watching(Watch::begin([file.clone()]), &keys(&s3)).unwrap();
     fs::write(&file, keys(&s3)).unwrap();
-    let mut farm = TestFarm::configured(On::any(), |config| config.store = Some(store)).await;
+    let farm = TestFarm::configured(On::any(), |config| config.store = Some(store)).await;
     let (before, path) = (farm.upload(b"before").await, folder.path().join("after"));
     fs::write(&path, "after").unwrap();
     s3.rekey("another", "its secret");

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::common::{On, TestFarm};
+use crate::common::{On, TestFarm, uploaded};
 use kiln_farm_api::retention::{Retention, Swept, SweptProject};
 use kiln_farm_api::{Error, Kept, Name, Order, StageFound};
 use kiln_farm_server::backup::hold;
@@ -98,7 +98,7 @@ async fn what_is_promised_stays_in_a_bucket() {
 }
 
 /// Blobs that nobody needs are asked for in the very moment in which the gc takes them away.
-async fn what_is_promised_stays(mut farm: TestFarm) {
+async fn what_is_promised_stays(farm: TestFarm) {
     let mut survived = 0;
     for round in 0..24_u8 {
         let bytes = [round; 40];
@@ -190,16 +190,16 @@ async fn stages(mut farm: TestFarm) {
     assert_eq!(one.keep_stage(ids[0], &kept(b"one stage")).await.unwrap_err().status(), Some(409), "blobs first");
     assert_eq!(farm.admin.keep_stage(ids[0], &kept(b"one stage")).await.unwrap_err().status(), Some(401));
     for (id, bytes) in [(ids[0], b"one stage".as_slice()), (ids[1], b"another")] {
-        farm.upload(bytes).await;
+        uploaded(&one, bytes).await;
         one.keep_stage(id, &kept(bytes)).await.unwrap();
         farm.turn(1000);
     }
     // More than a quarter beyond the limit is taken when the gc has been.
-    farm.upload(b"third").await;
+    uploaded(&one, b"third").await;
     let full = one.keep_stage(Digest::of("third"), &kept(b"third")).await.unwrap_err();
     assert_eq!(full.status(), Some(507), "{full}");
     // A second word on a stage changes nothing.
-    farm.upload(b"lie").await;
+    uploaded(&other, b"lie").await;
     other.keep_stage(ids[0], &kept(b"lie")).await.unwrap();
     farm.turn(2 * DAY);
     assert_eq!(other.stage(ids[0]).await.unwrap().stage, Some(kept(b"one stage")));

@@ -61,7 +61,7 @@ async fn story(on: On) {
     let states: Vec<_> = farm.build(build.id).await.tasks.iter().map(|task| task.state).collect();
     assert_eq!(states, [TaskState::Skipped, TaskState::Failed]);
     farm.admin.retry(build.id).await.unwrap();
-    let (bytes, other) = (farm.upload(b"a package").await, farm.upload(b"2 package").await);
+    let (bytes, other) = (farm.nodes["n"].upload(b"a package").await, farm.nodes["n"].upload(b"2 package").await);
     let first = farm.nodes.get_mut("n").unwrap().poll(1, 0).await.unwrap().begin.remove(0);
     assert_eq!(first.name.as_str(), "debs", "the image waits");
     let made = |name: &str, sha256: Digest| Stored { name: name.into(), size: 9, sha256, task: None };

@@ -137,10 +137,10 @@ async fn artifacts_of_several_tasks_and_packages() {
             let id = farm.submit("edge", &["one", "two"]).await.id;
             for (task, version) in [("one", one), ("two", other)] {
                 let bytes = document(version);
-                let sha256 = farm.upload(&bytes).await;
+                let sha256 = farm.nodes["n"].upload(&bytes).await;
                 let contents = contents(version);
-                let listed = farm.upload(&contents).await;
-                let console = farm.upload(b"\x1b[1mDebian\x1b[0m login:\r\n").await;
+                let listed = farm.nodes["n"].upload(&contents).await;
+                let console = farm.nodes["n"].upload(b"\x1b[1mDebian\x1b[0m login:\r\n").await;
                 let node = farm.nodes.get_mut("n").unwrap();
                 let lease = loop {
                     node.poll(1, 2000).await.unwrap();
@@ -218,7 +218,7 @@ async fn contents_that_cannot_be_read() {
     let mut told = vec![];
     for document in documents {
         let build = farm.submit("edge", &["image"]).await;
-        let sha256 = farm.upload(&document).await;
+        let sha256 = farm.nodes["n"].upload(&document).await;
         let node = farm.nodes.get_mut("n").unwrap();
         let lease = node.poll(1, 2000).await.unwrap().begin.remove(0);
         let artifacts =
@@ -247,7 +247,7 @@ async fn contents_that_cannot_be_read() {
 /// Runs a build to its end on node `n`; it makes one file of this name.
 async fn made(farm: &mut TestFarm, name: &str, bytes: &[u8]) -> BuildId {
     let build = farm.submit("edge", &["image"]).await.id;
-    let sha256 = farm.upload(bytes).await;
+    let sha256 = farm.nodes["n"].upload(bytes).await;
     let node = farm.nodes.get_mut("n").unwrap();
     let lease = node.poll(1, 2000).await.unwrap().begin.remove(0);
     let artifacts = vec![Stored { name: name.into(), size: bytes.len() as u64, sha256, task: None }];

@@ -7,6 +7,7 @@ mod bucket;
 mod elsewhere;
 mod gc;
 mod given;
+mod holders;
 mod hooks;
 mod http;
 mod limits;

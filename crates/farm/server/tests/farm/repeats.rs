@@ -215,7 +215,7 @@ async fn an_image_takes_the_packages_of_its_own_build() {
 
 /// Performs a build of a package and the image that takes it; returns which package that is.
 async fn packaged(farm: &mut TestFarm, build: BuildId, bytes: &[u8]) -> Digest {
-    let sha256 = farm.upload(bytes).await;
+    let sha256 = farm.nodes["n"].upload(bytes).await;
     let node = farm.nodes.get_mut("n").unwrap();
     let debs = node.poll(1, 2000).await.unwrap().begin.remove(0);
     assert_eq!((debs.build, debs.name.as_str()), (build, "debs"));

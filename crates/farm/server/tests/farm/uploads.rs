@@ -54,7 +54,7 @@ impl Bench {
     /// Sees that a blob is whole, and that nothing is left of its way.
     async fn is_whole(&self, digest: Digest, bytes: &[u8]) {
         assert!(self.farm.blob(digest).await.unwrap() == bytes);
-        assert_eq!(self.farm.farm.db.parked(digest).await.unwrap(), []);
+        assert_eq!(self.farm.farm.db.parked(self.farm.upload_of(digest).await).await.unwrap(), []);
         // Who parked in the very moment in which another finished removes it himself.
         until("nothing is parked", async || self.parked().is_empty()).await;
     }
@@ -109,8 +109,8 @@ impl Other {
         (&mut self.serving).await.unwrap();
     }
 
-    fn here(&self, digest: Digest) -> u64 {
-        fs::metadata(self.folder.path().join("uploads").join(digest.to_string())).map_or(0, |meta| meta.len())
+    fn here(&self, upload: Digest) -> u64 {
+        fs::metadata(self.folder.path().join("uploads").join(upload.to_string())).map_or(0, |meta| meta.len())
     }
 }
 
@@ -200,7 +200,7 @@ async fn pieces_in_any_order_of_servers_one_of_which_dies() {
             }
         }
         assert!(bench.farm.blob(digest).await.unwrap() == bytes, "seed {seed}");
-        assert_eq!(bench.farm.farm.db.parked(digest).await.unwrap(), [], "seed {seed}");
+        assert_eq!(bench.farm.farm.db.parked(bench.farm.upload_of(digest).await).await.unwrap(), [], "seed {seed}");
     }
     // Of what was killed between object and row the gc takes what is a day old.
     other.kill();
@@ -265,8 +265,9 @@ async fn a_server_that_is_told_to_end_parks_what_it_has() {
     let mut other = Other::start(&bench);
     let (first, second) = (bench.asks(), bench.asks().at(other.at));
     let (bytes, digest) = many(400_000);
+    let upload = bench.farm.upload_of(digest).await;
     let line = second.begin(digest, 0, bytes.len(), &bytes[..123_456]).await;
-    until("it has come", async || other.here(digest) == 123_456).await;
+    until("it has come", async || other.here(upload) == 123_456).await;
     assert_eq!(first.state(digest).await.offset, 0);
     other.end().await;
     assert_eq!(first.state(digest).await.offset, 123_456, "the line is not broken, the server has ended");
@@ -345,7 +346,7 @@ async fn a_part_that_is_lost_costs_no_more_than_itself() {
     for (from, to) in [(0, 30_000), (30_000, 60_000)] {
         first.append(digest, from, bytes.len(), &bytes[from..to]).await;
     }
-    let parts = bench.farm.farm.db.parked(digest).await.unwrap();
+    let parts = bench.farm.farm.db.parked(bench.farm.upload_of(digest).await).await.unwrap();
     let lost = parts.iter().find(|part| part.bytes.start == 30_000).unwrap();
     fs::remove_file(bench.s3.object(&format!("farm/{}", lost.name))).unwrap();
     let refused = second.append(digest, 60_000, bytes.len(), &bytes[60_000..]).await;
@@ -399,8 +400,9 @@ async fn servers_that_share_a_folder_take_turns() {
     let at = farm.second(&url).await;
     let (first, second, gc) = (Asking::new(&farm), Asking::new(&farm).at(at), client(at, &farm.token));
     let (bytes, digest) = many(400_000);
-    let upload = farm.folder.path().join("farm/uploads").join(digest.to_string());
-    let here = || farm.farm.blobs.uploads.offset(digest);
+    let name = farm.upload_of(digest).await;
+    let upload = farm.folder.path().join("farm/uploads").join(name.to_string());
+    let here = || farm.farm.blobs.uploads.offset(name);
 
     // While one server appends the other is told so; it sees how far the upload has come.
     let line = first.begin(digest, 0, bytes.len(), &bytes[..100_000]).await;

@@ -15,7 +15,8 @@ use kiln_farm_api::{
     Submission, Tell, Work,
 };
 use kiln_farm_server::Farm;
-use kiln_farm_server::blobs::Address;
+use kiln_farm_server::blobs::{Address, Sent};
+use kiln_farm_server::db::holders::Holder;
 use kiln_farm_server::decide::Terms;
 use kiln_farm_server::serve::{Config, Server};
 use kiln_model::{Arch, Digest, Event, EventKind, FaultKind};
@@ -70,6 +71,7 @@ pub struct Answer {
 /// A node that only says that it works.
 pub struct TestNode {
     pub id: NodeId,
+    pub credential: String,
     pub client: Client,
     pub architectures: Vec<Arch>,
     pub held: Vec<Lease>,
@@ -107,7 +109,7 @@ impl TestFarm {
         let serving = tokio::spawn(async move { server.run(std::future::pending()).await });
         let admin = client(address, &token);
         let bundle = farm.keep("bundle".into()).await.unwrap();
-        let mut this =
+        let this =
             Self { farm, admin, token, address, nodes: BTreeMap::new(), bundle, welcome, clock, serving, folder, on };
         this.upload(b"bundle").await;
         this
@@ -162,13 +164,15 @@ impl TestFarm {
         files.filter(has).collect()
     }
 
-    /// Makes the server know a blob.
-    pub async fn upload(&mut self, bytes: &[u8]) -> Digest {
-        let path = self.folder.path().join("upload");
-        std::fs::write(&path, bytes).unwrap();
-        let digest = Digest::of(bytes);
-        self.admin.upload(digest, &path).await.unwrap();
-        digest
+    /// Makes the server know a blob of the administrator's.
+    pub async fn upload(&self, bytes: &[u8]) -> Digest {
+        uploaded(&self.admin, bytes).await
+    }
+
+    /// Returns what the administrator's upload of a blob is called.
+    pub async fn upload_of(&self, digest: Digest) -> Digest {
+        let (admin, _) = self.farm.db.user_named("admin").await.unwrap().unwrap();
+        Sent { by: Holder::User(admin.id), digest }.name()
     }
 
     pub fn turn(&self, millis: i64) {
@@ -179,7 +183,14 @@ impl TestFarm {
         let enrolled = self.admin.enrol(name.parse().unwrap()).await.unwrap();
         let client = client(self.address, &enrolled.credential);
         let architectures = architectures.to_vec();
-        let node = TestNode { id: enrolled.id, client, architectures, held: vec![], stopping: vec![] };
+        let node = TestNode {
+            id: enrolled.id,
+            credential: enrolled.credential,
+            client,
+            architectures,
+            held: vec![],
+            stopping: vec![],
+        };
         self.nodes.insert(name.to_owned(), node);
     }
 
@@ -198,9 +209,9 @@ impl TestFarm {
 
     /// Runs a build to its end on node `n`; it makes one file.
     pub async fn done(&mut self, name: &str, bytes: &[u8]) -> BuildId {
-        let sha256 = self.upload(bytes).await;
         let id = self.submit(name, &["image"]).await.id;
         let node = self.nodes.get_mut("n").unwrap();
+        let sha256 = node.upload(bytes).await;
         let lease = loop {
             node.poll(1, 2000).await.unwrap();
             match node.held.iter().find(|lease| lease.build == id) {
@@ -269,6 +280,14 @@ impl Drop for TestFarm {
     }
 }
 
+/// Uploads bytes as somebody; returns their digest.
+pub async fn uploaded(client: &Client, bytes: &[u8]) -> Digest {
+    let (file, digest) = (tempfile::NamedTempFile::new().unwrap(), Digest::of(bytes));
+    std::fs::write(file.path(), bytes).unwrap();
+    client.upload(digest, file.path()).await.unwrap();
+    digest
+}
+
 pub fn client(address: SocketAddr, token: &str) -> Client {
     Client::new(format!("http://{address}").parse().unwrap(), token)
 }
@@ -284,6 +303,11 @@ impl TestNode {
         let orders = self.client.poll(&poll).await?;
         self.held.extend(orders.begin.iter().cloned());
         Ok(orders)
+    }
+
+    /// Makes the server know a blob of this node's.
+    pub async fn upload(&self, bytes: &[u8]) -> Digest {
+        uploaded(&self.client, bytes).await
     }
 
     pub fn lease(&self, name: &Name) -> Option<Lease> {
