@@ -4,7 +4,7 @@
 use kiln_model::Event;
 
 use crate::Settings;
-use crate::publish::{Delivery, Publisher};
+use crate::publish::{Delivery, Moment, Publisher};
 use crate::relay::addresses;
 use crate::story::Story;
 
@@ -16,13 +16,15 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Begins to tell. `base` is the same number, milliseconds since 1970 when the build began, whenever this build is told.
-    pub fn start(settings: Settings, base: u64) -> Self {
+    /// Begins to tell. `base` is the same number, milliseconds since 1970 when the build began, whenever this build is told. What tells
+    /// calls `passes` at each moment, and waits for it.
+    pub fn start(settings: Settings, base: u64, passes: fn(Moment)) -> Self {
         let mut to = addresses(&settings);
         if let Some(stream) = &mut to.stream {
             stream.base = Some(base);
         }
-        Self { story: Story::default(), publisher: Publisher::start(settings.redis.clone(), to), settings }
+        let publisher = Publisher::watched(settings.redis.clone(), to, passes);
+        Self { story: Story::default(), publisher, settings }
     }
 
     /// Tells an event; never waits. Their numbers grow.

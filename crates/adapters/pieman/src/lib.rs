@@ -18,6 +18,6 @@ mod story;
 pub mod watch;
 
 pub use direct::Direct;
-pub use publish::Delivery;
+pub use publish::{Delivery, Moment};
 pub use relay::{Line, Relay, Teller, relay_main};
 pub use settings::{Server, Settings};

@@ -1,20 +1,23 @@
-//! A Redis that is killed while builds speak: it has on its disk what it has answered, so the stream has every code once and in order, and
-//! so has whoever follows the stream. Whoever only subscribes may miss what was under way, and hears nothing twice and nothing too early.
+//! A Redis that is killed while builds speak, and the server that tells it: Redis has on its disk what it has answered, so the stream has
+//! every code once and in order, and so has whoever follows the stream. Whoever only subscribes may miss what was under way, and hears
+//! nothing twice and nothing too early.
 
+use std::iter;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use kiln_farm_api::points::Point;
 use kiln_farm_api::{Client, Complete, Holding, Lease, Order, Poll, Resources, Submission, Tell, Work};
 use kiln_model::{Arch, Digest, Event, EventKind, StageId, StageKind};
 use kiln_testkit::{Listener, Redis, eventually, free_port};
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 
-use super::{Server, insist, upload};
+use super::{Server, Trap, insist, upload};
 
 const ALL: [u64; 15] = [10, 20, 21, 30, 31, 32, 33, 40, 50, 60, 70, 80, 81, 82, 1000];
-/// How many builds speak at once, and how often Redis is killed meanwhile.
+/// How many builds speak at once, and how often Redis is killed meanwhile where it is at any time.
 const BUILDS: u32 = 3;
 const KILLS: u32 = 3;
 /// Between two stages.
@@ -27,32 +30,53 @@ struct Heard {
     listener: Listener,
 }
 
+/// Who is killed in a round, and when.
+#[derive(Clone, Copy, Debug)]
+enum Kill {
+    /// Redis, at any time, several times.
+    Anytime,
+    /// Redis, while the server is at a point.
+    Redis(Point),
+    /// The server, at a point.
+    Server(Point),
+}
+
+/// A server and the Redis that it tells.
+struct Pair {
+    redis: Redis,
+    server: Server,
+}
+
 pub async fn torment(rounds: u32) {
-    let (mut redis, folder, port) = (Redis::keeping(), tempfile::tempdir().unwrap(), free_port());
+    let (redis, folder, port) = (Redis::keeping(), tempfile::tempdir().unwrap(), free_port());
     let data = folder.path().join("farm");
     let environment = [("KILN_REDIS_URL".to_owned(), format!("redis://127.0.0.1:{}", redis.port))];
-    let _server = Server::start(port, data.clone(), environment.into());
+    let server = Server::start(port, data.clone(), environment.into());
     let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
     let address: url::Url = format!("http://127.0.0.1:{port}").parse().unwrap();
     let admin = Client::new(address.clone(), &token);
     let node = Client::new(address, admin.enrol("n1".parse().unwrap()).await.unwrap().credential);
     let bundle = upload(&admin, &folder.path().join("bundle"), b"bundle").await;
-    let mut missed = 0;
-    for round in 0..rounds {
-        let heard = begin(round, &admin, &node, &redis, bundle).await;
-        let watchers: Vec<Child> = heard.iter().map(|one| watch(&redis, &one.channel)).collect();
+    let (mut pair, mut missed) = (Pair { redis, server }, 0);
+    let at_points = Point::OF_CHANNELS.into_iter().flat_map(|point| [Kill::Redis(point), Kill::Server(point)]);
+    let kinds: Vec<Kill> = iter::once(Kill::Anytime).chain(at_points).collect();
+    for (round, kind) in (0..rounds).flat_map(|_| &kinds).zip(0..).map(|(kind, round)| (round, *kind)) {
+        let heard = begin(round, &admin, &node, &pair.redis, bundle).await;
+        let watchers: Vec<Child> = heard.iter().map(|one| watch(&pair.redis, &one.channel)).collect();
         let follow = format!("blocked_clients:{BUILDS}\r");
-        eventually("the streams are followed", || redis.cli(&["INFO", "clients"]).contains(&follow));
-        let killing = spawn_blocking(move || kill(redis, round));
+        eventually("the streams are followed", || pair.redis.cli(&["INFO", "clients"]).contains(&follow));
+        let killing = spawn_blocking(move || kill(pair, kind, round));
         speak(&node, &heard).await;
-        redis = killing.await.unwrap();
+        pair = killing.await.unwrap();
         for (one, watcher) in heard.iter().zip(watchers) {
-            eventually("the end is told", || codes(&entries(&redis, &one.channel)).contains(&1000));
-            missed += sound(one, &entries(&redis, &one.channel));
+            eventually("the end is told", || codes(&entries(&pair.redis, &one.channel)).contains(&1000));
+            missed += sound(one, &entries(&pair.redis, &one.channel), kind);
             followed(watcher);
         }
     }
-    println!("Redis was killed {} times; who only subscribed missed {missed} codes", rounds * KILLS);
+    let points = rounds * Point::OF_CHANNELS.len() as u32;
+    let redis = rounds * KILLS + points;
+    println!("Redis was killed {redis} times, who tells it {points} times; who only subscribed missed {missed} codes");
 }
 
 /// Submits the builds of a round and lets each tell its beginning; somebody listens to each.
@@ -108,17 +132,44 @@ async fn speak(node: &Client, heard: &[Heard]) {
     }
 }
 
-/// Kills Redis, at other moments each time, and lets it come back.
-fn kill(mut redis: Redis, round: u32) -> Redis {
-    for number in 0..KILLS {
-        let chance = Digest::of(format!("{round} {number}"));
-        let [before, away, ..] = *chance.as_bytes();
-        thread::sleep(Duration::from_millis(u64::from(before)));
-        redis.down();
-        thread::sleep(Duration::from_millis(u64::from(away)));
-        redis.up();
+/// Kills one of them, at other moments each time, and lets it come back.
+fn kill(mut pair: Pair, kind: Kill, round: u32) -> Pair {
+    let chance = |number: u32| *Digest::of(format!("{round} {number}")).as_bytes();
+    // The server begins anew for a point: it passes by what Redis knows, so what it passes the point for is what comes now.
+    let count = 1 + u32::from(chance(0)[0] % 8);
+    let away = || thread::sleep(Duration::from_millis(u64::from(chance(0)[1])));
+    match kind {
+        Kill::Anytime => {
+            for number in 0..KILLS {
+                let [before, away, ..] = chance(number);
+                thread::sleep(Duration::from_millis(u64::from(before)));
+                pair.redis.down();
+                thread::sleep(Duration::from_millis(u64::from(away)));
+                pair.redis.up();
+            }
+        }
+        Kill::Redis(point) => {
+            pair.server.kill();
+            pair.server.again(Some(Trap::Stop(point, count)));
+            eventually("the server comes to the point", || pair.server.is_stopped());
+            pair.redis.down();
+            pair.server.goes_on();
+            away();
+            pair.redis.up();
+        }
+        Kill::Server(point) => {
+            pair.server.kill();
+            pair.server.again(Some(Trap::Kill(point, count)));
+            let began = Instant::now();
+            while pair.server.process.try_wait().unwrap().is_none() {
+                assert!(began.elapsed() < Duration::from_secs(60), "the server never came to {point:?}");
+                thread::sleep(Duration::from_millis(5));
+            }
+            away();
+            pair.server.again(None);
+        }
     }
-    redis
+    pair
 }
 
 /// Starts one that follows the stream.
@@ -154,8 +205,8 @@ fn codes(entries: &[(String, Value)]) -> Vec<u64> {
 }
 
 /// Checks what a build's stream holds and what was heard of it; returns how many codes the listener missed.
-fn sound(one: &Heard, entries: &[(String, Value)]) -> usize {
-    assert_eq!(codes(entries), ALL, "each once, and in order: {}", one.channel);
+fn sound(one: &Heard, entries: &[(String, Value)], kind: Kill) -> usize {
+    assert_eq!(codes(entries), ALL, "each once, and in order: {}, {kind:?}", one.channel);
     let ids: Vec<(&str, u64)> = entries.iter().map(|(id, _)| id.split_once('-').unwrap()).map(number).collect();
     assert!(ids.iter().all(|(build, _)| *build == ids[0].0), "they are one build's: {ids:?}");
     assert!(ids.is_sorted_by(|(_, one), (_, next)| one < next), "{ids:?}");
@@ -163,7 +214,7 @@ fn sound(one: &Heard, entries: &[(String, Value)]) -> usize {
     assert!(told, "an event's number is in its id");
     let heard = one.listener.more(Duration::from_millis(500));
     let heard: Vec<u64> = heard.iter().map(|line| line.trim_matches(['b', '\'']).parse().unwrap()).collect();
-    assert!(heard.is_sorted_by(|code, next| code < next), "none twice, and none too early: {heard:?}");
+    assert!(heard.is_sorted_by(|code, next| code < next), "none twice, and none too early: {heard:?}, {kind:?}");
     assert!(heard.iter().all(|code| ALL.contains(code)), "{heard:?}");
     ALL.len() - heard.len()
 }

@@ -13,11 +13,11 @@ use kiln_farm_api::{Client, routes};
 use kiln_model::Digest;
 use kiln_testkit::{Postgres, S3, free_port};
 
-use super::{Server, upload};
+use super::{Server, Trap, upload};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-pub async fn torment() {
+pub async fn torment(rounds: u32) {
     let (postgres, s3, folder, port) = (Postgres::start(), S3::start(), tempfile::tempdir().unwrap(), free_port());
     let mut environment = s3.environment();
     environment.insert("KILN_STORE".into(), "s3://artifacts/farm".into());
@@ -26,15 +26,24 @@ pub async fn torment() {
     let mut server = Server::start(port, data.clone(), environment);
     let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
     let admin = Client::new(format!("http://127.0.0.1:{port}").parse().unwrap(), &token);
-    let stray = upload(&admin, &folder.path().join("stray"), b"of no build").await;
+    for round in 0..rounds {
+        once(round, &mut server, &admin, &token, &postgres, &s3).await;
+    }
+    println!("killed {rounds} times at each of {} points", Point::OF_STORES.len());
+}
+
+/// One upload that is parked and not noted, one blob that is forgotten and not removed.
+async fn once(round: u32, server: &mut Server, admin: &Client, token: &str, postgres: &Postgres, s3: &S3) {
+    let (folder, of_none) = (tempfile::tempdir().unwrap(), format!("of no build {round}"));
+    let stray = upload(admin, &folder.path().join("stray"), of_none.as_bytes()).await;
     let begun = s3.objects();
 
     // Killed when a piece is in the bucket, and no row says so.
-    let bytes: Vec<u8> = (0..12 << 20).map(|number: u32| (number % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..12 << 20).map(|number: u32| ((number + round) % 251) as u8).collect();
     let digest = Digest::of(&bytes);
     server.kill();
-    server.again(Some((Point::UploadParked, 1)));
-    let mut line = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    server.again(Some(Trap::Kill(Point::UploadParked, 1)));
+    let mut line = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
     let (way, whole, piece) = (routes::upload(digest), bytes.len(), &bytes[..8 << 20]);
     let head = format!(
         "PATCH {way} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nupload-offset: 0\r\nupload-length: {whole}\r\n\
@@ -48,7 +57,7 @@ pub async fn torment() {
 
     // The next one goes on, and the bytes are those that were sent.
     server.again(None);
-    assert_eq!(upload(&admin, &folder.path().join("whole"), &bytes).await, digest);
+    assert_eq!(upload(admin, &folder.path().join("whole"), &bytes).await, digest);
     let back = folder.path().join("back");
     admin.download(digest, &back).await.unwrap();
     assert!(std::fs::read(&back).unwrap() == bytes);
@@ -63,7 +72,7 @@ pub async fn torment() {
     let part = u32::from_str_radix(&stray.to_string()[..2], 16).unwrap();
     let named = |objects: &[String], digest: Digest| objects.iter().any(|name| name.contains(&digest.to_string()));
     server.kill();
-    server.again(Some((Point::RowsGone, part + 1)));
+    server.again(Some(Trap::Kill(Point::RowsGone, part + 1)));
     assert!(admin.gc(false).await.is_err());
     died(&mut server.process);
     let rows = postgres.run(&format!("SELECT count(*) FROM blobs WHERE sha256 = '{stray}'"));
@@ -75,7 +84,7 @@ pub async fn torment() {
     assert!(!named(&left, stray) && !named(&left, digest) && !left.contains(&parked[0]), "{left:?}");
     assert_eq!(postgres.run("SELECT count(*) FROM parked"), "0");
     // What is new again stays.
-    upload(&admin, &folder.path().join("stray"), b"of no build").await;
+    upload(admin, &folder.path().join("stray"), of_none.as_bytes()).await;
     let swept = admin.gc(false).await.unwrap();
     assert_eq!((swept.unused, named(&s3.objects(), stray)), (0, true));
 }

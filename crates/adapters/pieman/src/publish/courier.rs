@@ -8,7 +8,7 @@ use redis::{FromRedisValue as _, Value, cmd};
 
 use super::link::words;
 use super::post::Ask;
-use super::{Addresses, Desk, Link, Post, Stream};
+use super::{Addresses, Desk, Link, Moment, Post, Stream};
 use crate::Server;
 
 /// How much of the story is kept for a Redis that forgets, in bytes.
@@ -37,12 +37,14 @@ pub struct Courier {
     settled: bool,
     /// How many heard the last code.
     audience: i64,
+    passes: fn(Moment),
 }
 
 impl Courier {
-    pub fn new(server: Server, to: Addresses, desk: Arc<Desk>) -> Self {
+    pub fn new(server: Server, to: Addresses, desk: Arc<Desk>, passes: fn(Moment)) -> Self {
         let base = to.stream.as_ref().and_then(|stream| stream.base);
-        Self { server, to, desk, base, known: 0, told: VecDeque::new(), told_size: 0, settled: false, audience: 0 }
+        let (told, told_size) = (VecDeque::new(), 0);
+        Self { server, to, desk, base, known: 0, told, told_size, settled: false, audience: 0, passes }
     }
 
     /// Serves until no more comes and all has arrived, or the time is over.
@@ -83,7 +85,9 @@ impl Courier {
             }
             let asks: Vec<Vec<Ask>> =
                 posts.iter().map(|post| post.commands(&self.to, self.base.unwrap_or(0))).collect();
+            (self.passes)(Moment::Telling);
             let mut answers = link.ask_all(asks.iter().flatten().map(Ask::command))?.into_iter();
+            (self.passes)(Moment::Told);
             for (post, asks) in posts.into_iter().zip(&asks) {
                 self.judge(&post, asks, answers.by_ref().take(asks.len()).collect())?;
                 self.desk.arrived(1);

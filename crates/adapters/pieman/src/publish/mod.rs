@@ -54,6 +54,15 @@ impl Drop for Publisher {
     }
 }
 
+/// Where the thread is with something that it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It is about to tell it.
+    Telling,
+    /// Redis has answered, and nothing was noted yet.
+    Told,
+}
+
 /// Posts go in here.
 pub struct Publisher {
     desk: Arc<Desk>,
@@ -62,8 +71,13 @@ pub struct Publisher {
 impl Publisher {
     /// Starts the thread, which connects at once.
     pub fn start(server: Server, to: Addresses) -> Self {
+        Self::watched(server, to, |_| {})
+    }
+
+    /// The same; the thread calls `passes` at each moment of everything it tells.
+    pub fn watched(server: Server, to: Addresses, passes: fn(Moment)) -> Self {
         let desk = Arc::new(Desk::default());
-        let courier = courier::Courier::new(server, to, Arc::clone(&desk));
+        let courier = courier::Courier::new(server, to, Arc::clone(&desk), passes);
         thread::spawn(move || courier.run());
         Self { desk }
     }

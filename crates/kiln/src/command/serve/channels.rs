@@ -8,7 +8,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use kiln_adapter_pieman::{Direct, Server, Settings};
+use kiln_adapter_pieman::{Direct, Moment, Server, Settings};
+use kiln_farm_api::points::{self, Point};
 use kiln_farm_api::{Entry, FarmEvent, TaskId, TaskState, What};
 use kiln_farm_server::Farm;
 use kiln_farm_server::db::Kind;
@@ -96,7 +97,7 @@ async fn keep_hold(farm: &Farm, task: TaskId, me: &str) {
 /// Tells of a task to its end.
 async fn tell(farm: &Farm, heard: Heard, story: i64, settings: Settings, me: &str) -> Result<(), Error> {
     let (after, began) = beginning(farm, &heard).await?;
-    let mut direct = Direct::start(settings, story as u64);
+    let mut direct = Direct::start(settings, story as u64, pass);
     let mut retold = Retold::new(began);
     let sought = Sought { task: Some(heard.task), ..Sought::default() };
     let mut entries = pin!(follow(farm.clone(), heard.build, after, sought));
@@ -117,6 +118,14 @@ async fn tell(farm: &Farm, heard: Heard, story: i64, settings: Settings, me: &st
     }
     let (task, me) = (heard.task, me.to_owned());
     farm.db.write(move |tx| async move { tx.told_all(task, &me).await }.boxed()).await
+}
+
+/// Where a test kills this server or the Redis it tells.
+fn pass(moment: Moment) {
+    points::pass(match moment {
+        Moment::Telling => Point::Telling,
+        Moment::Told => Point::Told,
+    });
 }
 
 /// Returns after which entry of the log a task's story begins, and when: with the build, or when it was last told to run again.
