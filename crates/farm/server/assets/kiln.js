@@ -31,18 +31,20 @@ const NEAR = 40;
 // Pauses before something is asked for again, milliseconds; each is twice as long as the one before.
 const SHORTEST = 1_000;
 const LONGEST = 30_000;
+// A build that has ended is looked at again after so long: it may be told to run once more.
+const RESTING = 5_000;
 
 // A log of any length: entries lie under their numbers, and only those in sight are fetched and drawn.
 class KilnLog extends HTMLElement {
   connectedCallback() {
-    if (this.hasAttribute("data-q")) return;
     this.build = this.dataset.build;
     this.last = Number(this.dataset.last);
+    this.pause = SHORTEST;
+    if (this.hasAttribute("data-q")) { this.search(); return; }
     this.pages = new Map();
     this.asked = new Set();
     this.follow = true;
     this.near = 0;
-    this.pause = SHORTEST;
     this.trouble = "";
     this.innerHTML = '<div class="bar"><label><input type="checkbox" class="follow" checked> Follow</label>' +
       '<label><input type="checkbox" class="times"> Times</label><span role="status"></span></div>' +
@@ -56,18 +58,64 @@ class KilnLog extends HTMLElement {
     this.querySelector(".follow").addEventListener("change", (event) => { this.follow = event.target.checked; this.draw(); });
     this.querySelector(".times").addEventListener("change", () => { this.clear(); this.draw(); });
     window.addEventListener("hashchange", () => this.go());
+    // Where all of the log is here, a way to a line of it leads to no other page.
+    document.addEventListener("click", (event) => {
+      const link = event.target.closest && event.target.closest("a.line");
+      if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      if (location.hash === link.hash) this.go(); else location.hash = link.hash;
+    });
     this.draw();
     this.go();
     // Nothing comes after the end.
-    if (!document.getElementById("summary").hasAttribute("data-ended")) this.listen();
+    if (document.getElementById("summary").hasAttribute("data-ended")) this.rest(); else this.listen();
+  }
+
+  // Draws what is sought, as it comes, each with a way to its place in the whole log.
+  async search() {
+    const named = [...new URLSearchParams(location.search)];
+    this.sought = new URLSearchParams(named.filter(([name, value]) => value && (name === "q" || name === "stage")));
+    const answer = await fetch(`/api/v1/builds/${this.build}/events?tail=${PAGE}&limit=${PAGE}&${this.sought}`).catch(() => null);
+    // What the server has drawn stays.
+    if (!answer || !answer.ok) return;
+    const { entries, last, ended } = await answer.json();
+    this.last = last;
+    this.found = document.createElement("div");
+    this.found.className = "found";
+    this.found.tabIndex = 0;
+    this.found.append(...entries.map((entry) => this.row(entry)));
+    this.querySelector("pre").replaceWith(this.found);
+    if (!ended) this.listen();
+  }
+
+  // Says whether the build is over, and shows how it stands.
+  async over() {
+    const answer = await fetch(`/api/v1/builds/${this.build}`).catch(() => null);
+    const build = answer && answer.ok ? await answer.json() : null;
+    if (build && build.ended) renew();
+    return Boolean(build && build.ended);
+  }
+
+  // Waits until more comes of a build that has ended.
+  rest() {
+    this.timer = setTimeout(async () => {
+      const answer = document.hidden ? null : await fetch(`/api/v1/builds/${this.build}`).catch(() => null);
+      const build = answer && answer.ok ? await answer.json() : null;
+      if (!this.isConnected) return;
+      if (!build || build.events <= this.last) { this.rest(); return; }
+      this.ended = false;
+      this.listen();
+    }, RESTING);
   }
 
   listen() {
-    this.source = new EventSource(`/api/v1/builds/${this.build}/events?after=${this.last}`);
+    this.source = new EventSource(`/api/v1/builds/${this.build}/events?after=${this.last}&${this.sought || ""}`);
     this.source.onopen = () => { this.pause = SHORTEST; this.tell(""); };
     this.source.onmessage = (event) => this.heard(JSON.parse(event.data));
-    this.source.onerror = () => {
+    this.source.onerror = async () => {
       if (this.ended) { this.source.close(); return; }
+      // The end itself may not be like what is sought.
+      if (this.found && await this.over()) { this.source.close(); return; }
       this.tell("the server does not answer, and is asked again");
       // What broke off the browser asks for again by itself; after a refusal it would not.
       if (this.source.readyState !== EventSource.CLOSED) return;
@@ -79,7 +127,7 @@ class KilnLog extends HTMLElement {
   // Says what is wrong until it is right again.
   tell(trouble) {
     this.trouble = trouble;
-    this.later();
+    if (!this.found) this.later();
   }
 
   // Shows the entry that the address names.
@@ -102,10 +150,16 @@ class KilnLog extends HTMLElement {
 
   heard(entry) {
     if (entry.seq <= this.last) return;
+    if (this.found) {
+      this.last = entry.seq;
+      this.found.append(this.row(entry));
+      while (this.found.childElementCount > NEAR * PAGE) this.found.firstChild.remove();
+      return;
+    }
     // What is far from what is looked at is fetched when it is looked at.
     if (this.follow || Math.abs(Math.floor((entry.seq - 1) / PAGE) - this.near) <= NEAR) this.put(entry);
     this.last = entry.seq;
-    if (entry.event === "build-ended") { this.ended = true; this.source.close(); }
+    if (entry.event === "build-ended") { this.ended = true; this.source.close(); this.rest(); }
     if (/^(stage-|task-|build-|started|artifact)/.test(entry.event)) renew();
     this.later();
   }
@@ -194,8 +248,9 @@ class KilnLog extends HTMLElement {
     const row = document.createElement("div");
     row.className = "row " + kind(entry);
     row.id = `e${entry.seq}`;
-    if (this.querySelector(".times").checked) {
-      const time = document.createElement("time");
+    if (this.found || this.querySelector(".times").checked) {
+      const time = document.createElement(this.found ? "a" : "time");
+      if (this.found) time.href = `/builds/${this.build}?from=${entry.seq}#e${entry.seq}`;
       time.textContent = new Date(entry.at).toISOString().slice(11, 23);
       row.append(time);
     }

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use axum::extract::{Path, Query, State};
 use axum::response::Redirect;
-use kiln_farm_api::{Build, BuildId, Entry, Name, NodeId, Role, Stored, TaskId, TaskState, What, routes};
+use kiln_farm_api::{
+    Build, BuildId, Entry, Name, NodeId, Page as Log, Role, Stored, Task, TaskId, TaskState, What, routes,
+};
 use kiln_model::{EventKind, StageKind};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::content;
 use super::layout::page;
-use super::words::{moment, size, span, state};
+use super::words::{clock, moment, size, span, state};
 use super::{NoPage, Page, Visitor};
 use crate::farm::Farm;
 use crate::http::builds::seen;
@@ -28,6 +30,8 @@ pub struct Search {
     q: String,
     /// A stage's name; empty: all of them.
     stage: String,
+    /// With which entry of the whole log the page begins where there is no script; none: it shows the end.
+    from: Option<u64>,
 }
 
 impl Search {
@@ -53,7 +57,9 @@ pub async fn show(
     let build = farm.db.build(id, farm.now()).await?;
     let steps = farm.db.steps(id).await?;
     let sought = search.sought();
-    let log = farm.log(id, &sought, Part { after: 0, tail: Some(LINES), limit: LINES }).await?;
+    let from = search.from.filter(|_| sought.is_all());
+    let (after, tail) = (from.unwrap_or(1).saturating_sub(1), Some(LINES).filter(|_| from.is_none()));
+    let log = farm.log(id, &sought, Part { after, tail, limit: LINES }).await?;
     let mut kinds: Vec<StageKind> =
         build.tasks.iter().flat_map(|task| stages(&steps, task.id, task.epoch)).map(|stage| stage.kind).collect();
     kinds.sort_unstable();
@@ -75,14 +81,32 @@ pub async fn show(
         kiln-log data-build=(id) data-last=(log.last) data-q[!sought.is_all()] {
             @if !sought.is_all() && log.entries.is_empty() { p { "Nothing of it is like that." } }
             @if !sought.is_all() && log.entries.len() as u64 == LINES { p { "The last " (LINES) " entries that are like that; the text has all." } }
-            @if log.last > LINES && sought.is_all() { p { "The last " (LINES) " of " (log.last) " entries." } }
+            @if log.last > LINES && sought.is_all() { (around(id, &log)) }
             pre tabindex="0" { @for entry in &log.entries { @if let Some(words) = words(&entry.what) {
-                span id={ "e" (entry.seq) } { (words) "\n" }
+                @if sought.is_all() { span id={ "e" (entry.seq) } { (words) "\n" } }
+                @else { a href=(line(id, entry.seq)) { (clock(entry.at)) } " " (words) "\n" }
             } } }
         }
         @if !build.state.is_final() { noscript { p { a href={ "/builds/" (id) "#log" } { "Look again" } } } }
     };
     Ok(page(&build.name, &person, body))
+}
+
+/// Returns the address of the page that shows an entry of a log.
+fn line(build: BuildId, seq: u64) -> String {
+    format!("/builds/{build}?from={seq}#e{seq}")
+}
+
+/// Says which part of a log a page shows, and leads to what comes before it and after it.
+fn around(build: BuildId, log: &Log) -> Markup {
+    let (Some(first), Some(end)) = (log.entries.first(), log.entries.last()) else { return html! {} };
+    let at = |from: u64| format!("/builds/{build}?from={from}#log");
+    html! {
+        p { "Entries " (first.seq) " to " (end.seq) " of " (log.last) "."
+            @if first.seq > 1 { " " a href=(at(first.seq.saturating_sub(LINES).max(1))) { "Earlier" } }
+            @if end.seq < log.last { " " a href=(at(end.seq + 1)) { "Later" } }
+        }
+    }
 }
 
 /// The part of the page that script renews while the build goes on.
@@ -160,7 +184,7 @@ fn summarised(build: &Build, steps: &[Entry], nodes: &BTreeMap<NodeId, Name>, no
                         @if let Some(expected) = task.expected { "; expected to begin in " (span(expected.start - now)) " and end in " (span(expected.end - now)) } "." }
                 }
                 @if let Some(node) = task.node.and_then(|node| nodes.get(&node)) { p { "On " (node) @if task.epoch > 1 { ", run " (task.epoch) } "." } }
-                (timeline(&stages(steps, task.id, task.epoch), now, task.state))
+                (timeline(build.id, task, &stages(steps, task.id, task.epoch), now))
             }
         }
         (artifacts(build))
@@ -216,21 +240,24 @@ fn stages(steps: &[Entry], task: TaskId, epoch: u64) -> Vec<Stage> {
     stages
 }
 
-fn timeline(stages: &[Stage], now: i64, task: TaskState) -> Markup {
-    let took = |stage: &Stage| stage.took.or_else(|| Some((now - stage.began?).max(0) as u64));
+fn timeline(build: BuildId, task: &Task, stages: &[Stage], now: i64) -> Markup {
+    let running = task.state == TaskState::Running;
+    // One that waits to be run again has no end.
+    let until = if running { Some(now) } else { task.ended };
+    let took = |stage: &Stage| stage.took.or_else(|| Some((until? - stage.began?).max(0) as u64));
     let longest = stages.iter().filter_map(took).max().unwrap_or(0).max(1);
     html! {
         @if !stages.is_empty() {
             ol.stages { @for stage in stages {
-                @let running = stage.began.is_some() && stage.took.is_none() && task == TaskState::Running;
+                @let here = stage.began.is_some() && stage.took.is_none() && running;
                 @let width = took(stage).unwrap_or(0) * 100 / longest;
-                li class=[running.then_some("running")] {
+                li class=[here.then_some("running")] {
                     span.name { @match stage.first {
-                        Some(seq) => a href={ "#e" (seq) } title="Show it in the log" { (stage.kind.name()) },
+                        Some(seq) => a.line href=(line(build, seq)) title="Show it in the log" { (stage.kind.name()) },
                         None => (stage.kind.name()),
                     } }
                     @if stage.cached { span.took { "from the cache" } }
-                    @else if let Some(millis) = took(stage).filter(|_| stage.began.is_some() || stage.took.is_some()) {
+                    @else if let Some(millis) = took(stage) {
                         meter min="0" max="100" value=(width) { (width) }
                         span.took { (span(millis as i64)) }
                     }

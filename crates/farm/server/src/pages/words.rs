@@ -9,6 +9,11 @@ pub fn moment(millis: i64) -> Markup {
     html! { time datetime=(machine) { (time.strftime("%Y-%m-%d %H:%M:%S")) " UTC" } }
 }
 
+/// Returns the time of day of a moment, UTC.
+pub fn clock(millis: i64) -> String {
+    jiff::Timestamp::from_millisecond(millis).unwrap_or_default().strftime("%H:%M:%S%.3f").to_string()
+}
+
 /// Returns how long something takes.
 pub fn span(millis: i64) -> String {
     let seconds = millis / 1000;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::common::{On, TestFarm, TestNode};
-use kiln_farm_api::Lease;
+use kiln_farm_api::{Lease, Tell};
 use kiln_farm_server::decide::Terms;
-use kiln_model::Arch;
+use kiln_model::{Arch, Digest, Event, EventKind, FaultKind, StageId, StageKind};
 use kiln_testkit::Browser;
 use serde_json::json;
 
@@ -79,7 +79,17 @@ async fn from_the_first_link_to_a_live_build() {
     // Search finds lines on the server; keys reach what matters.
     browser.script("document.querySelector('#log + form [name=q]').value = 'LINE 1234'").await;
     browser.press("#log + form button").await;
-    browser.until("[...document.querySelectorAll('kiln-log pre span')].length == 11").await;
+    browser.until("document.querySelectorAll('kiln-log .found .row').length == 11").await;
+    let found = "return [...document.querySelectorAll('kiln-log .found .row')].map((row) => row.innerText.replace(/^[0-9:.]{12}/, ''))";
+    let wanted = std::iter::once(1234).chain(12_340..12_350).map(|line| format!("[node] line {line}"));
+    assert_eq!(browser.script(found).await, json!(wanted.collect::<Vec<_>>()));
+    // A found line leads to its place in the whole log.
+    browser.press("kiln-log .found .row:last-child a").await;
+    browser.until("location.hash.startsWith('#e') && document.querySelector('kiln-log .window')?.innerText.includes('line 12350')").await;
+    assert_eq!(
+        browser.script("return document.querySelector(location.hash).innerText").await,
+        json!("[node] line 12349")
+    );
     browser.script("document.body.focus()").await;
     let reached = "return [...document.querySelectorAll('a, button, input, select, textarea, [tabindex]')]\
                    .filter((one) => one.tabIndex < 0).map((one) => one.outerHTML)";
@@ -182,6 +192,57 @@ async fn a_page_outlives_its_server() {
     browser.script("return fetch('/logout', { method: 'POST' }).then(() => true)").await;
     farm.again(|_| ()).await;
     browser.until("document.querySelector('kiln-log [role=status]').innerText.includes('does not answer')").await;
+}
+
+/// Who looks at a build that has ended sees that it runs again, and who looks for something in its log sees what comes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_after_the_end_and_what_is_sought() {
+    let mut farm = TestFarm::start(On::any()).await;
+    farm.enrol("n1", &[Arch::Amd64]).await;
+    let build = farm.submit("edge", &["image"]).await;
+    let node = farm.nodes.get_mut("n1").unwrap();
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    let stages = vec![StageKind::Tools, StageKind::Packages];
+    let begun = EventKind::StageStarted { stage: StageKind::Packages, id: StageId(Digest::of("packages")) };
+    let kinds = [EventKind::Started { name: "edge".into(), stages }, begun];
+    let events = (1..).zip(kinds).map(|(seq, kind)| Event { seq, at: seq, kind }).collect();
+    node.client.tell(lease.task, &Tell { epoch: lease.epoch, began: 0, events }).await.unwrap();
+    tell_lines(node, &lease, 3, 700, "line").await;
+    node.end(&lease, Some(FaultKind::Package)).await.unwrap();
+    node.forget(&lease);
+
+    // A stage leads to its first line, which is not among the last 500: with script on this page, without on one that has it.
+    let page = farm.page(&format!("/builds/{}", build.id)).await;
+    assert!(!page.contains("packages: begins") && page.contains("Entries 207 to 706 of 706"), "{page}");
+    let way = page.split("class=\"line\" href=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let (path, hash) = way.split_once('#').unwrap();
+    let there = farm.page(path).await;
+    assert!(there.contains(&format!("<span id=\"{hash}\">packages: begins")), "{there}");
+    let later = there.split("href=\"").find_map(|rest| rest.split_once("#log\">Later")).unwrap().0;
+    assert!(farm.page(later).await.contains("line 699"), "{later}");
+    let browser = Browser::start().await;
+    enter(&browser, &farm).await;
+    browser.open(&format!("http://{}/builds/{}", farm.address, build.id)).await;
+    browser.until("document.querySelector('#state').innerText == 'failed'").await;
+    browser.script("window.same = true").await;
+    browser.press("a.line").await;
+    browser.until("document.querySelector('kiln-log .window').innerText.includes('packages: begins')").await;
+
+    farm.admin.retry(build.id).await.unwrap();
+    browser.until("document.querySelector('.task .state').innerText == 'queued'").await;
+    let node = farm.nodes.get_mut("n1").unwrap();
+    let lease = node.poll(1, 0).await.unwrap().begin.remove(0);
+    browser.until("document.querySelector('.task .state').innerText == 'running'").await;
+    assert_eq!(browser.script("return window.same").await, json!(true), "the page was never loaded again");
+
+    browser.open(&format!("http://{}/builds/{}?q=sought&stage=", farm.address, build.id)).await;
+    browser.until("document.querySelector('kiln-log').found?.childElementCount === 0").await;
+    node.tell(&lease, 1, &["nothing", "\u{1b}[31msought\u{1b}[0m", "nothing"]).await.unwrap();
+    browser.until("document.querySelector('kiln-log .found .row:only-child .a31')?.innerText == 'sought'").await;
+    node.end(&lease, None).await.unwrap();
+    browser.until("document.querySelector('#state').innerText == 'done'").await;
+    browser.until("document.querySelector('kiln-log').source.readyState === EventSource.CLOSED").await;
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
 /// Opens the pages by the link of the first start.
