@@ -40,15 +40,6 @@ fn becomes(farm: &Farm, build: BuildId, state: BuildState) {
     eventually(&format!("the build is {state:?}"), || shown(farm, build).state == state);
 }
 
-/// Adds a script to the recipe.
-fn with_script(farm: &Farm, text: &str) {
-    let recipe = fs::read_to_string(farm.bench.path("edge.toml")).unwrap();
-    let recipe = recipe.split("\n[[script]]").next().unwrap().trim_end();
-    let recipe = recipe.replace("include = [\"tool\"]", "include = [\"tool\", \"shell\"]");
-    farm.bench.write("edge.toml", &format!("{recipe}\n\n[[script]]\nafter = \"packages\"\ntext = '''{text}'''\n"));
-    farm.bench.ok(&["lock", "edge.toml"]);
-}
-
 #[test]
 fn logs_tries_room_and_backups() {
     let farm = Farm::start();
@@ -81,7 +72,7 @@ fn logs_tries_room_and_backups() {
     say(&farm, &["log", &id, "--stage", "nowhere"]).ended(2);
 
     // What fails for a reason of its own may be tried again.
-    with_script(&farm, "exit 7");
+    farm.with_script("exit 7");
     let failing = submit(&farm);
     becomes(&farm, failing, BuildState::Failed);
     let again = say(&farm, &["retry", &failing.to_string()]).well();
@@ -99,7 +90,7 @@ fn logs_tries_room_and_backups() {
 
     // Room: what a rule lets go is told before it goes.
     let second = {
-        with_script(&farm, "echo second > /etc/second");
+        farm.with_script("echo second > /etc/second");
         submit(&farm)
     };
     becomes(&farm, second, BuildState::Done);
@@ -142,7 +133,7 @@ fn a_cancelled_build_stops_soon_whatever_its_command_hears() {
     let (_node, _) = farm.node("one");
     // So many seconds that nobody else sleeps for.
     let mark = format!("/bin/sleep {}", 1_000_000 + std::process::id());
-    with_script(&farm, &format!("trap '' TERM INT HUP; echo it goes on; {mark}"));
+    farm.with_script(&format!("trap '' TERM INT HUP; echo it goes on; {mark}"));
     let build = submit(&farm);
     let goes_on = || say(&farm, &["log", &build.to_string()]).stdout.contains("it goes on");
     eventually("the command runs", goes_on);
@@ -226,7 +217,7 @@ fn a_node_that_is_told_to_end_ends_its_build_first() {
     let farm = Farm::start();
     let _mirror = farm.recipe();
     let (mut node, _) = farm.node("one");
-    with_script(&farm, "echo it goes on; sleep 12; echo it has ended");
+    farm.with_script("echo it goes on; sleep 12; echo it has ended");
     let (build, next) = (submit(&farm), submit(&farm));
     eventually("the command runs", || say(&farm, &["log", &build.to_string()]).stdout.contains("it goes on"));
     tool("kill", &["-TERM", &node.0.id().to_string()]);

@@ -85,6 +85,15 @@ impl Farm {
         server
     }
 
+    /// Adds a script to the recipe.
+    pub fn with_script(&self, text: &str) {
+        let recipe = fs::read_to_string(self.bench.path("edge.toml")).unwrap();
+        let recipe = recipe.split("\n[[script]]").next().unwrap().trim_end();
+        let recipe = recipe.replace("include = [\"tool\"]", "include = [\"tool\", \"shell\"]");
+        self.bench.write("edge.toml", &format!("{recipe}\n\n[[script]]\nafter = \"packages\"\ntext = '''{text}'''\n"));
+        self.bench.ok(&["lock", "edge.toml"]);
+    }
+
     /// Makes the mirror, or fills it anew: with that version of `tool`.
     pub fn publish(&self, version: &str) {
         let (root, key) = (self.bench.path("alpine/v3.23"), ApkKey::new(KEY, false));
