@@ -91,6 +91,28 @@ pub struct NewProject {
     pub weight: Option<u32>,
 }
 
+/// What is to be different of a project; what it does not say stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangedProject {
+    /// Whether everyone who is logged in sees it.
+    #[serde(default)]
+    pub open: Option<bool>,
+    /// Its share of the farm beside the others, 1 to 1000: for administrators.
+    #[serde(default)]
+    pub weight: Option<u32>,
+}
+
+/// Who somebody is at a provider of logins, and whose account that opens here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    pub user: Name,
+    pub issuer: String,
+    pub subject: String,
+    pub created: i64,
+}
+
 /// A person's account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {

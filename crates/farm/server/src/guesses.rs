@@ -16,6 +16,8 @@ use crate::secret;
 #[derive(Debug)]
 pub struct Guesses {
     tried: Mutex<HashMap<Digest, Vec<i64>>>,
+    /// In which minute how many wrong ones were noted.
+    noted: Mutex<(i64, u32)>,
     /// A check takes 19 MiB by design.
     turns: Semaphore,
 }
@@ -24,10 +26,12 @@ pub struct Guesses {
 const LIMIT: (usize, i64) = (10, 60_000);
 /// How many names are known at once; a further one takes the place of what was tried longest ago.
 const NAMES: usize = 4096;
+/// How many wrong ones are noted in a minute, whoever typed them.
+const NOTED: u32 = 60;
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self { tried: Mutex::default(), turns: Semaphore::new(2) }
+        Self { tried: Mutex::default(), noted: Mutex::default(), turns: Semaphore::new(2) }
     }
 }
 
@@ -45,6 +49,14 @@ impl Guesses {
             self.tried.lock().expect("no panic while held").remove(&Digest::of(name));
         }
         Ok(right)
+    }
+
+    /// Whether a wrong one is noted in the audit log, which nobody is to fill by typing.
+    pub fn is_noted(&self, now: i64) -> bool {
+        let mut noted = self.noted.lock().expect("no panic while held");
+        let minute = now / 60_000;
+        *noted = if noted.0 == minute { (minute, noted.1.saturating_add(1)) } else { (minute, 1) };
+        noted.1 <= NOTED
     }
 
     /// Counts a try before it is made, so that many at once are as many; whether it is to be made.

@@ -1,8 +1,8 @@
 //! Who comes in and who leaves: accounts, invitations, nodes that are no more.
 
 use futures_util::FutureExt as _;
-use kiln_farm_api::access::Invitation;
-use kiln_farm_api::{Name, NodeId, Role, User, UserId};
+use kiln_farm_api::access::{ChangedProject, Identity, Invitation};
+use kiln_farm_api::{Name, NodeId, Role, TokenId, User, UserId};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
@@ -36,21 +36,63 @@ impl Farm {
         Ok(known.admin || members.iter().any(|one| one.user == *user && one.role >= Role::Builder))
     }
 
-    /// Returns a link that logs a user in once.
-    pub async fn invite(&self, name: &Name, by: &str) -> Result<Invitation> {
+    /// Returns a link that logs a user in once, as long as its maker administers; none: whoever has the server does.
+    pub async fn invite(&self, name: &Name, by: &str, maker: Option<UserId>) -> Result<Invitation> {
         let (user, _) = self.db.user_named(name.as_str()).await?.ok_or_else(|| Error::missing("user", name))?;
         let secret::Fresh { secret, digest } = secret::fresh("")?;
         let (now, by) = (self.now(), by.to_owned());
         let expires = now + INVITATION;
         let job = self.db.write(move |tx| {
             async move {
-                tx.invite(user.id, &digest, expires).await?;
+                tx.invite(user.id, &digest, maker, expires).await?;
                 tx.note(now, &by, "invite user", user.name.as_str()).await
             }
             .boxed()
         });
         job.await?;
         Ok(Invitation { link: format!("{}/welcome/{secret}", self.address), expires })
+    }
+
+    /// Lets somebody at a provider open an account no more.
+    pub async fn unlink(&self, identity: Identity, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        let job = self.db.write(move |tx| {
+            async move {
+                tx.unlink(&identity).await?;
+                tx.note(now, &by, "unlink login", &format!("{} of {}", identity.subject, identity.user)).await
+            }
+            .boxed()
+        });
+        job.await
+    }
+
+    /// Takes a token back: of `owner`, or anybody's.
+    pub async fn drop_token(&self, id: TokenId, owner: Option<UserId>, by: &str) -> Result<()> {
+        let (now, by) = (self.now(), by.to_owned());
+        let job = self.db.write(move |tx| {
+            async move {
+                tx.drop_token(id, owner).await?;
+                tx.note(now, &by, "drop token", &id.to_string()).await
+            }
+            .boxed()
+        });
+        job.await
+    }
+
+    /// Lets a project be seen by others, or have another share of the farm.
+    pub async fn change_project(&self, project: Name, change: ChangedProject, by: &str) -> Result<()> {
+        if change.weight.is_some_and(|weight| !(1..=1000).contains(&weight)) {
+            return Err(Error::bad("a project's weight is a number from 1 to 1000"));
+        }
+        let (now, by) = (self.now(), by.to_owned());
+        let job = self.db.write(move |tx| {
+            async move {
+                tx.change_project(&project, &change).await?;
+                tx.note(now, &by, "change project", project.as_str()).await
+            }
+            .boxed()
+        });
+        job.await
     }
 
     /// Removes an account with its tokens, sessions and places in projects; what it submitted stays.

@@ -273,7 +273,7 @@ async fn welcome(farm: &Farm, data: &Path) -> Result<Option<Welcome>> {
                 tx.make_user(user, &first, None, true, now).await?;
                 tx.make_project(&project, Some(user), now).await?;
                 tx.make_token(user, &token, &fresh.digest).await?;
-                tx.invite(user, &digest, now + INVITATION).await?;
+                tx.invite(user, &digest, None, now + INVITATION).await?;
                 tx.note(now, "kiln", "first start", first.as_str()).await
             }
             .boxed()

@@ -297,7 +297,7 @@ async fn serve(
         out::talk(&greeting(welcome));
     }
     if let Some(name) = invite {
-        let invitation = server.farm.invite(&name, "kiln serve --invite").await;
+        let invitation = server.farm.invite(&name, "kiln serve --invite", None).await;
         let link = invitation.map_err(|error| farm::not_done("invite a user", error))?.link;
         out::talk(&format!("log in as {name}, once, within a day: {link}\n"));
     }

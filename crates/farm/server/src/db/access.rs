@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_farm_api::access::Member;
+use kiln_farm_api::access::{ChangedProject, Member};
 use kiln_farm_api::{Name, NewProject, Project, Retention, Role, Scope, Token, TokenId, User, UserId};
+
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::tasks::{json, text, to_json, word};
 use super::{Db, Tx};
@@ -108,17 +111,27 @@ impl Tx {
         }
     }
 
-    pub async fn invite(&mut self, user: UserId, secret: &str, expires: i64) -> Result<()> {
-        let sql = "INSERT INTO invitations (secret, owner, expires) VALUES ($1, $2, $3)";
-        sqlx::query(sql).bind(secret.to_owned()).bind(user.to_string()).bind(expires).execute(&mut *self.conn).await?;
+    /// Lets a user in once; `maker` none: the server says so itself.
+    pub async fn invite(&mut self, user: UserId, secret: &str, maker: Option<UserId>, expires: i64) -> Result<()> {
+        let sql = "INSERT INTO invitations (secret, owner, maker, expires) VALUES ($1, $2, $3, $4)";
+        let query = sqlx::query(sql).bind(secret.to_owned()).bind(user.to_string());
+        query.bind(maker.map(|maker| maker.to_string())).bind(expires).execute(&mut *self.conn).await?;
         Ok(())
     }
 
-    /// Uses an invitation up, and returns whose it was.
+    /// Uses an invitation up, and returns whose it was; none where its maker may not invite any more.
     pub async fn accept(&mut self, secret: &str, now: i64) -> Result<Option<UserId>> {
-        let sql = "DELETE FROM invitations WHERE secret = $1 AND expires > $2 RETURNING owner";
-        let query = sqlx::query_scalar::<_, String>(sql).bind(secret.to_owned()).bind(now);
-        query.fetch_optional(&mut *self.conn).await?.map(|owner| text(&owner)).transpose()
+        let sql = "DELETE FROM invitations WHERE secret = $1 AND expires > $2 RETURNING owner, maker";
+        let query = sqlx::query_as::<_, (String, Option<String>)>(sql).bind(secret.to_owned()).bind(now);
+        let Some((owner, maker)) = query.fetch_optional(&mut *self.conn).await? else { return Ok(None) };
+        if let Some(maker) = maker {
+            let sql = "SELECT count(*) FROM users WHERE id = $1 AND admin = 1";
+            let still: i64 = sqlx::query_scalar(sql).bind(maker).fetch_one(&mut *self.conn).await?;
+            if still == 0 {
+                return Ok(None);
+            }
+        }
+        text(&owner).map(Some)
     }
 
     pub async fn begin_session(&mut self, user: UserId, secret: &str, now: i64, expires: i64) -> Result<()> {
@@ -155,6 +168,15 @@ impl Tx {
         }
     }
 
+    pub async fn change_project(&mut self, project: &Name, change: &ChangedProject) -> Result<()> {
+        let sql = "UPDATE projects SET open = coalesce($1, open), weight = coalesce($2, weight) WHERE name = $3";
+        let query = sqlx::query(sql).bind(change.open.map(i64::from)).bind(change.weight.map(i64::from));
+        match query.bind(project.as_str().to_owned()).execute(&mut *self.conn).await?.rows_affected() {
+            0 => Err(Error::missing("project", project)),
+            _ => Ok(()),
+        }
+    }
+
     /// Gives a user a role in a project, or takes it away.
     pub async fn join(&mut self, project: &Name, user: UserId, role: Option<Role>) -> Result<()> {
         let sql = "DELETE FROM members WHERE project = $1 AND member = $2";
@@ -185,6 +207,8 @@ impl Tx {
 /// A line of the audit log.
 #[derive(Clone, Debug, serde::Serialize, utoipa::ToSchema)]
 pub struct Audited {
+    /// Later ones have greater ids.
+    pub id: uuid::Uuid,
     pub at: i64,
     pub who: String,
     pub what: String,
@@ -268,11 +292,37 @@ impl Db {
         rows.into_iter().map(one).collect()
     }
 
-    /// Returns what was done last, the newest first.
-    pub async fn audit(&self, limit: u32) -> Result<Vec<Audited>> {
-        let sql = "SELECT at, who, what, subject FROM audit ORDER BY id DESC LIMIT $1";
-        let rows: Vec<(i64, String, String, String)> =
-            sqlx::query_as(sql).bind(i64::from(limit)).fetch_all(self.reader()).await?;
-        Ok(rows.into_iter().map(|(at, who, what, subject)| Audited { at, who, what, subject }).collect())
+    /// Returns what was done, the newest first.
+    pub async fn audit(&self, wanted: &Sought) -> Result<Vec<Audited>> {
+        let sql = "SELECT id, at, who, what, subject FROM audit WHERE (id < $1 OR $1 = '') AND (who = $2 OR $2 = '') \
+                   AND (what = $3 OR $3 = '') ORDER BY id DESC LIMIT $4";
+        let query = sqlx::query_as(sql).bind(wanted.before.map(|id| id.to_string()).unwrap_or_default());
+        let query = query.bind(wanted.who.clone()).bind(wanted.what.clone()).bind(i64::from(wanted.limit));
+        let rows: Vec<(String, i64, String, String, String)> = query.fetch_all(self.reader()).await?;
+        let one = |(id, at, who, what, subject): (String, i64, String, String, String)| {
+            Ok(Audited { id: text(&id)?, at, who, what, subject })
+        };
+        rows.into_iter().map(one).collect()
+    }
+}
+
+/// Which lines of the audit log are wanted.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Sought {
+    /// Only those before the one of this id.
+    pub before: Option<uuid::Uuid>,
+    /// Only what this user did; empty: what all did.
+    pub who: String,
+    /// Only this, as `log in`; empty: everything.
+    pub what: String,
+    /// 500 at most.
+    pub limit: u32,
+}
+
+impl Default for Sought {
+    fn default() -> Self {
+        Self { before: None, who: String::new(), what: String::new(), limit: 500 }
     }
 }

@@ -1,13 +1,49 @@
 //! Identities at a provider, the accounts they open, and logins under way.
 
+use kiln_farm_api::access::Identity;
 use kiln_farm_api::{Name, UserId};
 
-use super::Tx;
 use super::tasks::text;
+use super::{Db, Tx};
 use crate::error::{Error, Result};
 use crate::oidc::{Begun, Claims, Settings, name};
 
+impl Db {
+    /// Returns by whom at providers accounts are opened: one user's, or all.
+    pub async fn identities(&self, owner: Option<UserId>) -> Result<Vec<Identity>> {
+        let sql = "SELECT users.name, issuer, subject, identities.created FROM identities JOIN users ON users.id = identities.owner \
+                   WHERE (users.id = $1 OR $1 = '') ORDER BY users.name, issuer, subject";
+        let owner = owner.map_or(String::new(), |owner| owner.to_string());
+        let rows: Vec<(String, String, String, i64)> = sqlx::query_as(sql).bind(owner).fetch_all(self.reader()).await?;
+        let one = |(user, issuer, subject, created): (String, String, String, i64)| {
+            Ok(Identity { user: text(&user)?, issuer, subject, created })
+        };
+        rows.into_iter().map(one).collect()
+    }
+}
+
 impl Tx {
+    /// Lets somebody at a provider open an account no more, and ends the account's sessions. One way in stays.
+    pub async fn unlink(&mut self, identity: &Identity) -> Result<()> {
+        let Identity { user, issuer, subject, .. } = identity;
+        let sql = "SELECT users.id, CASE WHEN password IS NULL THEN 0 ELSE 1 END, \
+                   (SELECT count(*) FROM identities WHERE identities.owner = users.id) FROM users WHERE name = $1";
+        let row: Option<(String, i64, i64)> =
+            sqlx::query_as(sql).bind(user.as_str().to_owned()).fetch_optional(&mut *self.conn).await?;
+        let (owner, password, all) = row.ok_or_else(|| Error::missing("user", user))?;
+        let sql = "DELETE FROM identities WHERE issuer = $1 AND subject = $2 AND owner = $3";
+        let query = sqlx::query(sql).bind(issuer.clone()).bind(subject.clone()).bind(owner.clone());
+        if query.execute(&mut *self.conn).await?.rows_affected() == 0 {
+            return Err(Error::missing("login of the provider", subject));
+        }
+        if password == 0 && all == 1 {
+            let why = format!("`{user}` has no password, and no other way to log in");
+            return Err(Error::conflict(why).hint("set a password first, or remove the account"));
+        }
+        sqlx::query("DELETE FROM sessions WHERE owner = $1").bind(owner).execute(&mut *self.conn).await?;
+        Ok(())
+    }
+
     pub async fn begin_login(&mut self, state: &str, begun: &Begun, now: i64, expires: i64) -> Result<()> {
         sqlx::query("DELETE FROM logins WHERE expires <= $1").bind(now).execute(&mut *self.conn).await?;
         let sql = "INSERT INTO logins (state, nonce, verifier, owner, expires) VALUES ($1, $2, $3, $4, $5)";
@@ -94,10 +130,11 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes somebody an administrator, or none any more, as their groups say now.
+    /// Makes somebody an administrator, or none any more, as their groups say now; the last one stays.
     async fn administer(&mut self, user: UserId, admin: Option<bool>, now: i64) -> Result<()> {
         let Some(admin) = admin else { return Ok(()) };
-        let sql = "UPDATE users SET admin = $1 WHERE id = $2 AND admin <> $1";
+        let sql = "UPDATE users SET admin = $1 WHERE id = $2 AND admin <> $1 \
+                   AND ($1 = 1 OR (SELECT count(*) FROM users WHERE admin = 1) > 1)";
         let query = sqlx::query(sql).bind(i64::from(admin)).bind(user.to_string());
         if query.execute(&mut *self.conn).await?.rows_affected() == 1 {
             self.note(

@@ -1,14 +1,15 @@
 //! People, projects, tokens, and the audit log.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use futures_util::FutureExt as _;
-use kiln_farm_api::access::{Invitation, Member};
-use kiln_farm_api::{Name, NewProject, NewToken, NewUser, Problem, Project, Role, Scope, Token, TokenId, User};
+use kiln_farm_api::access::{ChangedProject, Identity, Invitation, Member};
+use kiln_farm_api::{Name, NewProject, NewToken, NewUser, Problem, Project, Role, Scope, Token, TokenId, User, UserId};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::caller::Person;
-use crate::db::access::{Audited, By};
+use crate::db::access::{Audited, By, Sought};
 use crate::error::{Error, Result};
 use crate::farm::Farm;
 use crate::secret;
@@ -116,7 +117,7 @@ pub async fn invite(
 ) -> Result<(StatusCode, Json<Invitation>)> {
     person.administers()?;
     person.may_open_doors()?;
-    Ok((StatusCode::CREATED, Json(farm.invite(&user, person.name()).await?)))
+    Ok((StatusCode::CREATED, Json(farm.invite(&user, person.name(), Some(person.id())).await?)))
 }
 
 /// Removes an account with its tokens, sessions and places in projects; what it submitted stays.
@@ -134,10 +135,78 @@ pub async fn hashed(password: String) -> Result<String> {
     hashed.map_err(|error| Error::failed("hash a password", error))?
 }
 
-/// Lists the tokens of who asks.
-#[utoipa::path(get, path = "/tokens", tag = "access", responses((status = 200, body = Vec<Token>)))]
-pub async fn tokens(State(farm): State<Farm>, person: Person) -> Result<Json<Vec<Token>>> {
-    Ok(Json(farm.db.tokens(Some(person.id())).await?))
+/// Whose is wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Whose {
+    /// A user's, which administrators may ask for; else one's own.
+    user: Option<Name>,
+}
+
+impl Whose {
+    async fn id(&self, farm: &Farm, person: &Person) -> Result<UserId> {
+        let Some(name) = self.user.as_ref().filter(|name| **name != person.0.name) else { return Ok(person.id()) };
+        person.administers()?;
+        let (user, _) = farm.db.user_named(name.as_str()).await?.ok_or_else(|| Error::missing("user", name))?;
+        Ok(user.id)
+    }
+}
+
+/// Lists tokens, without their secrets.
+#[utoipa::path(get, path = "/tokens", tag = "access", params(Whose),
+    responses((status = 200, body = Vec<Token>), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub async fn tokens(State(farm): State<Farm>, person: Person, Query(whose): Query<Whose>) -> Result<Json<Vec<Token>>> {
+    Ok(Json(farm.db.tokens(Some(whose.id(&farm, &person).await?)).await?))
+}
+
+/// Lists by whom at providers of logins an account is opened.
+#[utoipa::path(get, path = "/identities", tag = "access", params(Whose),
+    responses((status = 200, body = Vec<Identity>), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub async fn identities(
+    State(farm): State<Farm>,
+    person: Person,
+    Query(whose): Query<Whose>,
+) -> Result<Json<Vec<Identity>>> {
+    Ok(Json(farm.db.identities(Some(whose.id(&farm, &person).await?)).await?))
+}
+
+/// Lets somebody at a provider open an account no more; its sessions end.
+#[utoipa::path(delete, path = "/identities", tag = "access", request_body = Identity,
+    responses((status = 204), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn unlink(State(farm): State<Farm>, person: Person, Json(identity): Json<Identity>) -> Result<StatusCode> {
+    unlinked(&farm, &person, identity).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Does so for who owns the account, and for administrators.
+pub async fn unlinked(farm: &Farm, person: &Person, identity: Identity) -> Result<()> {
+    person.may_open_doors()?;
+    if identity.user != person.0.name {
+        person.administers()?;
+    }
+    farm.unlink(identity, person.name()).await
+}
+
+/// Changes a project: who sees it, and its share of the farm.
+#[utoipa::path(put, path = "/projects/{project}", tag = "access", params(("project" = Name, Path)), request_body = ChangedProject,
+    responses((status = 204), (status = 400, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+pub async fn change_project(
+    State(farm): State<Farm>,
+    person: Person,
+    Path(project): Path<Name>,
+    Json(change): Json<ChangedProject>,
+) -> Result<StatusCode> {
+    changed(&farm, &person, project, change).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Does so for its owners; its share is for administrators.
+pub async fn changed(farm: &Farm, person: &Person, project: Name, change: ChangedProject) -> Result<()> {
+    person.may(farm, &project, Role::Owner).await?;
+    if change.weight.is_some() {
+        person.administers()?;
+    }
+    farm.change_project(project, change, person.name()).await
 }
 
 /// Makes a token; its secret is in the answer and nowhere else.
@@ -180,22 +249,19 @@ pub async fn token_for(farm: &Farm, person: &Person, new: NewToken) -> Result<To
 pub async fn drop_token(State(farm): State<Farm>, person: Person, Path(id): Path<TokenId>) -> Result<StatusCode> {
     person.may_open_doors()?;
     let owner = if person.is_admin() { None } else { Some(person.id()) };
-    let (now, by) = (farm.now(), person.name().to_owned());
-    farm.db
-        .write(move |tx| {
-            async move {
-                tx.drop_token(id, owner).await?;
-                tx.note(now, &by, "drop token", &id.to_string()).await
-            }
-            .boxed()
-        })
-        .await?;
+    farm.drop_token(id, owner, person.name()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Shows who did what, the newest first.
-#[utoipa::path(get, path = "/audit", tag = "access", responses((status = 200, body = Vec<Audited>), (status = 403, body = Problem)))]
-pub async fn audit(State(farm): State<Farm>, person: Person) -> Result<Json<Vec<Audited>>> {
+#[utoipa::path(get, path = "/audit", tag = "access", params(Sought),
+    responses((status = 200, body = Vec<Audited>), (status = 403, body = Problem)))]
+pub async fn audit(
+    State(farm): State<Farm>,
+    person: Person,
+    Query(sought): Query<Sought>,
+) -> Result<Json<Vec<Audited>>> {
     person.administers()?;
-    Ok(Json(farm.db.audit(500).await?))
+    let limit = sought.limit.clamp(1, 500);
+    Ok(Json(farm.db.audit(&Sought { limit, ..sought }).await?))
 }

@@ -4,7 +4,8 @@ use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::Redirect;
 use futures_util::FutureExt as _;
-use kiln_farm_api::{NewToken, Scope, TokenId};
+use kiln_farm_api::access::Identity;
+use kiln_farm_api::{Name, NewToken, Scope, Token, TokenId};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -13,7 +14,7 @@ use super::words::moment;
 use super::{NoPage, Page, Visitor};
 use crate::error::Error;
 use crate::farm::Farm;
-use crate::http::access::{hashed, token_for};
+use crate::http::access::{hashed, token_for, unlinked};
 use crate::http::caller::Person;
 
 pub async fn show(State(farm): State<Farm>, Visitor(person): Visitor) -> Page {
@@ -40,21 +41,9 @@ async fn body(farm: &Farm, person: &Person, told: Markup) -> Result<Markup, NoPa
                 button { "Let me log in at " (provider.settings().issuer.host_str().unwrap_or("the provider")) " too" }
             }
         }
+        (logins(&farm.db.identities(Some(person.id())).await?, "/account"))
         h2 { "Tokens" }
-        @if !tokens.is_empty() {
-            table {
-                thead { tr { th { "Token" } th { "Allows" } th { "Made" } th { "Ends" } th {} } }
-                tbody { @for token in &tokens {
-                    tr {
-                        td { (token.name) }
-                        td { (token.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join(", ")) }
-                        td { (moment(token.created)) }
-                        td { @if let Some(expires) = token.expires { (moment(expires)) } @else { "never" } }
-                        td { form method="post" action={ "/account/tokens/" (token.id) "/drop" } { button { "Take back" } } }
-                    }
-                } }
-            }
-        }
+        (listed(&tokens, "/account"))
         form method="post" action="/account/tokens" {
             label { "Name " input name="name" required maxlength="100"; }
             label { "Allows " select name="scope" { @for scope in Scope::ALL { option value=(scope.name()) selected[scope == Scope::Submit] { (scope.name()) } } } }
@@ -62,6 +51,73 @@ async fn body(farm: &Farm, person: &Person, told: Markup) -> Result<Markup, NoPa
             button { "Make a token" }
         }
     })
+}
+
+/// Shows tokens, and buttons that take them back: under the address of whose they are.
+pub fn listed(tokens: &[Token], at: &str) -> Markup {
+    html! {
+        @if !tokens.is_empty() {
+            table {
+                thead { tr { th { "Token" } th { "Allows" } th { "Made" } th { "Ends" } th {} } }
+                tbody { @for token in tokens {
+                    tr {
+                        td { (token.name) }
+                        td { (token.scopes.iter().map(|scope| scope.name()).collect::<Vec<_>>().join(", ")) }
+                        td { (moment(token.created)) }
+                        td { @if let Some(expires) = token.expires { (moment(expires)) } @else { "never" } }
+                        td { form method="post" action={ (at) "/tokens/" (token.id) "/drop" } { button { "Take back" } } }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+/// Shows who at providers opens an account, and buttons that end that.
+pub fn logins(identities: &[Identity], at: &str) -> Markup {
+    html! {
+        @if !identities.is_empty() {
+            h2 { "Logins elsewhere" }
+            table {
+                thead { tr { th { "Provider" } th { "Who there" } th { "Since" } th {} } }
+                tbody { @for identity in identities {
+                    tr {
+                        td { (identity.issuer) }
+                        td { (identity.subject) }
+                        td { (moment(identity.created)) }
+                        td { form method="post" action={ (at) "/unlink" } {
+                            input type="hidden" name="issuer" value=(identity.issuer);
+                            input type="hidden" name="subject" value=(identity.subject);
+                            button { "Unlink" }
+                        } }
+                    }
+                } }
+            }
+        }
+    }
+}
+
+/// Who somebody is at a provider, as the form says.
+#[derive(Debug, Deserialize)]
+pub struct Elsewhere {
+    issuer: String,
+    subject: String,
+}
+
+impl Elsewhere {
+    pub fn of(self, user: Name) -> Identity {
+        Identity { user, issuer: self.issuer, subject: self.subject, created: 0 }
+    }
+}
+
+pub async fn unlink(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Form(elsewhere): Form<Elsewhere>,
+) -> Result<Redirect, NoPage> {
+    unlinked(&farm, &person, elsewhere.of(person.0.name.clone())).await?;
+    // All sessions have ended.
+    Ok(Redirect::to("/login"))
 }
 
 #[derive(Deserialize)]
@@ -118,14 +174,6 @@ pub async fn drop_token(
     Visitor(person): Visitor,
     Path(id): Path<TokenId>,
 ) -> Result<Redirect, NoPage> {
-    let (user, now, name) = (person.id(), farm.now(), person.name().to_owned());
-    let job = farm.db.write(move |tx| {
-        async move {
-            tx.drop_token(id, Some(user)).await?;
-            tx.note(now, &name, "drop token", &id.to_string()).await
-        }
-        .boxed()
-    });
-    job.await?;
+    farm.drop_token(id, Some(person.id()), person.name()).await?;
     Ok(Redirect::to("/account"))
 }

@@ -3,6 +3,7 @@
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::Redirect;
+use kiln_farm_api::access::ChangedProject;
 use kiln_farm_api::schedule::Repeat;
 use kiln_farm_api::{Name, Project, Retention, Role, Secret};
 use maud::{Markup, html};
@@ -13,6 +14,7 @@ use super::layout::page;
 use super::{NoPage, Page, Visitor, repeats, secrets};
 use crate::error::Error;
 use crate::farm::Farm;
+use crate::http::access::changed;
 
 pub async fn show(State(farm): State<Farm>, Visitor(person): Visitor, Path(project): Path<Name>) -> Page {
     person.may(&farm, &project, Role::Owner).await?;
@@ -20,10 +22,10 @@ pub async fn show(State(farm): State<Farm>, Visitor(person): Visitor, Path(proje
     let project = found.ok_or_else(|| Error::missing("project", project))?;
     let secrets = farm.secrets(&project.name).await?;
     let repeats = farm.db.repeats(&project.name).await?;
-    Ok(page(project.name.as_str(), &person, body(&project, &secrets, &repeats)))
+    Ok(page(project.name.as_str(), &person, body(&project, &secrets, &repeats, person.is_admin())))
 }
 
-fn body(project: &Project, secrets: &[Secret], repeats: &[Repeat]) -> Markup {
+fn body(project: &Project, secrets: &[Secret], repeats: &[Repeat], admin: bool) -> Markup {
     let at = format!("/projects/{}", project.name);
     let Retention { builds, days, failed_days } = project.retention;
     let number = |label: &str, name: &str, value: Option<u32>| {
@@ -32,6 +34,11 @@ fn body(project: &Project, secrets: &[Secret], repeats: &[Repeat]) -> Markup {
     html! {
         h1 { (project.name) }
         p { a href={ "/?project=" (project.name) } { "Builds" } " · " a href={ (at) "/hooks" } { "Webhooks" } }
+        form method="post" action=(at) {
+            label { input name="open" type="checkbox" value="yes" checked[project.open]; " everyone who is logged in sees it" }
+            @if admin { label { "Its share beside the others " input name="weight" type="number" min="1" max="1000" required value=(project.weight); } }
+            button { "Have it so" }
+        }
         h2 { "Members" }
         table {
             thead { tr { th { "Name" } th { "Role" } th {} } }
@@ -57,6 +64,26 @@ fn body(project: &Project, secrets: &[Secret], repeats: &[Repeat]) -> Markup {
             button { "Keep it so" }
         }
     }
+}
+
+/// The fields of a form; a box that is not ticked says nothing.
+#[derive(Debug, Deserialize)]
+pub struct Seen {
+    #[serde(default)]
+    open: Option<String>,
+    #[serde(default)]
+    weight: String,
+}
+
+pub async fn change(
+    State(farm): State<Farm>,
+    Visitor(person): Visitor,
+    Path(project): Path<Name>,
+    Form(seen): Form<Seen>,
+) -> Result<Redirect, NoPage> {
+    let change = ChangedProject { open: Some(seen.open.is_some()), weight: number(&seen.weight)? };
+    changed(&farm, &person, project.clone(), change).await?;
+    Ok(Redirect::to(&format!("/projects/{project}")))
 }
 
 #[derive(Debug, Deserialize)]

@@ -64,7 +64,9 @@ pub async fn login(
         Ok(false) => {
             // Of somebody who is nobody too: else one could tell by the time it takes. What was typed as a name may be a password.
             let (who, now) = (whose.to_owned(), farm.now());
-            farm.db.write(move |tx| async move { tx.note(now, &who, "wrong password", "").await }.boxed()).await?;
+            if farm.guesses.is_noted(now) {
+                farm.db.write(move |tx| async move { tx.note(now, &who, "wrong password", "").await }.boxed()).await?;
+            }
             let form = login_form(&farm, Some("name or password is wrong"));
             Ok((StatusCode::UNAUTHORIZED, form).into_response())
         }

@@ -2,6 +2,7 @@
 
 mod common;
 
+mod accounts;
 mod backup;
 mod bucket;
 mod elsewhere;

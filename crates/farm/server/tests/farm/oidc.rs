@@ -316,11 +316,41 @@ async fn without_leave_only_those_who_were_linked() {
         (Some("admin"), Some(true)),
         "of an account that was there groups change nothing"
     );
+    // One way in stays: without a password it is this one.
+    let listed: Value = serde_json::from_str(&stranger.get("/api/v1/identities").await.body).unwrap();
+    assert_eq!((listed[0]["user"].as_str(), listed[0]["subject"].as_str()), (Some("admin"), Some("17")), "{listed}");
+    let form = format!("issuer={}&subject=17", listed[0]["issuer"].as_str().unwrap());
+    let post = reqwest::Method::POST;
+    let refused = stranger.ask(post.clone(), "/account/unlink", &form).await;
+    assert!(refused.status == 409 && refused.body.contains("no other way to log in"), "{}", refused.body);
     let link =
         stranger.http.post(format!("{}/account/oidc", stranger.farm)).header("origin", "http://evil.example.org");
     let link =
         link.header("cookie", format!("kiln_session={}", stranger.cookies["kiln_session"])).send().await.unwrap();
     assert_eq!(link.status(), 403);
+    assert_eq!(stranger.ask(post.clone(), "/account/password", "password=correct+horse").await.status, 303);
+    assert_eq!(stranger.log_in().await.status, 303);
+    assert!(stranger.get("/account").await.body.contains("Unlink"));
+    assert_eq!(stranger.ask(post.clone(), "/account/unlink", &form).await.to, "/login");
+    assert_eq!(stranger.get("/api/v1/me").await.status, 401, "who was in by it is not any more");
+    let refused = stranger.log_in().await;
+    assert!(refused.status == 403 && refused.body.contains("has no account here"), "{}", refused.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_administrator_stays_whatever_the_provider_says() {
+    let provider = Provider::start().await;
+    let farm = provider.farm(On::any(), true).await;
+    provider.says(json!({ "preferred_username": "ann", "groups": ["operators"] }));
+    let mut ann = Browser::new(&farm);
+    ann.log_in().await;
+    farm.farm.drop_user("admin".parse().unwrap(), &"ann".parse().unwrap()).await.unwrap();
+    provider.says(json!({ "groups": [] }));
+    assert_eq!(ann.log_in().await.status, 303);
+    assert_eq!(ann.me().await["admin"].as_bool(), Some(true), "nobody else could make her one again");
+    farm.farm.make_user("ben".parse().unwrap(), None, true, "ann").await.unwrap();
+    ann.log_in().await;
+    assert_eq!(ann.me().await["admin"].as_bool(), Some(false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
