@@ -5,8 +5,18 @@ use std::process::{Command, Stdio};
 use crate::tool::{Done, cargo, cargo_with};
 
 const DOMAIN: &[&str] = &["kiln-model", "kiln-recipe", "kiln-family", "kiln-disk", "kiln-plan", "xtask"];
-const HOST: &[&str] =
-    &["kiln-store", "kiln-fetch", "kiln-sandbox", "kiln-adapter-pieman", "kiln-engine", "kiln-testkit", "kiln"];
+const HOST: &[&str] = &[
+    "kiln-store",
+    "kiln-fetch",
+    "kiln-sandbox",
+    "kiln-adapter-pieman",
+    "kiln-engine",
+    "kiln-farm-api",
+    "kiln-farm-node",
+    "kiln-farm-server",
+    "kiln-testkit",
+    "kiln",
+];
 
 /// What names the tests of the boot ring and the files they stand in.
 const BOOT: &str = "boot_";

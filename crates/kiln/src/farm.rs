@@ -52,13 +52,30 @@ pub fn notify(state: NotifyState) {
     let _ = sd_notify::notify(&[state]);
 }
 
+fn is_json() -> bool {
+    std::env::var("KILN_LOG_FORMAT").is_ok_and(|format| format == "json")
+}
+
+/// Says lines that whoever began a service waits for, whatever is logged; where the log is JSON they are of its kind.
+pub fn announce(lines: &str) {
+    if !is_json() {
+        out::talk(lines);
+        return;
+    }
+    for line in lines.lines() {
+        let timestamp = jiff::Timestamp::now().to_string();
+        let said = serde_json::json!({ "timestamp": timestamp, "level": "INFO", "fields": { "message": line } });
+        out::talk(&format!("{said}\n"));
+    }
+}
+
 /// Sends log lines to stderr: what KILN_LOG asks for, `info` where it does not say; as JSON with KILN_LOG_FORMAT=json.
 pub fn log() {
     let wanted = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).with_env_var("KILN_LOG");
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
     let lines = lines.with_env_filter(wanted.from_env_lossy());
     // A process has one log; whoever began it first keeps it.
-    let _ = match std::env::var("KILN_LOG_FORMAT").is_ok_and(|format| format == "json") {
+    let _ = match is_json() {
         true => lines.json().try_init(),
         false => lines.with_ansi(crate::out::coloured()).try_init(),
     };

@@ -201,10 +201,12 @@ fn logs_are_json_where_that_is_asked_for() {
     command.envs([("KILN_LOG", "debug"), ("KILN_LOG_FORMAT", "json")]).env_remove("DATABASE_URL");
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("kiln starts");
     let lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let lines: Vec<String> = lines.take_while(|line| !line.starts_with("kiln serves ")).collect();
+    let mut over = false;
+    let upto = |line: &String| !std::mem::replace(&mut over, line.contains("programs: `kiln submit"));
+    let lines: Vec<String> = lines.take_while(upto).collect();
     tool("kill", &[&child.id().to_string()]);
     child.wait().unwrap();
-    assert!(!lines.is_empty());
+    assert!(lines.iter().any(|line| line.contains("\"message\":\"kiln serves http://")), "{lines:?}");
     for line in lines {
         let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(said["level"].is_string() && said["timestamp"].is_string(), "{line}");

@@ -183,6 +183,10 @@ async fn standing(farm: &Farm) -> Result<Registry> {
     all.register_with_unit("kiln_blobs", "Bytes of the blobs in the store", Unit::Bytes, gauge(bytes));
     let unfinished = "Bytes of unfinished uploads in the bucket";
     all.register_with_unit("kiln_uploads_parked", unfinished, Unit::Bytes, gauge(parked));
+    let disk = farm.blobs.uploads.disk()?;
+    let free = "Bytes that may still be written to the disk of the server's folder";
+    all.register_with_unit("kiln_disk_free", free, Unit::Bytes, gauge(disk.free));
+    all.register_with_unit("kiln_disk_size", "Bytes of that disk", Unit::Bytes, gauge(disk.size));
     all.register("kiln_watchers", "Followers of build logs", gauge(farm.hub.watchers()));
     if let Some(memory) = resident() {
         all.register_with_unit("process_resident_memory", "Memory of this process", Unit::Bytes, gauge(memory));

@@ -27,7 +27,7 @@ use url::Url;
 
 use crate::command::{Outcome, node};
 use crate::ending::Failure;
-use crate::{channel, farm, gather, out, settings, store, text};
+use crate::{channel, farm, gather, settings, store, text};
 
 /// Runs a build service: queue, web pages, artifacts.
 ///
@@ -292,14 +292,14 @@ async fn serve(
         }
         None => None,
     };
-    out::talk(&format!("kiln serves {}\n", server.farm.address));
+    farm::announce(&format!("kiln serves {}\n", server.farm.address));
     if let Some(welcome) = &server.welcome {
-        out::talk(&greeting(welcome));
+        farm::announce(&greeting(welcome));
     }
     if let Some(name) = invite {
         let invitation = server.farm.invite(&name, "kiln serve --invite", None).await;
         let link = invitation.map_err(|error| farm::not_done("invite a user", error))?.link;
-        out::talk(&format!("log in as {name}, once, within a day: {link}\n"));
+        farm::announce(&format!("log in as {name}, once, within a day: {link}\n"));
     }
     let telling = redis.map(|redis| tokio::spawn(channels::run(server.farm.clone(), redis)));
     farm::notify(NotifyState::Ready);

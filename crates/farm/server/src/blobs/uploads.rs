@@ -26,6 +26,14 @@ pub struct Uploads {
     ending: Arc<watch::Sender<bool>>,
 }
 
+/// Bytes of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Those that may still be written.
+    pub free: u64,
+    pub size: u64,
+}
+
 /// An upload that the end of the server waits for, until dropped.
 #[derive(Clone, Debug)]
 pub struct UnderWay(watch::Receiver<bool>);
@@ -112,11 +120,16 @@ impl Uploads {
         self.ending.closed().await;
     }
 
+    /// Returns how the disk stands.
+    pub fn disk(&self) -> Result<Disk> {
+        let stat = rustix::fs::statvfs(&self.folder);
+        let stat = stat.map_err(|error| Error::failed("ask how full the disk is", error))?;
+        Ok(Disk { free: stat.f_bavail * stat.f_frsize, size: stat.f_blocks * stat.f_frsize })
+    }
+
     /// Refuses bytes that the disk has no room for.
     pub fn room(&self, bytes: u64) -> Result<()> {
-        let stat =
-            rustix::fs::statvfs(&self.folder).map_err(|error| Error::failed("ask how full the disk is", error))?;
-        let free = stat.f_bavail * stat.f_frsize;
+        let free = self.disk()?.free;
         if free < bytes.saturating_add(self.reserve) {
             let why = format!("the server's disk is nearly full: {free} bytes are free, {bytes} are to come");
             return Err(

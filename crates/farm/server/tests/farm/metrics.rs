@@ -54,6 +54,7 @@ async fn numbers_move(mut farm: TestFarm) {
     assert_eq!(before["kiln_blobs"], 1.0);
     assert_eq!(before["kiln_blobs_bytes"], 6.0);
     assert_eq!(before["kiln_queue_length"], 0.0);
+    assert!(0.0 < before["kiln_disk_free_bytes"] && before["kiln_disk_free_bytes"] <= before["kiln_disk_size_bytes"]);
     farm.submit("one", &["a", "b"]).await;
     farm.turn(5000);
     farm.nodes.get_mut("n").unwrap().poll(1, 2000).await.unwrap();
