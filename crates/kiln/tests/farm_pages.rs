@@ -26,7 +26,7 @@ const STAGES: &str = "return [...document.querySelectorAll('.stages li')].map((s
 fn a_build_as_it_happens() {
     let farm = Farm::start();
     let _mirror = farm.recipe();
-    farm.with_script("echo the first; sleep 2; echo the second");
+    farm.with_script("echo the first; sleep 8; echo the second");
     let (first, second) = (submit(&farm), submit(&farm));
     let log = farm.bench.path("serve.log");
     let link = || {
